@@ -1,0 +1,19 @@
+# Flags of all our own code. gantry_flags is linked PRIVATE by every target through gantry_own().
+add_library(gantry_flags INTERFACE)
+target_compile_options(gantry_flags INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wpointer-arith -fstack-protector-strong
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+  $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
+if(GANTRY_SANITIZE)
+  add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${GANTRY_SANITIZE})
+else()
+  add_compile_definitions($<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+endif()
+
+# gantry_own(TARGET): this target is our own code: warnings are errors, headers are found from the repository's root.
+function(gantry_own target)
+  target_link_libraries(${target} PRIVATE gantry_flags)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+endfunction()
