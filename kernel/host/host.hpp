@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Host: finds, checks, loads and watches plugins, and gives the kernel their roles.
+//
+//     Host host(io, options);
+//     GANTRY_CHECK(host.configure(tables));     // metadata only: no plugin code has run
+//     GANTRY_CHECK(host.start());               // create, init, start; Code::kFailed names the required plugin
+//     host.runtime("oci")->list(...);
+//     host.stop();                              // stops and destroys all instances, joins the pool
+//
+// Threads: everything is called on the loop thread (the one that runs `io`).
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel/base/json.hpp"
+#include "kernel/base/result.hpp"
+#include "kernel/host/roles.hpp"
+
+namespace gantry::host {
+
+enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
+
+// Where a value of the configuration file stands, for messages.
+struct SourcePlace {
+    std::string file;
+    unsigned line = 0, column = 0;
+    std::string text() const;  // "gantry.toml:12:3"
+};
+
+// One `[role.name]` table of the configuration file. Values are strings, integers, doubles, booleans, or arrays of
+// strings.
+struct PluginTable {
+    std::string role, name;    // "placement", "least-loaded"
+    std::string plugin;        // file name without .so; default: name
+    bool required = false;
+    SourcePlace place;
+    json::object values;       // everything but plugin, isolation, required
+    std::vector<std::pair<std::string, SourcePlace>> places;  // of the keys in values
+};
+
+struct HostOptions {
+    std::vector<std::filesystem::path> plugin_path;  // absolute; a plugin is PATH/<role>/<name>.so
+    std::filesystem::path state_dir;                 // instances get state_dir/plugins/<role>.<name>
+    unsigned workers = 2;                            // threads of the pool
+    std::function<void(LogLevel, std::string_view plugin, std::string_view text)> log;
+    std::function<void(std::string kind, std::string text, json::object fields)> event;
+    ResourceTree* tree = nullptr;                    // for frontends; may be set before start()
+};
+
+enum class PluginState : std::uint8_t { kLoaded, kRunning, kDegraded, kRefused, kFailed, kStopped };
+std::string_view plugin_state_name(PluginState state);
+
+struct PluginInfo {
+    std::string role, name, plugin, id, version, license, file, reason;
+    PluginState state = PluginState::kLoaded;
+    bool required = false;
+    std::uint64_t calls = 0, slow_calls = 0, operations_pending = 0;
+    std::string address;  // of a frontend's door
+};
+
+class Host {
+  public:
+    Host(boost::asio::io_context& io, HostOptions options);
+    ~Host();
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+
+    void set_tree(ResourceTree* tree);
+    // Finds each table's file, reads its note, checks the table against its schema. A wrong table (unknown key, type,
+    // range) is an error with file:line:column; a plugin that is missing, no ELF file or of a newer border is recorded
+    // as refused and is an error only when required.
+    Status configure(std::vector<PluginTable> tables);
+    Status start();
+    void stop();
+
+    std::vector<PluginInfo> plugins() const;
+
+    // Running instances by table name; nullptr if there is none.
+    Placement* placement(std::string_view name) const;
+    Runtime* runtime(std::string_view name) const;
+    Probe* probe(std::string_view name) const;
+    // The first running instance in order of the file; nullptr if there is none.
+    Transport* transport() const;
+    Store* store() const;
+    std::vector<Discovery*> discoveries() const;
+    std::vector<Directory*> directories() const;
+    std::vector<std::pair<std::string, Runtime*>> runtimes() const;
+    std::vector<std::pair<std::string, Probe*>> probes() const;
+    std::vector<std::pair<std::string, Placement*>> placements() const;
+
+    // Runs work on the pool; done is called on the loop afterwards.
+    void work(std::function<void()> work, std::function<void()> done);
+
+  private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// CLOCK_BOOTTIME.
+Instant boottime_now();
+
+}  // namespace gantry::host

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Role directory/1: answers names from the table it was given. A name that is not in the table is answered with
+ * "not found", never with silence.
+ */
+#ifndef GANTRY_ABI_DIRECTORY_H
+#define GANTRY_ABI_DIRECTORY_H
+
+#include <gantry/abi/base.h>
+
+GANTRY_EXTERN_C_BEGIN
+
+#define GANTRY_ROLE_DIRECTORY "gantry.role.directory/1"
+
+typedef struct gantry_name_record {
+    gantry_str name;    /* compared without regard to ASCII case */
+    gantry_str address; /* IP address without port */
+    uint32_t port;
+    uint32_t secure;    /* 1: the service wants TLS */
+    uint32_t local;     /* 1: runs on this node */
+    uint32_t reserved;
+} gantry_name_record;
+
+typedef struct gantry_directory {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* Notification: from now on names answer from these records and no others; all at once. Records of one name are
+     * answered in turn. table_no grows; a lower one is ignored. [loop] */
+    gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records,
+                             size_t count)GANTRY_NOEXCEPT;
+} gantry_directory;
+
+GANTRY_STATIC_ASSERT(sizeof(gantry_name_record) == 48, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_directory) == 16, "layout");
+
+GANTRY_EXTERN_C_END
+
+#endif
