@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Agent: makes its node look like the list it was given and reports what it has. A plain state machine like the
+// controller: same inputs, same effects.
+//
+// The agent's own state is one document that the shell keeps in a file: Save must be durable before the other effects
+// of the same turn are done.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kernel/base/json.hpp"
+#include "kernel/core/effects.hpp"
+#include "kernel/core/messages.hpp"
+#include "kernel/core/timing.hpp"
+
+namespace gantry::core {
+
+struct AgentFacts {
+    std::string node, node_id, boot_id, version, advertise;
+    std::uint64_t session = 0;
+    Labels labels;
+    std::vector<RuntimeHello> runtimes;  // in order of the configuration; the first is the default
+    std::vector<std::string> probes;
+    std::int64_t cpu_milli = 0, memory_bytes = 0;
+    std::string position_servers;        // value for VSOA_POS_SERVER behind the node's own; may be empty
+    std::uint16_t directory_port = 0;    // of this node's own directory; 0: none
+};
+
+// A container as its runtime lists it.
+struct Seen {
+    std::string runtime, name;
+    bool running = false;   // running or paused
+    bool created = false;   // created, never started
+    int exit_code = 0;
+    std::string detail;
+};
+
+struct ContainerWanted {  // what Create needs; the shell fills in a host::ContainerSpec from it
+    std::string name, image_digest, service;
+    ServiceSpec spec;
+    Labels env;             // spec.env and what Gantry adds: VSOA_POS_SERVER, GANTRY_SERVICE, GANTRY_INSTANCE, ...
+    Labels labels;
+};
+
+// --- inputs ---------------------------------------------------------------------------------------------------------
+struct AgentStart { std::optional<std::string> saved; };  // the document of the last run, if it could be read
+struct ContainersListed { std::string runtime; Result<std::vector<Seen>> result; };
+struct ImagesListed { std::string runtime; std::vector<std::string> images; };
+struct Connected { PeerId peer = 0; };                     // a transport connection to a controller is up: say hello
+struct Disconnected { PeerId peer = 0; };
+struct FromController { PeerId peer = 0; ControllerMessage message; };  // Welcome, Refused, HeartbeatAck, NodeList, Specs, Names
+struct OperationDone {
+    std::uint64_t id = 0;  // of the effect
+    Status result;         // kUnknown: list before acting on it
+};
+struct ContainerExited { std::string runtime, name; int exit_code = 0; };  // a hint
+struct ImageProgress { std::string digest; std::uint32_t percent = 0; };
+struct ImageReady { std::string digest; Status result; };
+struct Probed { std::uint64_t id = 0; bool healthy = false, unknown = false; std::string detail; };
+struct LoadMeasured { Load load; };
+struct AgentTick {};
+struct ShutDown { bool machine_goes_down = false; };       // false: gantryd restarts (hold); true: leaving
+
+using AgentInput = std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController,
+                                OperationDone, ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured,
+                                AgentTick, ShutDown>;
+
+// --- effects --------------------------------------------------------------------------------------------------------
+struct Save { std::string document; };
+struct Send { PeerId peer = 0; AgentMessage message; };
+struct ListContainers { std::string runtime; };                    // answered by ContainersListed
+struct ListImages { std::string runtime; };
+struct FetchImage { std::string digest; std::string runtime; };    // blobs from the controller, then ensure_image
+struct Create { std::uint64_t id = 0; std::string runtime; ContainerWanted wanted; };
+struct Start { std::uint64_t id = 0; std::string runtime, name; };
+struct Stop { std::uint64_t id = 0; std::string runtime, name; Duration grace{}; };
+struct Remove { std::uint64_t id = 0; std::string runtime, name; };
+struct Check {                                                     // answered by Probed
+    std::uint64_t id = 0;
+    std::string kind, container, address;
+    std::uint16_t port = 0;
+    Labels params;
+    Duration limit{};
+};
+struct ServeNames { std::uint64_t table_no = 0; std::vector<NameEntry> entries; };  // to this node's directories
+struct AgentEvent { std::string kind, text; json::object fields; };                 // sent on when connected
+struct DropPeer { PeerId peer = 0; std::string reason; };
+
+using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, Create, Start, Stop, Remove, Check,
+                                 ServeNames, AgentEvent, DropPeer>;
+using AgentEffects = std::vector<AgentEffect>;  // in order; everything behind a Save waits for it
+
+class Agent {
+  public:
+    Agent(AgentFacts facts, Timing timing);
+    ~Agent();
+    Agent(Agent&&) noexcept;
+    Agent& operator=(Agent&&) noexcept;
+
+    AgentEffects step(const AgentInput& input, Instant now);
+    Instant next_deadline() const;
+
+    // For `gantry` on this node and for logs: service, instance, runtime and container name of a copy.
+    struct CopyPlace { std::string runtime, container; };
+    std::optional<CopyPlace> container_of(const CopyId& copy) const;
+    json::value document() const;  // what the node has, for people
+    bool connected() const;        // a controller welcomed us
+
+  private:
+    class State;
+    std::unique_ptr<State> state_;
+};
+
+// Names of containers: "gantry-<first 8 of cluster id>-<service no>.<index>-<epoch>-<attempt>".
+std::string container_name(std::string_view cluster_id, const CopyId& copy, std::uint64_t attempt);
+struct ParsedName { std::string cluster8; CopyId copy; std::uint64_t attempt = 0; };
+std::optional<ParsedName> parse_container_name(std::string_view name);
+
+}  // namespace gantry::core

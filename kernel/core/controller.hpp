@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Controller: decides which copies each node has. A plain state machine: the same inputs give the same effects, byte
+// for byte. It reads no clock and does nothing itself.
+//
+//     Controller c(timing, default_policy, known_policies);
+//     c.load(entries, now, new_term?)  -> Effects (the commit that raises the term)
+//     c.step(input, now)               -> Effects
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kernel/core/effects.hpp"
+#include "kernel/core/timing.hpp"
+
+namespace gantry::core {
+
+// --- inputs ---------------------------------------------------------------------------------------------------------
+struct PeerMessage {  // Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent
+    PeerId peer = 0;
+    std::string address;  // IP of the other side, for Hello
+    AgentMessage message;
+};
+struct PeerDown { PeerId peer = 0; bool reset = true; };  // reset: broke; else closed in order
+struct Ranked { std::uint64_t id = 0; std::vector<Keys> keys; };
+struct RankFailed { std::uint64_t id = 0; std::string reason; };
+struct Tick {};
+struct LoopLate { Duration lag{}; };  // the loop was late by more than a heartbeat: shift every last-heard time
+
+// API changes; each ends with one Reply.
+struct ApiDeploy { RequestId request = 0; json::value document; bool dry_run = false; };
+struct ApiRemoveService { RequestId request = 0; std::string name; };
+struct ApiSetIntent { RequestId request = 0; std::string node; std::string intent; };  // active, cordoned, draining
+struct ApiRemoveNode { RequestId request = 0; std::string node; bool dead = false; };
+struct ApiConfirmLost { RequestId request = 0; std::vector<std::string> nodes; };      // empty: all silent ones
+struct ApiSetImage {  // name now means this image
+    RequestId request = 0;
+    std::string name, digest, os, architecture;
+    std::int64_t size_bytes = 0;
+};
+struct ApiRemoveImage { RequestId request = 0; std::string name; };
+struct ApiSetSecret { RequestId request = 0; std::string name, value; bool remove = false; };
+
+using Input = std::variant<PeerMessage, PeerDown, Ranked, RankFailed, Tick, LoopLate, ApiDeploy, ApiRemoveService,
+                           ApiSetIntent, ApiRemoveNode, ApiConfirmLost, ApiSetImage, ApiRemoveImage, ApiSetSecret>;
+
+struct Entry { std::string key, value; };  // of the store
+
+class Controller {
+  public:
+    // policies: names that may be asked, the default first.
+    Controller(Timing timing, std::vector<std::string> policies);
+    ~Controller();
+    Controller(Controller&&) noexcept;
+    Controller& operator=(Controller&&) noexcept;
+
+    // Takes the stored state, once, before any step. An empty one makes a new cluster: cluster_id is `fresh_id`.
+    // The effects hold the write that raises the term. Errors: the stored form is not ours (key, what is wrong).
+    Result<Effects> load(std::span<const Entry> entries, const std::string& fresh_id, Instant now);
+
+    Effects step(const Input& input, Instant now);
+    // The instant at which step(Tick) is due, kNever if nothing waits.
+    Instant next_deadline() const;
+
+    // --- documents for readers (what is committed and what is not yet are not told apart: see control/) ------------
+    json::array nodes(Instant now) const;
+    json::array services() const;
+    json::array instances() const;
+    json::array images() const;
+    json::array secrets() const;  // names only
+    json::array names() const;    // who answers what
+    Result<json::value> service(const std::string& name) const;
+    // Each node of the cluster: excluded by which rule, or its rank and keys. keys come from asking `rank`.
+    Result<json::value> explain(const std::string& service, Instant now,
+                                const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+                                const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const;
+
+    std::string cluster_id() const;
+    std::uint64_t term() const;
+    // Where a copy runs, for logs: node and peer. Errors: kNotFound, kUnavailable (node not connected).
+    struct Place { std::string node; PeerId peer = 0; CopyId copy; };
+    Result<Place> place(const std::string& instance) const;  // "axis_server.0"
+
+    // The state as it would be stored, for tests and `load`: equal to the live one after every commit.
+    std::vector<Entry> stored() const;
+
+  private:
+    class State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace gantry::core

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What agents and controllers say to each other, as values and as JSON (docs/wire.md). Every message carries the
+// version field "v" (kWireVersion) and its kind "m". Decoding checks everything and never trusts a length.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kernel/base/json.hpp"
+#include "kernel/core/spec.hpp"
+
+namespace gantry::core {
+
+inline constexpr int kWireVersion = 1;
+
+// (term, list_no) orders the lists of one cluster.
+struct ListNo {
+    std::uint64_t term = 0, no = 0;
+    friend auto operator<=>(const ListNo&, const ListNo&) = default;
+};
+
+// One numbered slot of a service. The service's number is never reused, even when its name is.
+struct InstanceId {
+    std::uint64_t service_no = 0;
+    std::uint32_t index = 0;
+    friend auto operator<=>(const InstanceId&, const InstanceId&) = default;
+    std::string text() const;  // "12.0"
+};
+
+struct CopyId {
+    InstanceId instance;
+    std::uint64_t epoch = 0;
+    friend auto operator<=>(const CopyId&, const CopyId&) = default;
+    std::string text() const;  // "12.0#3"
+};
+
+// What a node's container must be. Its digest (sha256 of the JSON text) names it in lists.
+struct CopySpec {
+    std::string service;       // name
+    std::uint64_t revision = 0;
+    std::string image_digest;  // manifest digest
+    std::string image_name;
+    ServiceSpec spec;
+    Labels secrets;            // endpoint name -> password, for probes
+    friend bool operator==(const CopySpec&, const CopySpec&) = default;
+};
+json::value to_json(const CopySpec& spec);
+Result<CopySpec> parse_copy_spec(const json::value& document);
+
+// --- agent to controller ---------------------------------------------------------------------------------------------
+
+struct RuntimeHello {
+    std::string name, system;
+    std::vector<std::string> architectures;
+    bool fenceable = false;
+    friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
+};
+
+struct Identity {  // of the sender, in every message of an agent
+    std::string node_id, boot_id;
+    std::uint64_t session = 0;  // grows with every run of gantryd on the node
+    std::uint64_t seq = 0;      // grows with every message of the session
+    friend bool operator==(const Identity&, const Identity&) = default;
+};
+
+struct Hello {
+    Identity id;
+    std::string node;          // name
+    std::string cluster_id;    // known from before; empty: joins for the first time
+    std::string advertise;     // address that names answer; empty: the connection's
+    Labels labels;
+    std::vector<RuntimeHello> runtimes;
+    std::vector<std::string> probes;
+    std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
+    ListNo applied;
+    std::string version;       // of gantryd
+};
+
+// Load of a node as it is now.
+struct Load {
+    std::int64_t memory_free_bytes = 0;
+    std::int64_t cpu_used_milli = 0;
+};
+
+struct Heartbeat {
+    Identity id;
+    ListNo applied;
+    Load load;
+};
+
+enum class CopyState : std::uint8_t {
+    kWaiting,   // for its spec, its image or a restart's delay
+    kCreating,  // being created or started
+    kRunning,   // runs, not yet ready
+    kReady,     // every probe says so (or there is none)
+    kStopping,  // on its way out
+    kExited,    // not running, will not be started again by itself
+};
+std::string_view copy_state_name(CopyState state);
+
+struct CopyReport {
+    CopyId copy;
+    CopyState state = CopyState::kWaiting;
+    std::uint64_t attempt = 0;
+    std::uint32_t crashes = 0;   // in a row, without a stable time between
+    std::uint32_t restarts = 0;  // since the copy was assigned
+    int exit_code = 0;           // of the last exit
+    std::string reason;          // for people: "image 43%", "exited with 1", "probe tcp: connection refused"
+    bool cannot_stop = false;    // killing it failed; it still runs
+    friend bool operator==(const CopyReport&, const CopyReport&) = default;
+};
+
+// Everything the node has; always complete.
+struct Report {
+    Identity id;
+    ListNo applied;
+    Load load;
+    std::vector<CopyReport> copies;    // of our cluster; also those that are not in the list
+    std::vector<std::string> images;   // manifest digests that are ready
+    std::vector<std::string> fetching; // digests under way, with a reason behind a blank if stuck
+};
+
+struct PullList { Identity id; };
+struct PullSpecs { Identity id; std::vector<std::string> digests; };
+struct Leaving { Identity id; };             // the machine goes down
+struct Hold { Identity id; };                // gantryd restarts
+struct NodeEvent { Identity id; std::string kind, text; json::object fields; };
+struct BlobRead { Identity id; std::string digest; std::uint64_t offset = 0; std::uint32_t length = 0; };
+struct LogData { Identity id; std::uint64_t stream = 0; bool end = false; std::string error; };  // text in the tail
+
+// --- controller to agent ---------------------------------------------------------------------------------------------
+
+struct Welcome {
+    std::string cluster_id;
+    std::uint64_t term = 0;
+    std::int64_t heartbeat_ms = 200;
+    std::string address;  // the node's, as the controller sees it (names answer it)
+};
+
+struct Refused { std::string reason; };
+
+struct HeartbeatAck {
+    std::uint64_t seq = 0;  // of the heartbeat
+    ListNo current;
+    std::uint64_t names_no = 0;
+};
+
+struct ListEntry {
+    CopyId copy;
+    std::string service;      // name, for logs and tables
+    std::string spec_digest;
+    bool is_static = false;   // starts after a reboot though no controller answers
+    friend bool operator==(const ListEntry&, const ListEntry&) = default;
+};
+
+struct NodeList {
+    std::string cluster_id;
+    ListNo no;
+    std::vector<ListEntry> copies;     // ordered by CopyId
+    std::vector<std::string> images;   // manifest digests to have ready (prepull)
+    friend bool operator==(const NodeList&, const NodeList&) = default;
+};
+
+struct Specs { std::map<std::string, CopySpec> specs; };  // by digest
+
+struct NameEntry {
+    std::string name, address, node;
+    std::uint16_t port = 0;
+    CopyId copy;
+    friend bool operator==(const NameEntry&, const NameEntry&) = default;
+};
+
+struct Names {
+    std::uint64_t term = 0, names_no = 0;
+    std::vector<NameEntry> entries;  // ready copies, ordered by name and copy
+};
+
+struct BlobData { std::string digest; std::uint64_t offset = 0, total = 0; std::string error; };  // bytes in the tail
+struct LogOpen { std::uint64_t stream = 0; CopyId copy; bool follow = false; std::int64_t tail_lines = -1; };
+struct LogClose { std::uint64_t stream = 0; };
+
+using AgentMessage = std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData>;
+using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose>;
+
+// A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
+template <class Message>
+struct Decoded {
+    Message message;
+    std::string tail;
+};
+std::string encode(const AgentMessage& message, std::string_view tail = {});
+std::string encode(const ControllerMessage& message, std::string_view tail = {});
+Result<Decoded<AgentMessage>> decode_agent(std::string_view bytes);
+Result<Decoded<ControllerMessage>> decode_controller(std::string_view bytes);
+
+}  // namespace gantry::core

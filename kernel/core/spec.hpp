@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a user deploys: the manifest as a checked value. The document has the manifest's tables as members:
+//
+//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull"},
+//    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap"},
+//    "resources": {"cpu", "memory", "pids"},
+//    "container": {"args", "env", "cwd", "user", "hostname", "stop_grace"},
+//    "mount": [{"source", "target", "read_only"}],
+//    "endpoint": [{"kind", "name", "port", "password": {"secret"}}],
+//    "probe": [{"kind", "endpoint", "port", "interval", "timeout", "healthy_after", "unhealthy_after", ...}]}
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernel/base/json.hpp"
+#include "kernel/base/time.hpp"
+
+namespace gantry::core {
+
+using Labels = std::vector<std::pair<std::string, std::string>>;  // sorted by key
+
+enum class Mode : std::uint8_t { kDynamic, kStatic };
+
+struct MountSpec {
+    std::string source, target;
+    bool read_only = false;
+    friend bool operator==(const MountSpec&, const MountSpec&) = default;
+};
+
+struct EndpointSpec {
+    std::string kind = "vsoa", name;  // name: what the directory answers; empty: not announced
+    std::uint16_t port = 0;           // on the host
+    std::string secret;               // name of the secret that is its password; empty: none
+    friend bool operator==(const EndpointSpec&, const EndpointSpec&) = default;
+};
+
+struct ProbeSpec {
+    std::string kind;
+    std::string endpoint;    // name of the endpoint asked; empty: the first one
+    std::uint16_t port = 0;  // 0: the endpoint's
+    Duration interval = seconds(1), timeout = seconds(1);
+    std::uint32_t healthy_after = 1, unhealthy_after = 3;  // answers in a row
+    Labels params;           // further keys, for the plugin
+    friend bool operator==(const ProbeSpec&, const ProbeSpec&) = default;
+};
+
+struct ServiceSpec {
+    std::string name, image;
+    std::uint32_t instances = 1;
+    std::string runtime;                    // name of the runtime's table; empty: the node's first
+    bool cut_off_start = false;             // start after a reboot though no controller answers (dynamic mode)
+    bool prepull = true;
+    Mode mode = Mode::kDynamic;
+    std::vector<std::string> nodes;         // the pool by name, or
+    Labels pool_labels;                     // by labels that all must match
+    Labels constraints;                     // further labels a candidate must have
+    std::string policy;                     // empty: the controller's default
+    std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit
+    std::vector<std::string> args;
+    Labels env;
+    std::string cwd, user, hostname;
+    Duration stop_grace = seconds(10);
+    std::vector<MountSpec> mounts;
+    std::vector<EndpointSpec> endpoints;
+    std::vector<ProbeSpec> probes;
+    friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
+};
+
+// Checks every member, range and relation; errors carry the field's path ("placement.nodes[1]").
+// overlap = "forbid" is refused with "not yet supported".
+Result<ServiceSpec> parse_service(const json::value& document);
+// The document that parses to the same spec; members at their default are left out.
+json::value to_json(const ServiceSpec& spec);
+
+}  // namespace gantry::core

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The times of faults.md; [controller.timing] of the configuration sets them.
+#pragma once
+
+#include "kernel/base/json.hpp"
+#include "kernel/base/time.hpp"
+
+namespace gantry::core {
+
+struct Timing {
+    Duration heartbeat = milliseconds(200);
+    Duration suspect_after = milliseconds(600);  // silence
+    Duration lost_after = seconds(1);            // silence
+    Duration reset_grace = milliseconds(600);    // after a connection reset
+    Duration hold = seconds(30);                 // after "hold": the daemon restarts
+    Duration start_grace = seconds(5);           // after a controller start: nodes may take this long to come back
+    Duration return_hold = seconds(30);          // the node on which an instance was lost is left out so long
+    Duration mass_pause = seconds(30);           // more than half silent together: moves wait this long
+    Duration restart_delay = seconds(1);         // of a crashed container
+    Duration stable_after = seconds(10);         // running this long ends a row of crashes
+    std::uint32_t crashes_to_move = 5;           // in a row, then another node
+    std::uint32_t nodes_to_give_up = 3;          // failed on so many (or all candidates): it stays and is failing
+};
+
+// Refuses a set that contradicts a rule, naming the rule.
+Status check_timing(const Timing& timing);
+
+}  // namespace gantry::core
