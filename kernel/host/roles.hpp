@@ -177,9 +177,15 @@ struct NameRecord {
     bool secure = false, local = false;
 };
 
+struct DirectoryFacts {
+    std::uint16_t port = 0;
+    std::string environment;  // variable that tells containers whom to ask; empty: none
+};
+
 class Directory {
   public:
     virtual ~Directory() = default;
+    virtual DirectoryFacts facts() const = 0;
     virtual void replace(std::uint64_t table_no, std::span<const NameRecord> records) = 0;
 };
 

@@ -21,9 +21,17 @@ typedef struct gantry_name_record {
     uint32_t reserved;
 } gantry_name_record;
 
+typedef struct gantry_directory_facts {
+    uint32_t struct_size;
+    uint32_t port;          /* where it answers; the kernel adds the node's address */
+    gantry_str environment; /* variable that tells containers whom to ask, "VSOA_POS_SERVER": its value becomes
+                               ADDRESS:PORT of this node, then what the operator added, divided by commas */
+} gantry_directory_facts;
+
 typedef struct gantry_directory {
     uint32_t struct_size;
     uint32_t reserved;
+    const gantry_directory_facts* facts; /* valid from a successful init to destroy */
     /* Notification: from now on names answer from these records and no others; all at once. Records of one name are
      * answered in turn. table_no grows; a lower one is ignored. [loop] */
     gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records,
@@ -31,7 +39,8 @@ typedef struct gantry_directory {
 } gantry_directory;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_name_record) == 48, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_directory) == 16, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_directory_facts) == 24, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_directory) == 24, "layout");
 
 GANTRY_EXTERN_C_END
 
