@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The database as a file: what is done before SQLite may touch it. Every failure is a gantry::Failure whose text says
+// what to do; the file is never changed by a refusal.
+#pragma once
+
+#include <cstdint>
+#include <gantry/view.hpp>
+#include <string>
+
+namespace gantry::sqlite {
+
+inline constexpr std::uint32_t kApplicationId = 0x474e5452;  // "GNTR"
+inline constexpr std::uint32_t kSchema = 1;
+
+// Makes the folder of `path`, and its parents, where they are missing; only its owner may enter it.
+void make_folder(const std::string& path);
+// Taken for as long as the descriptor is open; kConflict if another process has it.
+Fd lock(const std::string& path);
+// Whether there is a database. Throws if there is something that this version must not open.
+bool inspect(const std::string& path);
+// After a new file was named: the name survives a power cut.
+void sync_folder(const std::string& path);
+
+}  // namespace gantry::sqlite

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The database on a disk of its own, in a private mount namespace, that is filled up.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <cstring>
+
+#include "plugins/store/sqlite/database.hpp"
+#include "tests/unit/plugins/store/sqlite/temporary_folder.hpp"
+
+using gantry::Code;
+using gantry::Failure;
+using gantry::sqlite::Database;
+
+namespace {
+
+void skip(const char* what) {
+    std::printf("skipped: %s: %s\n", what, std::strerror(errno));
+    std::fflush(stdout);
+    _exit(77);
+}
+
+bool write_file(const char* path, const std::string& text) {
+    const int fd = open(path, O_WRONLY);
+    if (fd < 0) return false;
+    const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    close(fd);
+    return written;
+}
+
+// Mounts of this process alone; an ordinary user gets them with a user namespace.
+void own_mounts() {
+    static bool done = false;
+    if (done) return;
+    const auto uid = getuid();
+    const auto gid = getgid();
+    if (uid == 0) {
+        if (unshare(CLONE_NEWNS) != 0) skip("no mount namespace");
+    } else {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) skip("no user namespace");
+        write_file("/proc/self/setgroups", "deny");
+        if (!write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1")) skip("no uid map");
+        if (!write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1")) skip("no gid map");
+    }
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("no private mounts");
+    done = true;
+}
+
+class SmallDisk {
+  public:
+    SmallDisk() {
+        own_mounts();
+        if (mount("none", folder_.path().c_str(), "tmpfs", 0, "size=12m") != 0) skip("no tmpfs");
+    }
+    ~SmallDisk() { umount2(folder_.path().c_str(), MNT_DETACH); }
+
+    std::string operator/(const std::string& name) const { return folder_ / name; }
+
+    // Takes all room that is left.
+    void fill() const {
+        const int fd = open((folder_ / "filler").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+        REQUIRE(fd >= 0);
+        const std::string block(4096, 'x');
+        while (write(fd, block.data(), block.size()) > 0) continue;
+        REQUIRE(errno == ENOSPC);
+        close(fd);
+    }
+    void free() const { unlink((folder_ / "filler").c_str()); }
+
+  private:
+    TemporaryFolder folder_;
+};
+
+Code commit(Database& database, const std::string& key, std::size_t bytes, bool use_reserve) {
+    try {
+        database.commit({{key, std::string(bytes, 'v'), gantry::kRevisionAny, false}}, use_reserve);
+    } catch (const Failure& failure) {
+        INFO(failure.what());
+        return failure.code();
+    }
+    database.tidy();
+    return Code::kOk;
+}
+
+bool reserve_is_there(const std::string& path) { return access((path + ".reserve").c_str(), F_OK) == 0; }
+
+}  // namespace
+
+TEST_CASE("on a full disk a commit answers full and nothing of it is written") {
+    const SmallDisk disk;
+    const std::string path = disk / "state.db";
+    std::uint64_t before = 0;
+    {
+        Database database(path, 0);
+        REQUIRE(commit(database, "first", 100, false) == Code::kOk);
+        disk.fill();
+        CHECK(commit(database, "large", 3 << 20, false) == Code::kFull);
+        const auto all = database.load("");
+        REQUIRE(all.entries.size() == 1);
+        before = all.revision;
+        disk.free();
+        CHECK(commit(database, "second", 3 << 20, false) == Code::kOk);
+    }
+    Database database(path, 0);
+    CHECK(database.load("").entries.size() == 2);
+    CHECK(database.load("").revision == before + 1);
+}
+
+TEST_CASE("the reserve is for moves: it is given up for them and taken again when there is room") {
+    const SmallDisk disk;
+    const std::string path = disk / "state.db";
+    Database database(path, 4 << 20);
+    REQUIRE(reserve_is_there(path));
+    REQUIRE(commit(database, "service/a", 100, false) == Code::kOk);
+    disk.fill();
+
+    CHECK(commit(database, "service/b", 1 << 20, false) == Code::kFull);
+    CHECK(reserve_is_there(path));
+    CHECK(commit(database, "move/a", 1 << 20, true) == Code::kOk);
+    CHECK_FALSE(reserve_is_there(path));
+
+    CHECK(commit(database, "service/c", 10, false) == Code::kFull);
+    CHECK(commit(database, "move/b", 10, true) == Code::kOk);
+
+    disk.free();
+    CHECK(commit(database, "service/c", 10, false) == Code::kOk);
+    CHECK(reserve_is_there(path));
+    CHECK(database.load("").entries.size() == 4);
+}
+
+TEST_CASE("a database that cannot be made for want of room leaves none behind") {
+    const SmallDisk disk;
+    const std::string path = disk / "state.db";
+    disk.fill();
+    try {
+        Database database(path, 0);
+        FAIL("expected a failure");
+    } catch (const Failure& failure) {
+        CHECK(failure.code() == Code::kFull);
+    }
+    CHECK(access(path.c_str(), F_OK) != 0);
+    disk.free();
+    Database database(path, 0);
+    CHECK(database.load("").entries.empty());
+}
