@@ -71,6 +71,12 @@ typedef int32_t gantry_status;
 #define GANTRY_FAILED 12     /* everything else */
 #define GANTRY_OUTCOME_UNKNOWN 13 /* it may have happened or not: look before you act */
 
+/* True if `table` is there, is long enough to hold `slot`, and has it filled. */
+#define GANTRY_HAS(table, slot)                                                                   \
+    ((table) != NULL &&                                                                           \
+     (size_t)((const char*)(&(table)->slot + 1) - (const char*)(table)) <= (table)->struct_size && \
+     (table)->slot != NULL)
+
 /* Text of a failure, in a buffer of the caller. The callee writes at most text_cap bytes and sets text_len. */
 typedef struct gantry_error {
     uint32_t struct_size;
