@@ -1,0 +1,254 @@
+// Connections and calls of a client; what arrives is in client_input.cpp.
+#include "sdk/vsoa/src/client.hpp"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "sdk/vsoa/src/json.hpp"
+
+namespace vsoa {
+
+Client::Client(vsoa_client_t* handle, vsoa_client_msg_func_t on_message, void* arg)
+    : handle_(handle), on_message_(on_message), on_message_arg_(arg) {}
+
+Client::~Client() { disconnect(); }
+
+bool Client::open() { return poller_.open(); }
+
+bool Client::connected() {
+    const std::lock_guard guard(lock_);
+    return living() != nullptr;
+}
+
+std::optional<Address> Client::server() {
+    const std::lock_guard guard(lock_);
+    if (living() != nullptr) return connection_->server;
+    errno = ENOTCONN;
+    return std::nullopt;
+}
+
+bool Client::connect(const Address& server, int64_t deadline, std::string_view password, std::string& info) {
+    if (connected()) {
+        errno = EISCONN;
+        return false;
+    }
+    disconnect();
+    const auto connection = std::make_shared<Connection>();
+    connection->server = server;
+    connection->fd = open_socket(server.family(), SOCK_STREAM);
+    if (!connection->fd) return false;
+    set_nodelay(connection->fd.get());
+    if (!connect_until(connection->fd.get(), server, deadline)) return false;
+    // Connected to the service's address: only the server can reach it. Without it there are just no quick messages.
+    connection->udp = open_socket(server.family(), SOCK_DGRAM);
+    if (connection->udp && ::connect(connection->udp.get(), server.raw(), server.length) != 0) connection->udp.reset();
+    if (log_in(*connection, deadline, password, info) && adopt(connection)) return true;
+    const int saved = errno;
+    const std::lock_guard guard(lock_);
+    writer_.forget(*connection);
+    errno = saved;
+    return false;
+}
+
+bool Client::adopt(const ConnectionPtr& connection) {
+    const std::lock_guard guard(lock_);
+    if (!poller_.add(connection->fd.get(), EPOLLIN | EPOLLRDHUP, kTcpTag)) return false;
+    if (connection->udp && !poller_.add(connection->udp.get(), EPOLLIN, kUdpTag)) connection->udp.reset();
+    connection_ = connection;
+    last_number_ = 0;
+    last_unanswered_ = 0;
+    if (!connection->receiver.empty()) poller_.wake();  // what came right behind the answer
+    return true;
+}
+
+bool Client::send_login(Connection& connection, std::string_view password) {
+    std::string param;
+    if (!password.empty()) {
+        param = "{\"passwd\":";
+        json::append_string(param, password);
+        param += '}';
+    }
+    const vsoa_payload_t payload = {param.data(), param.size(), nullptr, 0};
+    Frame frame(VSOA_TYPE_SERVINFO);
+    if (const auto local = connection.udp ? Address::local(connection.udp.get()) : std::nullopt) {
+        frame.tunid(htons(local->port()));
+    }
+    if (!frame.body(nullptr, &payload)) return false;
+    std::unique_lock held(lock_);
+    connection.send_timeout_ns = send_timeout_ns_;
+    return writer_.send(held, connection, frame);
+}
+
+bool Client::log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info) {
+    if (!send_login(connection, password)) return false;
+    for (;;) {
+        vsoa_header_t* header = nullptr;
+        const Receiver::Next next = connection.receiver.next(header);
+        if (next == Receiver::Next::kBad) {
+            errno = EPROTO;
+            return false;
+        }
+        if (next == Receiver::Next::kPacket) {
+            // Nothing else has a meaning before the answer.
+            if (header->type == VSOA_TYPE_SERVINFO) return accept_login(connection, Packet(header), info);
+            continue;
+        }
+        if (!wait_for(connection.fd.get(), POLLIN, deadline)) return false;
+        const Receiver::Space space = connection.receiver.space();
+        const ssize_t got = recv(connection.fd.get(), space.at, space.room, 0);
+        if (got > 0) connection.receiver.commit(static_cast<size_t>(got));
+        if (got == 0) errno = ECONNRESET;
+        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return false;
+    }
+}
+
+bool Client::accept_login(Connection& connection, const Packet& packet, std::string& info) {
+    // The vendor's Go server answers a missing password with a packet that is no reply.
+    if (!packet.reply || packet.status != VSOA_STATUS_SUCCESS) {
+        errno = !packet.reply || packet.status == VSOA_STATUS_PASSWORD ? EACCES : EPROTO;
+        return false;
+    }
+    info.assign(packet.param_text());
+    const auto* data = static_cast<const uint8_t*>(packet.payload.data);
+    if (packet.payload.data_len >= 4) {
+        uint32_t id;
+        std::memcpy(&id, data, sizeof id);
+        connection.id = ntohl(id);
+        connection.quick = bool(connection.udp);
+    }
+    if (packet.payload.data_len >= 6 && connection.udp) {
+        // Connecting again keeps the local port, which the server has been told.
+        Address quick = connection.server;
+        quick.port(static_cast<uint16_t>(data[4] << 8 | data[5]));
+        if (::connect(connection.udp.get(), quick.raw(), quick.length) != 0) connection.quick = false;
+    }
+    return true;
+}
+
+void Client::disconnect() {
+    const std::lock_guard guard(lock_);
+    if (connection_) {
+        poller_.remove(connection_->fd.get());
+        if (connection_->udp) poller_.remove(connection_->udp.get());
+        writer_.drop(*connection_);  // wakes senders that wait for room
+        writer_.forget(*connection_);
+        connection_->fd.reset();
+        connection_->udp.reset();
+        connection_.reset();
+    }
+    for (auto& [number, call] : calls_) orphans_.push_back(call);
+    calls_.clear();
+    if (!orphans_.empty()) poller_.wake();
+}
+
+bool Client::linger(int seconds) {
+    const std::lock_guard guard(lock_);
+    if (living() != nullptr) return set_linger(connection_->fd.get(), seconds);
+    errno = ENOTCONN;
+    return false;
+}
+
+void Client::send_timeout(int64_t timeout_ns) {
+    const std::lock_guard guard(lock_);
+    send_timeout_ns_ = timeout_ns;
+    if (connection_) connection_->send_timeout_ns = timeout_ns;
+}
+
+std::optional<uint32_t> Client::free_number() {
+    if (calls_.size() > UINT16_MAX) {
+        errno = EAGAIN;
+        return std::nullopt;
+    }
+    do {
+        ++last_number_;
+    } while (calls_.contains(last_number_));
+    return last_number_;
+}
+
+void Client::watch_deadline(int64_t deadline) {
+    if (deadline >= armed_) return;
+    armed_ = deadline;
+    poller_.arm(deadline);
+}
+
+bool Client::request(Frame& frame, const Call& call) {
+    std::unique_lock held(lock_);
+    const ConnectionPtr connection = connection_;
+    if (living() == nullptr) {
+        errno = ENOTCONN;
+        return false;
+    }
+    if (!call.wants_answer()) {
+        // Numbers with an empty lower half are never waited for.
+        if (++last_unanswered_ == 0) ++last_unanswered_;
+        frame.seqno(uint32_t{last_unanswered_} << 16);
+        return writer_.send(held, *connection, frame);
+    }
+    const auto number = free_number();
+    if (!number) return false;
+    frame.seqno(*number);
+    calls_.emplace(*number, call);
+    if (call.sync != nullptr) {
+        call.sync->seqno = *number;
+    } else {
+        watch_deadline(call.deadline);
+    }
+    if (writer_.send(held, *connection, frame)) return true;
+    // The event loop may have noticed the loss first; then the call has been, or will be, ended as lost.
+    return connection_ != connection || calls_.erase(*number) == 0;
+}
+
+bool Client::send(const Frame& frame) {
+    std::unique_lock held(lock_);
+    const ConnectionPtr connection = connection_;
+    if (living() != nullptr) return writer_.send(held, *connection, frame);
+    errno = ENOTCONN;
+    return false;
+}
+
+bool Client::send_quick(Frame& frame) {
+    const std::lock_guard guard(lock_);
+    if (living() == nullptr || !connection_->quick) {
+        errno = living() == nullptr ? ENOTCONN : EOPNOTSUPP;
+        return false;
+    }
+    frame.seqno(connection_->id);
+    Frame::Pieces pieces;
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = frame.pieces(0, pieces);
+    // A refusal reported here is that of an earlier datagram; the second attempt sends this one.
+    return sendmsg(connection_->udp.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
+           (errno == ECONNREFUSED && sendmsg(connection_->udp.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0);
+}
+
+bool Client::request_and_wait(Frame& frame, vsoa_client_sync_call_t& sync, int64_t deadline) {
+    sync.ended = sync.answered = false;
+    Call call;
+    call.sync = &sync;
+    if (!request(frame, call)) return false;
+    std::unique_lock held(lock_);
+    const auto until = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline));
+    while (!sync.ended) {
+        if (sync.changed.wait_until(held, until) == std::cv_status::timeout) break;
+    }
+    if (sync.ended) return true;
+    // Nobody may touch sync after this call.
+    calls_.erase(sync.seqno);
+    std::erase_if(orphans_, [&](const Call& orphan) { return orphan.sync == &sync; });
+    return true;
+}
+
+bool Client::awaits_rpc() {
+    const std::lock_guard guard(lock_);
+    return std::any_of(calls_.begin(), calls_.end(),
+                       [](const auto& entry) { return entry.second.type == VSOA_TYPE_RPC; });
+}
+
+}  // namespace vsoa

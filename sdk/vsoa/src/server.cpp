@@ -1,0 +1,243 @@
+#include "sdk/vsoa/src/server.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace vsoa {
+namespace {
+
+// With port 0 the kernel picks the TCP port, and UDP wants the same; another program may have it.
+constexpr int kPortAttempts = 16;
+
+bool send_datagram(int fd, const Address& to, const Frame& frame) {
+    Frame::Pieces pieces;
+    msghdr message{};
+    message.msg_name = const_cast<sockaddr*>(to.raw());
+    message.msg_namelen = to.length;
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = frame.pieces(0, pieces);
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+bool reuse_address(int fd) {
+    const int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
+}
+
+}  // namespace
+
+Server::Server(vsoa_server_t* handle, const char* info)
+    : handle_(handle),
+      info_(info != nullptr ? info : ""),
+      send_timeout_ns_(VSOA_SERVER_DEF_SEND_TIMEOUT * kNanosPerMs),
+      datagram_((VSOA_MAX_QPACKET_LENGTH + sizeof(uint64_t)) / sizeof(uint64_t)) {}
+
+Server::~Server() {
+    const std::lock_guard guard(lock_);
+    for (auto& [id, link] : links_) writer_.forget(*link);
+}
+
+bool Server::open() { return poller_.open(); }
+
+void Server::password(const char* text) { password_ = text != nullptr ? text : ""; }
+
+bool Server::start(const Address& address) {
+    if (started_) {
+        errno = EALREADY;
+        return false;
+    }
+    if (!bind_sockets(address) || !poller_.add(listen_.get(), EPOLLIN, kListenTag) ||
+        !poller_.add(udp_.get(), EPOLLIN, kQuickTag)) {
+        listen_.reset();
+        udp_.reset();
+        return false;
+    }
+    return started_ = true;
+}
+
+bool Server::bind_sockets(const Address& wanted) {
+    for (int attempt = 1;; ++attempt) {
+        listen_ = open_socket(wanted.family(), SOCK_STREAM);
+        udp_ = open_socket(wanted.family(), SOCK_DGRAM);
+        if (!listen_ || !udp_ || !tied(listen_.get()) || !tied(udp_.get())) return false;
+        // No SO_REUSEADDR on UDP: two servers would share one port without a word.
+        if (!reuse_address(listen_.get()) || bind(listen_.get(), wanted.raw(), wanted.length) != 0) return false;
+        auto bound = Address::local(listen_.get());
+        if (!bound) return false;
+        const bool any_port = wanted.port() == 0;
+        if (any_port && attempt == kPortAttempts) bound->port(0);
+        if (bind(udp_.get(), bound->raw(), bound->length) != 0) {
+            if (any_port && errno == EADDRINUSE) continue;
+            return false;
+        }
+        set_nodelay(listen_.get());  // inherited by accepted sockets
+        return listen(listen_.get(), VSOA_SERVER_BACKLOG) == 0;
+    }
+}
+
+bool Server::tied(int fd) const {
+    return interface_.empty() || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface_.c_str(),
+                                            static_cast<socklen_t>(interface_.size() + 1)) == 0;
+}
+
+bool Server::bind_interface(const char* name) {
+    interface_ = name;
+    return !started_ || (tied(listen_.get()) && tied(udp_.get()));
+}
+
+std::optional<Address> Server::address() const {
+    errno = ENOTCONN;
+    return started_ ? Address::local(listen_.get()) : std::nullopt;
+}
+
+LinkPtr Server::find(vsoa_cli_id_t id) {
+    const auto found = links_.find(id);
+    if (found != links_.end() && found->second->living()) return found->second;
+    errno = ENOENT;
+    return nullptr;
+}
+
+int Server::count() {
+    const std::lock_guard guard(lock_);
+    return static_cast<int>(std::count_if(order_.begin(), order_.end(), [](const LinkPtr& l) { return l->living(); }));
+}
+
+int Server::ids(vsoa_cli_id_t* out, int max) {
+    const std::lock_guard guard(lock_);
+    int written = 0;
+    for (const LinkPtr& link : order_) {
+        if (written >= max) break;
+        if (link->living()) out[written++] = link->id;
+    }
+    return written;
+}
+
+bool Server::reaches(const Link& link, std::string_view url) {
+    return link.living() && link.authed && subscribed(link.subscriptions, url, scratch_);
+}
+
+bool Server::is_subscribed(std::string_view url) {
+    const std::lock_guard guard(lock_);
+    return std::any_of(order_.begin(), order_.end(), [&](const LinkPtr& link) { return reaches(*link, url); });
+}
+
+bool Server::is_subscribed(vsoa_cli_id_t id, std::string_view url) {
+    return with_client(id, [&](Link& link) { return reaches(link, url); });
+}
+
+bool Server::publish(std::string_view url, const Frame& frame) {
+    if (!started_) {
+        errno = ENOTCONN;
+        return false;
+    }
+    std::unique_lock held(lock_);
+    // Those without room come last, so that they delay nobody else's copy of this packet.
+    const std::vector<LinkPtr> full = publish_now(url, frame);
+    for (const LinkPtr& link : full) writer_.send(held, *link, frame);
+    return true;
+}
+
+std::vector<LinkPtr> Server::publish_now(std::string_view url, const Frame& frame) {
+    std::vector<LinkPtr> full;
+    for (const LinkPtr& link : order_) {
+        if (reaches(*link, url) && writer_.offer(*link, frame) == Writer::Offer::kFull) full.push_back(link);
+    }
+    return full;
+}
+
+bool Server::quick_publish(std::string_view url, const Frame& frame) {
+    if (!started_) {
+        errno = ENOTCONN;
+        return false;
+    }
+    const std::lock_guard guard(lock_);
+    for (const LinkPtr& link : order_) {
+        // A datagram that the kernel does not take is lost, as any may be.
+        if (link->quick && reaches(*link, url)) send_datagram(udp_.get(), *link->quick, frame);
+    }
+    return true;
+}
+
+bool Server::send_to(vsoa_cli_id_t id, const Frame& frame) {
+    std::unique_lock held(lock_);
+    const LinkPtr link = find(id);
+    return link && writer_.send(held, *link, frame);
+}
+
+bool Server::quick_datagram(vsoa_cli_id_t id, const Frame& frame) {
+    return with_client(id, [&](Link& link) {
+        if (link.quick) return send_datagram(udp_.get(), *link.quick, frame);
+        errno = EOPNOTSUPP;
+        return false;
+    });
+}
+
+bool Server::drop_client(vsoa_cli_id_t id) {
+    return with_client(id, [&](Link& link) {
+        writer_.drop(link);
+        return true;
+    });
+}
+
+bool Server::priority(vsoa_cli_id_t id, int value) {
+    std::unique_lock held(lock_);
+    const LinkPtr link = find(id);
+    if (!link) return false;
+    link->priority = value;
+    reorder();
+    set_priority(link->fd.get(), link->peer.family(), value);
+    return writer_.send(held, *link, Frame(VSOA_TYPE_QOSSETUP, VSOA_FLAG_REPLY, static_cast<uint8_t>(value)));
+}
+
+void Server::reorder() {
+    std::stable_sort(order_.begin(), order_.end(),
+                     [](const LinkPtr& a, const LinkPtr& b) { return a->priority > b->priority; });
+}
+
+void Server::send_timeout(bool present_too, int64_t timeout_ns) {
+    const std::lock_guard guard(lock_);
+    send_timeout_ns_ = timeout_ns;
+    if (!present_too) return;
+    for (auto& [id, link] : links_) link->send_timeout_ns = timeout_ns;
+}
+
+int64_t Server::send_timeout() {
+    const std::lock_guard guard(lock_);
+    return send_timeout_ns_;
+}
+
+void Server::listener(std::string_view url, vsoa_server_cmd_func_t callback, void* arg) {
+    const std::lock_guard guard(lock_);
+    listeners_.insert_or_assign(std::string(url), Callback<vsoa_server_cmd_func_t>{callback, arg});
+}
+
+void Server::remove_listener(std::string_view url) {
+    const std::lock_guard guard(lock_);
+    if (const auto found = listeners_.find(url); found != listeners_.end()) listeners_.erase(found);
+}
+
+vsoa_cli_id_t Server::free_id() {
+    do {
+        ++last_id_;
+    } while (last_id_ == 0 || links_.contains(last_id_));
+    return last_id_;
+}
+
+Fd Server::stream_listener(uint16_t& tunid) {
+    auto where = address();
+    if (!where) return Fd();
+    where->port(0);
+    Fd fd(::socket(where->family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd || !tied(fd.get()) || bind(fd.get(), where->raw(), where->length) != 0 || listen(fd.get(), 1) != 0)
+        return Fd();
+    where = Address::local(fd.get());
+    if (!where) return Fd();
+    tunid = htons(where->port());
+    return fd;
+}
+
+}  // namespace vsoa

@@ -1,0 +1,155 @@
+// The server behind vsoa_server.h.
+//
+// Threads: one lock guards everything that more than one thread may touch; it is never held while a callback runs or a
+// thread waits for a peer. "loop" marks what belongs to the thread of the event loop alone.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "sdk/vsoa/include/vsoa_server.h"
+#include "sdk/vsoa/src/packet.hpp"
+#include "sdk/vsoa/src/socket.hpp"
+#include "sdk/vsoa/src/topics.hpp"
+#include "sdk/vsoa/src/writer.hpp"
+
+namespace vsoa {
+
+inline constexpr size_t kMaxSubscriptions = 4096;  // of one client
+
+/// A connection accepted by a server.
+struct Link : Stream {
+    vsoa_cli_id_t id = 0;
+    Address peer;
+    bool logged_in = false;
+    bool announced = false;  // loop: the callback for clients has been told
+    bool refused = false;    // loop: login failed, only waits for the peer to close
+    bool authed = true;
+    int priority = 0;
+    std::optional<Address> quick;  // where its quick channel is
+    UrlSet subscriptions;
+    void* custom = nullptr;
+    Receiver receiver;  // loop
+
+    bool living() const { return logged_in && !dead; }
+};
+
+using LinkPtr = std::shared_ptr<Link>;
+
+class Server {
+  public:
+    /// handle: what callbacks get.
+    Server(vsoa_server_t* handle, const char* info);
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    bool open();
+    bool start(const Address& address);
+    std::optional<Address> address() const;
+    bool bind_interface(const char* name);
+    void password(const char* text);
+
+    // Any thread.
+    int count();
+    int ids(vsoa_cli_id_t* out, int max);
+    bool is_subscribed(std::string_view url);
+    bool is_subscribed(vsoa_cli_id_t id, std::string_view url);
+    bool publish(std::string_view url, const Frame& frame);
+    bool quick_publish(std::string_view url, const Frame& frame);
+    bool send_to(vsoa_cli_id_t id, const Frame& frame);
+    bool quick_datagram(vsoa_cli_id_t id, const Frame& frame);
+    bool drop_client(vsoa_cli_id_t id);
+    bool priority(vsoa_cli_id_t id, int value);
+    void send_timeout(bool present_too, int64_t timeout_ns);
+    int64_t send_timeout();
+    Fd stream_listener(uint16_t& tunid);
+    /// Runs use(link) under the lock. False with errno ENOENT when there is no such client.
+    template <typename Use>
+    bool with_client(vsoa_cli_id_t id, Use use) {
+        const std::lock_guard guard(lock_);
+        const LinkPtr link = find(id);
+        return link && use(*link);
+    }
+
+    // loop
+    void listener(std::string_view url, vsoa_server_cmd_func_t callback, void* arg);
+    void remove_listener(std::string_view url);
+    void on_client(vsoa_server_cli_func_t callback, void* arg) { on_client_ = {callback, arg}; }
+    void on_datagram(vsoa_server_dat_func_t callback, void* arg) { on_datagram_ = {callback, arg}; }
+    int add_to(fd_set* set) const { return started_ ? poller_.add_to(set) : -1; }
+    bool in(const fd_set* set) const { return started_ && poller_.in(set); }
+    void input();
+
+    std::atomic<void*> custom{nullptr};
+
+  private:
+    template <typename Function>
+    struct Callback {
+        Function function = nullptr;
+        void* arg = nullptr;
+    };
+    static constexpr uint64_t kListenTag = 1ull << 32, kQuickTag = kListenTag + 1;  // above every client id
+
+    bool bind_sockets(const Address& address);
+    bool tied(int fd) const;
+
+    // Under the lock.
+    LinkPtr find(vsoa_cli_id_t id);
+    bool reaches(const Link& link, std::string_view url);
+    void reorder();
+    vsoa_cli_id_t free_id();
+    std::vector<LinkPtr> publish_now(std::string_view url, const Frame& frame);
+
+    // loop, without the lock.
+    void accept_all();
+    void accept_one(Fd fd);
+    void pause_accept();
+    void check_deadlines();
+    void arm();
+    void read_link(const LinkPtr& link);
+    void remove(const LinkPtr& link);
+    void read_quick();
+    void handle(const LinkPtr& link, const Packet& packet);
+    void before_login(const LinkPtr& link, const Packet& packet);
+    void login(const LinkPtr& link, const Packet& packet);
+    void refuse(const LinkPtr& link, const Packet& packet);
+    bool password_fits(const Packet& packet) const;
+    void answer(const LinkPtr& link, const Packet& packet, uint8_t status);
+    void subscribe(const LinkPtr& link, const Packet& packet, bool on);
+    void call(const LinkPtr& link, Packet packet);
+
+    vsoa_server_t* const handle_;
+    const std::string info_;
+    std::mutex lock_;
+    Writer writer_{lock_};
+    Poller poller_;
+    Fd listen_, udp_;
+    std::string interface_;
+    bool started_ = false;
+
+    // Under the lock.
+    std::unordered_map<vsoa_cli_id_t, LinkPtr> links_;
+    std::vector<LinkPtr> order_;  // clients logged in, high priority first
+    vsoa_cli_id_t last_id_ = 0;
+    int64_t send_timeout_ns_;
+    std::string scratch_;
+    UrlMap<Callback<vsoa_server_cmd_func_t>> listeners_;
+
+    // loop
+    std::string password_;
+    Callback<vsoa_server_cli_func_t> on_client_;
+    Callback<vsoa_server_dat_func_t> on_datagram_;
+    std::deque<std::pair<int64_t, vsoa_cli_id_t>> logins_;  // deadlines of connections, in order
+    int64_t accept_again_ = kForever;
+    std::vector<uint64_t> datagram_;  // aligned for a header
+};
+
+}  // namespace vsoa

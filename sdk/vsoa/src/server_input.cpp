@@ -1,0 +1,298 @@
+// What arrives at a server: connections, logins, packets, time limits. All of it in the thread of the event loop.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "sdk/vsoa/src/json.hpp"
+#include "sdk/vsoa/src/server.hpp"
+
+namespace vsoa {
+namespace {
+
+constexpr int kAcceptBatch = 64, kDatagramBatch = 64;
+constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
+constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
+
+}  // namespace
+
+void Server::input() {
+    for (const epoll_event& event : poller_.ready()) {
+        if (event.data.u64 == kListenTag) {
+            accept_all();
+        } else if (event.data.u64 == kQuickTag) {
+            read_quick();
+        } else {
+            LinkPtr link;
+            {
+                const std::lock_guard guard(lock_);
+                const auto found = links_.find(static_cast<vsoa_cli_id_t>(event.data.u64));
+                if (found != links_.end()) link = found->second;
+            }
+            if (link) read_link(link);
+        }
+    }
+    check_deadlines();
+}
+
+void Server::accept_all() {
+    for (int i = 0; i < kAcceptBatch; ++i) {
+        Fd fd(accept4(listen_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        if (fd) {
+            accept_one(std::move(fd));
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause_accept();
+        if (errno != EINTR && errno != ECONNABORTED) return;
+    }
+}
+
+void Server::accept_one(Fd fd) {
+    const auto peer = Address::peer(fd.get());
+    if (!peer) return;
+    set_nodelay(fd.get());
+    auto link = std::make_shared<Link>();
+    link->fd = std::move(fd);
+    link->peer = *peer;
+    const std::lock_guard guard(lock_);
+    link->id = free_id();
+    link->send_timeout_ns = send_timeout_ns_;
+    if (!poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) return;
+    links_.emplace(link->id, link);
+    logins_.emplace_back(now_ns() + kHandshake_ns, link->id);
+    arm();
+}
+
+/// No descriptor is free: the waiting connection would make the event loop spin, so it is left alone for a moment.
+void Server::pause_accept() {
+    const int saved = errno;
+    poller_.remove(listen_.get());
+    accept_again_ = now_ns() + kAcceptPause_ns;
+    arm();
+    errno = saved;
+}
+
+void Server::arm() {
+    const int64_t login = logins_.empty() ? kForever : logins_.front().first;
+    poller_.arm(std::min(login, accept_again_));
+}
+
+void Server::check_deadlines() {
+    const int64_t now = now_ns();
+    bool changed = false;
+    if (accept_again_ <= now) {
+        accept_again_ = kForever;
+        poller_.add(listen_.get(), EPOLLIN, kListenTag);
+        changed = true;
+    }
+    while (!logins_.empty() && logins_.front().first <= now) {
+        LinkPtr late;
+        {
+            const std::lock_guard guard(lock_);
+            const auto found = links_.find(logins_.front().second);
+            if (found != links_.end() && !found->second->logged_in) late = found->second;
+        }
+        logins_.pop_front();
+        if (late) remove(late);
+        changed = true;
+    }
+    if (changed) arm();
+}
+
+void Server::remove(const LinkPtr& link) {
+    {
+        const std::lock_guard guard(lock_);
+        if (links_.erase(link->id) == 0) return;
+        std::erase(order_, link);
+        writer_.forget(*link);
+        poller_.remove(link->fd.get());
+        link->dead = true;
+        link->fd.reset();
+    }
+    if (link->announced && on_client_.function != nullptr) {
+        on_client_.function(on_client_.arg, handle_, link->id, false);
+    }
+}
+
+void Server::read_link(const LinkPtr& link) {
+    const Receiver::Space space = link->receiver.space();
+    const ssize_t got = recv(link->fd.get(), space.at, space.room, 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got <= 0) return remove(link);
+    link->receiver.commit(static_cast<size_t>(got));
+    vsoa_header_t* header = nullptr;
+    for (;;) {
+        switch (link->receiver.next(header)) {
+            case Receiver::Next::kMore:
+                return;
+            case Receiver::Next::kBad:
+                return remove(link);
+            case Receiver::Next::kPacket:
+                break;
+        }
+        if (!link->refused) handle(link, Packet(header));
+        // A callback, or another thread, may have dropped the client.
+        const std::lock_guard guard(lock_);
+        if (link->dead) break;
+    }
+    remove(link);
+}
+
+void Server::read_quick() {
+    const size_t room = datagram_.size() * sizeof(uint64_t);
+    for (int i = 0; i < kDatagramBatch; ++i) {
+        Address from;
+        from.length = sizeof from.storage;
+        const ssize_t got = recvfrom(udp_.get(), datagram_.data(), room, 0, from.raw(), &from.length);
+        if (got < 0) return;
+        vsoa_header_t* header = check_datagram(datagram_.data(), static_cast<size_t>(got));
+        if (header == nullptr || header->type != VSOA_TYPE_DATAGRAM || on_datagram_.function == nullptr) continue;
+        Packet packet(header);
+        // The number alone is no proof of the sender: number and source address must be of one client.
+        const bool known = with_client(packet.seqno, [&](Link& l) { return l.quick && l.quick->same(from); });
+        if (known) {
+            on_datagram_.function(on_datagram_.arg, handle_, packet.seqno, &packet.url, &packet.payload, true);
+        }
+    }
+}
+
+void Server::handle(const LinkPtr& link, const Packet& packet) {
+    if (packet.reply || packet.type == VSOA_TYPE_NOOP) return;
+    if (!link->announced) return before_login(link, packet);
+    switch (packet.type) {
+        case VSOA_TYPE_SERVINFO:
+            return login(link, packet);
+        case VSOA_TYPE_RPC:
+            return call(link, packet);
+        case VSOA_TYPE_SUBSCRIBE:
+            return subscribe(link, packet, true);
+        case VSOA_TYPE_UNSUBSCRIBE:
+            return subscribe(link, packet, false);
+        case VSOA_TYPE_PINGECHO:
+            return answer(link, packet, VSOA_STATUS_SUCCESS);
+        case VSOA_TYPE_DATAGRAM:
+            if (on_datagram_.function != nullptr) {
+                Packet copy = packet;
+                on_datagram_.function(on_datagram_.arg, handle_, link->id, &copy.url, &copy.payload, false);
+            }
+            return;
+        default:
+            return;  // PUBLISH, QOSSETUP and unknown types are nothing a client sends
+    }
+}
+
+void Server::before_login(const LinkPtr& link, const Packet& packet) {
+    switch (packet.type) {
+        case VSOA_TYPE_SERVINFO:
+            return login(link, packet);
+        case VSOA_TYPE_RPC:
+        case VSOA_TYPE_SUBSCRIBE:
+        case VSOA_TYPE_UNSUBSCRIBE:
+        case VSOA_TYPE_PINGECHO:
+            return refuse(link, packet);
+        default:
+            return;
+    }
+}
+
+/// Says so and closes this side; the peer gets the answer before the end. The login's time limit ends the rest.
+void Server::refuse(const LinkPtr& link, const Packet& packet) {
+    answer(link, packet, VSOA_STATUS_PASSWORD);
+    link->refused = true;
+    shutdown(link->fd.get(), SHUT_WR);
+}
+
+bool Server::password_fits(const Packet& packet) const {
+    if (password_.empty()) return true;
+    bool fits = false;
+    const bool object = json::read_object(packet.param_text(), [&](std::string_view key, const json::Value& value) {
+        if (key == "passwd") fits = value.kind == json::Value::Kind::kString && value.text == password_;
+    });
+    return object && fits;
+}
+
+void Server::login(const LinkPtr& link, const Packet& packet) {
+    // A login on a live connection is checked again; a wrong one ends it.
+    if (!password_fits(packet)) {
+        if (!link->announced) return refuse(link, packet);
+        answer(link, packet, VSOA_STATUS_PASSWORD);
+        const std::lock_guard guard(lock_);
+        return writer_.drop(*link);
+    }
+    const auto tcp = Address::local(listen_.get()), udp = Address::local(udp_.get());
+    const uint16_t quick_port = udp ? udp->port() : 0;
+    uint8_t data[6] = {static_cast<uint8_t>(link->id >> 24),  static_cast<uint8_t>(link->id >> 16),
+                       static_cast<uint8_t>(link->id >> 8),   static_cast<uint8_t>(link->id),
+                       static_cast<uint8_t>(quick_port >> 8), static_cast<uint8_t>(quick_port)};
+    const bool same_port = tcp && tcp->port() == quick_port;
+    const vsoa_payload_t payload = {const_cast<char*>(info_.data()), info_.size(), data, same_port ? 4u : 6u};
+    Frame frame(VSOA_TYPE_SERVINFO, VSOA_FLAG_REPLY, VSOA_STATUS_SUCCESS, packet.seqno);
+    const bool first = !link->announced;
+    {
+        std::unique_lock held(lock_);
+        link->quick.reset();
+        if ((packet.header->flags & VSOA_FLAG_TUNNEL) != 0 && packet.header->tunid != 0) {
+            link->quick = link->peer;
+            link->quick->port(ntohs(packet.header->tunid));
+        }
+        // One send, before anything else can be sent to this client: the vendor's Python client takes only what comes
+        // with the first segment.
+        if (!frame.body(nullptr, &payload) || !writer_.send(held, *link, frame)) return writer_.drop(*link);
+        if (first) {
+            link->logged_in = true;
+            order_.push_back(link);
+            reorder();
+        }
+    }
+    if (!first) return;
+    link->announced = true;
+    if (on_client_.function != nullptr) on_client_.function(on_client_.arg, handle_, link->id, true);
+}
+
+void Server::answer(const LinkPtr& link, const Packet& packet, uint8_t status) {
+    std::unique_lock held(lock_);
+    writer_.send(held, *link, Frame(packet.type, VSOA_FLAG_REPLY, status, packet.seqno));
+}
+
+void Server::subscribe(const LinkPtr& link, const Packet& packet, bool on) {
+    std::vector<std::string> urls;
+    bool good = true;
+    const bool all = !on && packet.url.url_len == 0 && packet.payload.param_len == 0;
+    if (packet.url.url_len > 0) {
+        urls.emplace_back(packet.url_text());
+    } else if (!all) {
+        good = json::read_strings(packet.param_text(), urls) && !urls.empty();
+    }
+    good = good && std::all_of(urls.begin(), urls.end(), [](const std::string& url) { return is_url(url); });
+    uint8_t status = good ? VSOA_STATUS_SUCCESS : VSOA_STATUS_ARGUMENTS;
+    if (good) {
+        const std::lock_guard guard(lock_);
+        if (all) link->subscriptions.clear();
+        // All of the packet or nothing.
+        if (on && link->subscriptions.size() + urls.size() > kMaxSubscriptions) {
+            status = VSOA_STATUS_NO_MEMORY;
+            urls.clear();
+        }
+        for (std::string& url : urls) {
+            if (on) {
+                link->subscriptions.insert(std::move(url));
+            } else {
+                link->subscriptions.erase(url);
+            }
+        }
+    }
+    answer(link, packet, status);
+}
+
+void Server::call(const LinkPtr& link, Packet packet) {
+    if (!is_url(packet.url_text())) return answer(link, packet, VSOA_STATUS_ARGUMENTS);
+    Callback<vsoa_server_cmd_func_t> listener;
+    {
+        const std::lock_guard guard(lock_);
+        if (const auto* found = best_match(listeners_, packet.url_text())) listener = *found;
+    }
+    if (listener.function == nullptr) return answer(link, packet, VSOA_STATUS_INVALID_URL);
+    listener.function(listener.arg, handle_, link->id, packet.header, &packet.url, &packet.payload);
+}
+
+}  // namespace vsoa

@@ -1,0 +1,83 @@
+// Write side of TCP connections, shared by server and client.
+//
+// A packet is written at once by the thread that sends it when nothing is queued before it; what the kernel does not
+// take is queued and sent by a thread of the Writer, which is started when it is first needed. So a program whose event
+// loop is busy still sends, and one slow peer delays nobody: its queue is bounded, and a packet that was not handed to
+// the kernel within the send timeout ends the connection.
+//
+// All functions are called with the owner's lock held, except construction and destruction.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "sdk/vsoa/src/packet.hpp"
+#include "sdk/vsoa/src/socket.hpp"
+
+namespace vsoa {
+
+inline constexpr size_t kMaxQueuedBytes = 1024 * 1024;  // for each connection
+
+/// One TCP connection: its descriptor and what waits to be sent.
+struct Stream {
+    Fd fd;
+    bool dead = false;  // shut down; the event loop sees end of file and cleans up
+    int64_t send_timeout_ns = 0;
+
+    size_t queued() const { return queue.size() - queue_head; }
+
+    // The rest is the Writer's.
+    struct Mark {
+        uint64_t end;  // count of bytes of this stream at which a queued packet ends
+        int64_t deadline;
+    };
+    std::vector<uint8_t> queue;
+    size_t queue_head = 0;
+    uint64_t sent = 0;  // bytes handed to the kernel out of the queue
+    std::deque<Mark> marks;
+    bool watched = false;  // known to the Writer's thread
+};
+
+class Writer {
+  public:
+    /// lock: the owner's, taken by the Writer's thread.
+    explicit Writer(std::mutex& lock) : lock_(lock) {}
+    ~Writer();
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+
+    enum class Offer { kTaken, kFull, kDead };
+
+    /// Sends or queues a packet. kFull: no room in the queue. Never waits.
+    Offer offer(Stream& stream, const Frame& frame);
+
+    /// Like offer, but waits for room, at most the send timeout; a stream that has none by then is dropped. Gives the
+    /// lock away while it waits; the caller keeps the stream alive. False with errno ENOTCONN.
+    bool send(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame);
+
+    /// Ends a connection: nothing more is sent or received, the event loop sees it.
+    void drop(Stream& stream);
+
+    /// To be called before the stream's descriptor is closed.
+    void forget(Stream& stream);
+
+  private:
+    void enqueue(Stream& stream, const Frame& frame, size_t offset);
+    void flush(Stream& stream);
+    bool watch(Stream& stream);
+    void run();
+    int64_t first_deadline() const;
+
+    std::mutex& lock_;
+    std::condition_variable room_;
+    Poller poller_;
+    std::vector<Stream*> watched_;
+    std::thread thread_;
+    bool stop_ = false;
+};
+
+}  // namespace vsoa
