@@ -87,10 +87,10 @@ struct PluginEntry {
 }  // namespace gantry::inline v0
 
 // Makes Class the plugin of this file. gantry_add_plugin() defines the three names from plugin.toml.
-#define GANTRY_PLUGIN(Class)                                                                        \
-    static_assert(Class::kRole == std::string_view(GANTRY_PLUGIN_ROLE),                             \
-                  "the role in plugin.toml is not that of the class");                              \
-    extern "C" __attribute__((visibility("default"), used)) const gantry_entry gantry_plugin_entry; \
-    const gantry_entry gantry_plugin_entry = {                                                      \
-        sizeof(gantry_entry), GANTRY_ENTRY_MAGIC,    GANTRY_ABI_MAJOR,   GANTRY_ABI_MINOR,          \
-        GANTRY_PLUGIN_ID,     GANTRY_PLUGIN_VERSION, GANTRY_PLUGIN_ROLE, &gantry::PluginEntry<Class>::create}
+#define GANTRY_PLUGIN(Class)                                                                  \
+    static_assert(Class::kRole == std::string_view(GANTRY_PLUGIN_ROLE),                       \
+                  "the role in plugin.toml is not that of the class");                        \
+    extern "C" __attribute__((visibility("default"))) const gantry_entry gantry_plugin_entry; \
+    const gantry_entry gantry_plugin_entry = {                                                \
+        sizeof(gantry_entry), GANTRY_ENTRY_MAGIC,    GANTRY_ABI_MAJOR,   GANTRY_ABI_MINOR,    \
+        GANTRY_PLUGIN_ID,     GANTRY_PLUGIN_VERSION, GANTRY_PLUGIN_ROLE, &gantry::PluginEntry<Class>::create};
