@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/control/agent_loop.hpp"
+
+#include <algorithm>
+
+#include "kernel/control/files.hpp"
+#include "kernel/control/machine.hpp"
+
+namespace gantry::control {
+namespace {
+
+constexpr Duration kDialLimit = seconds(2);
+constexpr Duration kDialPauseMin = milliseconds(50);
+constexpr Duration kDialPauseMax = milliseconds(500);
+constexpr Duration kLoadPeriod = seconds(1);
+constexpr Duration kGoodbye = milliseconds(200);
+constexpr Duration kListLimit = seconds(10);
+constexpr Duration kImageLimit = seconds(600);
+constexpr Duration kContainerLimit = seconds(30);
+constexpr std::size_t kStateMax = 64 << 20;
+
+}  // namespace
+
+AgentLoop::AgentLoop(Parts parts)
+    : parts_(std::move(parts)),
+      timer_(parts_.io, [this](Duration) { turn(core::AgentTick{}); }),
+      images_(
+          parts_.host, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
+          [this](const std::string& image, std::uint32_t percent) {
+              turn(core::ImageProgress{image, percent});
+          }),
+      logs_(parts_.io, outbox_,
+            [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+      dial_timer_(parts_.io),
+      load_timer_(parts_.io),
+      controllers_(parts_.controllers) {
+    outbox_.use(&parts_.transport);
+}
+
+Result<core::AgentFacts> AgentLoop::facts() {
+    core::AgentFacts facts;
+    facts.node = parts_.config.name;
+    GANTRY_TRY(id, node_id(parts_.state_dir));
+    GANTRY_TRY(boot, read_boot_id(parts_.config.boot_id_file));
+    GANTRY_TRY(session, next_session(parts_.state_dir));
+    facts.node_id = id;
+    facts.boot_id = boot;
+    facts.session = session;
+    facts.version = parts_.version;
+    facts.advertise = parts_.config.advertise;
+    facts.labels = parts_.config.labels;
+    for (const auto& [name, runtime] : parts_.host.runtimes()) {
+        const auto known = runtime->facts();
+        facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable});
+    }
+    for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
+    facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
+    facts.memory_bytes = parts_.config.memory_bytes ? parts_.config.memory_bytes : memory_now().total_bytes;
+    for (auto* directory : parts_.host.directories()) {
+        if (!facts.directory_port) facts.directory_port = directory->facts().port;
+    }
+    for (const auto& server : parts_.config.position_servers) {
+        facts.position_servers += (facts.position_servers.empty() ? "" : ",") + server;
+    }
+    cpu_milli_ = facts.cpu_milli;
+    return facts;
+}
+
+Status AgentLoop::start() {
+    GANTRY_TRY(known, facts());
+    core_ = std::make_unique<core::Agent>(known, parts_.timing);
+    for (const auto& [name, runtime] : parts_.host.runtimes()) {
+        runtime->begin(
+            [this, name](std::string container, int code) {
+                turn(core::ContainerExited{name, std::move(container), code});
+            },
+            [this, name] { list_containers(name); });
+    }
+    for (auto* discovery : parts_.host.discoveries()) {
+        discovery->begin(
+            [this](const host::Discovered& found) {
+                if (!found.controller || std::ranges::count(controllers_, found.address) > 0) return;
+                controllers_.push_back(found.address);
+                if (!dialling_) dial();
+            },
+            [this](const host::Discovered& gone) { std::erase(controllers_, gone.address); });
+    }
+    const auto file = parts_.state_dir / "agent.json";
+    std::optional<std::string> saved;
+    if (auto text = read_file(file, kStateMax)) {
+        saved = std::move(*text);
+        if (!parse_json(*saved, kStateMax)) {
+            auto aside = file;
+            aside += ".corrupt";
+            std::error_code ignored;
+            std::filesystem::rename(file, aside, ignored);
+            parts_.log(host::LogLevel::kError, file.string() + " is no JSON; set aside as " + aside.string() +
+                                                   ", the list of containers and the controller tell the rest");
+            saved.reset();
+        }
+    } else if (text.error().code != Code::kNotFound) {
+        parts_.log(host::LogLevel::kError, text.error().text());
+    }
+    turn(core::AgentStart{std::move(saved)});
+    measure();
+    dial();
+    return {};
+}
+
+void AgentLoop::stop(bool machine_goes_down, std::function<void()> done) {
+    turn(core::ShutDown{machine_goes_down});
+    stopping_ = true;
+    timer_.stop();
+    load_timer_.cancel();
+    dial_timer_.expires_after(kGoodbye);
+    dial_timer_.async_wait([done = std::move(done)](auto) { done(); });
+}
+
+void AgentLoop::turn(const core::AgentInput& input) {
+    if (!core_ || stopping_) return;
+    auto effects = core_->step(input, host::boottime_now());
+    std::ranges::move(effects, std::back_inserter(effects_));
+    timer_.arm(core_->next_deadline());
+    drain();
+}
+
+// Effects are done in order; a Save holds up everything behind it until it is durable.
+void AgentLoop::drain() {
+    if (draining_) return;
+    draining_ = true;
+    while (!saving_ && !effects_.empty()) {
+        auto effect = std::move(effects_.front());
+        effects_.pop_front();
+        act(std::move(effect));
+    }
+    draining_ = false;
+}
+
+void AgentLoop::save(std::string document) {
+    saving_ = true;
+    auto result = std::make_shared<Status>();
+    parts_.host.work(
+        [result, file = parts_.state_dir / "agent.json", text = std::move(document)] {
+            *result = write_file(file, text);
+        },
+        [this, result] {
+            saving_ = false;
+            if (!*result && !save_failed_) {
+                parts_.log(host::LogLevel::kError,
+                           "the agent's state was not saved, nothing new will be started: " + result->error().text());
+            }
+            save_failed_ = !*result;
+            drain();
+        });
+}
+
+host::Done<void> AgentLoop::done_with(std::uint64_t id) {
+    return [this, id](Result<void> result) { turn(core::OperationDone{id, std::move(result)}); };
+}
+
+void AgentLoop::act(core::AgentEffect effect) {
+    if (auto* saved = std::get_if<core::Save>(&effect)) return save(std::move(saved->document));
+    if (auto* message = std::get_if<core::Send>(&effect)) return send(message->peer, message->message);
+    if (auto* list = std::get_if<core::ListContainers>(&effect)) return list_containers(list->runtime);
+    if (auto* image = std::get_if<core::FetchImage>(&effect)) return fetch(*image);
+    if (auto* create = std::get_if<core::Create>(&effect)) return act_container(std::move(*create));
+    if (auto* question = std::get_if<core::Check>(&effect)) return check(*question);
+    if (auto* names = std::get_if<core::ServeNames>(&effect)) return serve(*names);
+    if (auto* drop = std::get_if<core::DropPeer>(&effect)) {
+        parts_.log(host::LogLevel::kWarn, "leaving this controller: " + drop->reason);
+        return outbox_.close(drop->peer);
+    }
+    if (auto* event = std::get_if<core::AgentEvent>(&effect)) {
+        return parts_.log(host::LogLevel::kInfo, event->kind + ": " + event->text);
+    }
+    if (auto* images = std::get_if<core::ListImages>(&effect)) {
+        auto* runtime = parts_.host.runtime(images->runtime);
+        if (!runtime) return;
+        return runtime->images(kListLimit, [this, name = images->runtime](Result<std::vector<std::string>> result) {
+            turn(core::ImagesListed{name, result.value_or(std::vector<std::string>{})});
+        });
+    }
+    const auto with = [&](std::uint64_t id, const std::string& name, auto fn) {
+        if (auto* runtime = parts_.host.runtime(name)) return fn(*runtime);
+        turn(core::OperationDone{id, fail(Code::kUnavailable, "runtime " + name + " is not running")});
+    };
+    if (auto* start = std::get_if<core::Start>(&effect)) {
+        with(start->id, start->runtime,
+             [&](host::Runtime& r) { r.start(start->name, kContainerLimit, done_with(start->id)); });
+    } else if (auto* stop = std::get_if<core::Stop>(&effect)) {
+        with(stop->id, stop->runtime, [&](host::Runtime& r) {
+            r.stop(stop->name, stop->grace, stop->grace + kContainerLimit, done_with(stop->id));
+        });
+    } else if (auto* remove = std::get_if<core::Remove>(&effect)) {
+        with(remove->id, remove->runtime,
+             [&](host::Runtime& r) { r.remove(remove->name, kContainerLimit, done_with(remove->id)); });
+    }
+}
+
+void AgentLoop::act_container(core::Create effect) {
+    auto* runtime = parts_.host.runtime(effect.runtime);
+    if (!runtime) {
+        return turn(
+            core::OperationDone{effect.id, fail(Code::kUnavailable, "runtime " + effect.runtime + " is not running")});
+    }
+    if (save_failed_) {
+        return turn(core::OperationDone{effect.id, fail(Code::kFull, "the agent's state cannot be saved")});
+    }
+    auto& wanted = effect.wanted;
+    host::ContainerSpec spec;
+    spec.name = wanted.name;
+    spec.image = wanted.image_digest;
+    spec.hostname = wanted.spec.hostname;
+    spec.cwd = wanted.spec.cwd;
+    spec.user = wanted.spec.user;
+    spec.args = wanted.spec.args;
+    spec.env = wanted.env;
+    for (const auto& mount : wanted.spec.mounts) spec.mounts.push_back({mount.source, mount.target, mount.read_only});
+    spec.cpu_milli = wanted.spec.cpu_milli;
+    spec.memory_bytes = wanted.spec.memory_bytes;
+    spec.pids = wanted.spec.pids;
+    spec.labels = wanted.labels;
+    runtime->create(spec, kContainerLimit, done_with(effect.id));
+}
+
+void AgentLoop::list_containers(const std::string& name) {
+    auto* runtime = parts_.host.runtime(name);
+    if (!runtime) {
+        return turn(core::ContainersListed{name, fail(Code::kUnavailable, "runtime " + name + " is not running")});
+    }
+    runtime->list(kListLimit, [this, name](Result<std::vector<host::Container>> result) {
+        if (!result) return turn(core::ContainersListed{name, std::unexpected(result.error())});
+        std::vector<core::Seen> seen;
+        for (auto& c : *result) {
+            const bool running = c.state == host::ContainerState::kRunning || c.state == host::ContainerState::kPaused;
+            seen.push_back({name, std::move(c.name), running, c.state == host::ContainerState::kCreated, c.exit_code,
+                            std::move(c.detail)});
+        }
+        turn(core::ContainersListed{name, std::move(seen)});
+    });
+}
+
+void AgentLoop::fetch(const core::FetchImage& effect) {
+    images_.fetch(effect.digest, [this, effect](Result<void> fetched) {
+        if (!fetched) return turn(core::ImageReady{effect.digest, std::unexpected(fetched.error())});
+        auto* runtime = parts_.host.runtime(effect.runtime);
+        if (!runtime) {
+            return turn(core::ImageReady{effect.digest,
+                                         fail(Code::kUnavailable, "runtime " + effect.runtime + " is not running")});
+        }
+        runtime->ensure_image(effect.digest, parts_.blobs.dir().string(), kImageLimit,
+                              [this, digest = effect.digest](Result<void> ready) {
+                                  turn(core::ImageReady{digest, std::move(ready)});
+                              });
+    });
+}
+
+void AgentLoop::check(const core::Check& effect) {
+    const auto answer = [this, id = effect.id](bool healthy, bool unknown, std::string detail) {
+        turn(core::Probed{id, healthy, unknown, std::move(detail)});
+    };
+    auto* probe = parts_.host.probe(effect.kind);
+    if (!probe) return answer(false, true, "this node has no probe " + effect.kind);
+    probe->check({effect.container, effect.address, effect.port, effect.params}, effect.limit,
+                 [answer](Result<host::ProbeAnswer> result) {
+                     if (!result) return answer(false, true, result.error().text());
+                     answer(result->verdict == host::Verdict::kHealthy, result->verdict == host::Verdict::kUnknown,
+                            std::move(result->detail));
+                 });
+}
+
+void AgentLoop::serve(const core::ServeNames& effect) {
+    std::vector<host::NameRecord> records;
+    for (const auto& entry : effect.entries) {
+        records.push_back({entry.name, entry.address, entry.port, false, entry.node == parts_.config.name});
+    }
+    for (auto* directory : parts_.host.directories()) directory->replace(effect.table_no, records);
+}
+
+void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail) {
+    const auto channel = tail.empty() ? host::Channel::kControl : host::Channel::kBulk;
+    outbox_.send(peer, channel, core::encode(message, tail));
+}
+
+void AgentLoop::peer_up(host::PeerId peer) {
+    peers_.insert(peer);
+    controller_ = peer;
+    dial_failures_ = 0;
+    images_.connected(true);
+    turn(core::Connected{peer});
+}
+
+void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
+    auto decoded = core::decode_controller(bytes);
+    if (!decoded) {
+        parts_.log(host::LogLevel::kWarn, "message from the controller refused: " + decoded.error().text());
+        return outbox_.close(peer);
+    }
+    if (const auto* blob = std::get_if<core::BlobData>(&decoded->message)) {
+        return images_.data(*blob, std::move(decoded->tail));
+    }
+    if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) {
+        const auto place = core_->container_of(open->copy);
+        auto* runtime = place ? parts_.host.runtime(place->runtime) : nullptr;
+        if (!runtime) return send(peer, core::LogData{{}, open->stream, true, "no container of " + open->copy.text()});
+        return logs_.open(peer, *open, *runtime, place->container);
+    }
+    if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
+    turn(core::FromController{peer, std::move(decoded->message)});
+}
+
+void AgentLoop::peer_down(host::PeerId peer) {
+    peers_.erase(peer);
+    outbox_.forget(peer);
+    logs_.peer_down(peer);
+    if (controller_ == peer) {
+        controller_ = 0;
+        images_.connected(false);
+    }
+    turn(core::Disconnected{peer});
+    if (peers_.empty() && !dialling_) dial();
+}
+
+void AgentLoop::dial() {
+    if (stopping_ || dialling_ || !peers_.empty()) return;
+    if (controllers_.empty()) return dial_later();
+    dialling_ = true;
+    const auto address = controllers_[next_controller_++ % controllers_.size()];
+    parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
+        dialling_ = false;
+        if (peer) return;
+        ++dial_failures_;
+        if (peer.error().message != std::exchange(last_dial_error_, peer.error().message) ||
+            dial_failures_ % 100 == 1) {
+            parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address + ": " + peer.error().text());
+        }
+        dial_later();
+    });
+}
+
+void AgentLoop::dial_later() {
+    if (stopping_) return;
+    const auto pause = std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
+    dial_timer_.expires_after(pause);
+    dial_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) dial();
+    });
+}
+
+void AgentLoop::measure() {
+    const auto ticks = cpu_now();
+    core::Load load;
+    load.memory_free_bytes = memory_now().available_bytes;
+    if (ticks.total > cpu_total_ && cpu_total_ != 0) {
+        load.cpu_used_milli = static_cast<std::int64_t>(
+            (ticks.busy - cpu_busy_) * static_cast<std::uint64_t>(cpu_milli_) / (ticks.total - cpu_total_));
+    }
+    cpu_busy_ = ticks.busy;
+    cpu_total_ = ticks.total;
+    turn(core::LoadMeasured{load});
+    load_timer_.expires_after(kLoadPeriod);
+    load_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) measure();
+    });
+}
+
+json::value AgentLoop::document() const { return core_ ? core_->document() : json::value(nullptr); }
+
+}  // namespace gantry::control

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The configuration file of gantryd as a checked value. Everything that is wrong is reported with file:line:column and
+// a guess at what was meant; nothing of a wrong file is used.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernel/base/result.hpp"
+#include "kernel/core/spec.hpp"
+#include "kernel/core/timing.hpp"
+#include "kernel/host/host.hpp"
+
+namespace gantry::control {
+
+struct NodeConfig {
+    std::string name;  // default: the host's name
+    core::Labels labels;
+    std::string advertise;  // IP address that names answer; empty: the one towards the controller
+    std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
+    std::vector<std::string> position_servers;  // further ones for containers, behind the node's own
+    std::int64_t cpu_milli = 0;                 // 0: what the machine has
+    std::int64_t memory_bytes = 0;
+};
+
+struct ControllerConfig {
+    std::string listen = "0.0.0.0:3900";
+    std::string default_policy;  // empty: the first placement table
+    core::Timing timing;
+};
+
+struct Config {
+    std::filesystem::path file;
+    std::filesystem::path state_dir = "/var/lib/gantry";
+    std::optional<NodeConfig> node;
+    std::optional<ControllerConfig> controller;
+    std::vector<std::filesystem::path> plugin_path;
+    unsigned workers = 2;
+    host::LogLevel log_level = host::LogLevel::kInfo;
+    std::vector<host::PluginTable> plugins;  // in order of the file
+};
+
+// Reads and checks the kernel's own tables; the plugins' are checked by host::Host against their schemas.
+// `default_plugin_path` is used where the file names none.
+Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path);
+
+}  // namespace gantry::control

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/control/controller_loop.hpp"
+
+#include <algorithm>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/control/files.hpp"
+
+namespace gantry::control {
+namespace {
+
+constexpr Duration kStoreLimit = seconds(30);
+constexpr Duration kReloadPause = seconds(1);
+constexpr Duration kFullPause = seconds(5);  // API changes are refused so long after the disk was found full
+constexpr Duration kRefusedLogged = seconds(60);
+
+std::vector<std::string> policy_names(const host::Host& host, const std::string& preferred) {
+    std::vector<std::string> out;
+    for (const auto& [name, placement] : host.placements()) out.push_back(name);
+    const auto found = std::ranges::find(out, preferred);
+    if (found != out.end()) std::rotate(out.begin(), found, found + 1);
+    return out;
+}
+
+std::string ip_of(const std::string& address) {
+    const auto colon = address.rfind(':');
+    std::string ip = address.substr(0, colon);
+    if (ip.starts_with('[') && ip.ends_with(']')) ip = ip.substr(1, ip.size() - 2);
+    return ip;
+}
+
+}  // namespace
+
+ControllerLoop::ControllerLoop(Parts parts)
+    : parts_(std::move(parts)),
+      timer_(parts_.io,
+             [this](Duration lag) {
+                 if (lag > parts_.config.timing.heartbeat) turn(core::LoopLate{lag});
+                 turn(core::Tick{});
+             }),
+      log_writers_(parts_.io) {
+    outbox_.use(&parts_.transport);
+    log_writers_.on_abandoned([this](std::uint64_t stream, host::PeerId peer) { send(peer, core::LogClose{stream}); });
+}
+
+void ControllerLoop::start(host::Done<void> ready) {
+    load([this, ready = std::move(ready)](Status loaded) mutable {
+        if (!loaded) return ready(loaded);
+        listen(std::move(ready));
+    });
+}
+
+void ControllerLoop::listen(host::Done<void> ready) {
+    parts_.transport.listen(parts_.config.listen, [this, ready = std::move(ready)](Result<std::string> bound) {
+        if (!bound) return ready(fail_because("cannot listen on " + parts_.config.listen, bound.error()));
+        listening_ = *bound;
+        parts_.events.set_term(core_->term());
+        parts_.events.add("controller-started",
+                          "controller of cluster " + core_->cluster_id() + " listens on " + *bound,
+                          {{"term", core_->term()}});
+        ready({});
+    });
+}
+
+void ControllerLoop::stop() {
+    stopping_ = true;
+    timer_.stop();
+}
+
+// Also after a failed commit: the core that decided it is gone, the store is the truth.
+void ControllerLoop::load(std::function<void(Status)> done) {
+    parts_.store.load("", kStoreLimit, [this, done = std::move(done)](Result<host::StoreEntries> entries) {
+        if (!entries) return done(fail_because("cannot load the store", entries.error()));
+        std::vector<core::Entry> stored;
+        stored.reserve(entries->entries.size());
+        for (auto& entry : entries->entries) stored.push_back({std::move(entry.key), std::move(entry.value)});
+        auto core = std::make_unique<core::Controller>(parts_.config.timing,
+                                                       policy_names(parts_.host, parts_.config.default_policy));
+        auto effects = core->load(stored, new_uuid(), host::boottime_now());
+        if (!effects) return done(fail_because("the store cannot be used", effects.error()));
+        core_ = std::move(core);
+        gate_ = core::CommitGate();
+        loaded_ = done;
+        gather(*effects);
+        gate_.add(std::move(*effects));
+        pump();
+    });
+}
+
+void ControllerLoop::turn(const core::Input& input) {
+    if (!core_ || stopping_) return;
+    const auto now = host::boottime_now();
+    auto effects = core_->step(input, now);
+    gather(effects);
+    gate_.add(std::move(effects));
+    timer_.arm(core_->next_deadline());
+    pump();
+}
+
+// Policies in this process are answered before the turn ends; their effects join the turn's.
+void ControllerLoop::gather(core::Effects& effects) {
+    std::vector<core::Rank> ranks = std::move(effects.ranks);
+    effects.ranks.clear();
+    while (!ranks.empty()) {
+        std::vector<core::Rank> next;
+        for (const auto& rank : ranks) {
+            auto more = core_->step(*answer_rank(rank), host::boottime_now());
+            std::ranges::move(more.writes, std::back_inserter(effects.writes));
+            std::ranges::move(more.acts, std::back_inserter(effects.acts));
+            std::ranges::move(more.ranks, std::back_inserter(next));
+        }
+        ranks = std::move(next);
+    }
+}
+
+std::optional<core::Input> ControllerLoop::answer_rank(const core::Rank& rank) {
+    auto keys = ask(rank);
+    if (!keys) return core::RankFailed{rank.id, keys.error().text()};
+    return core::Ranked{rank.id, std::move(*keys)};
+}
+
+Result<std::vector<core::Keys>> ControllerLoop::ask(const core::Rank& rank) {
+    auto* placement = parts_.host.placement(rank.policy);
+    if (!placement) return fail(Code::kUnavailable, "placement policy " + rank.policy + " is not running");
+    std::vector<host::CandidateView> candidates;
+    candidates.reserve(rank.candidates.size());
+    for (const auto& c : rank.candidates) {
+        candidates.push_back({c.node, c.cpu_total_milli, c.cpu_free_milli, c.memory_total_bytes, c.memory_free_bytes,
+                              c.copies_running, c.copies_pending, c.copies_of_service, c.has_image, c.labels});
+    }
+    std::vector<core::Keys> keys(candidates.size());
+    GANTRY_CHECK(placement->score({rank.nodes_total, rank.nodes_ready, rank.copies_total, rank.service, rank.cpu_milli,
+                                   rank.memory_bytes, rank.instances_wanted, candidates},
+                                  keys));
+    return keys;
+}
+
+void ControllerLoop::pump() {
+    for (auto& effect : gate_.release()) act(std::move(effect));
+    auto commit = gate_.begin();
+    if (!commit) {
+        if (loaded_ && gate_.idle()) std::exchange(loaded_, nullptr)({});
+        return;
+    }
+    std::vector<host::StoreChange> changes;
+    changes.reserve(commit->writes.size());
+    for (auto& write : commit->writes) {
+        changes.push_back({std::move(write.key), write.value.value_or(""), host::kRevisionAny, !write.value});
+    }
+    parts_.store.commit(std::move(changes), commit->use_reserve, kStoreLimit,
+                        [this](Result<std::uint64_t> result) { committed(std::move(result)); });
+}
+
+void ControllerLoop::committed(Result<std::uint64_t> result) {
+    if (result) {
+        gate_.committed();
+        return pump();
+    }
+    auto error = result.error();
+    parts_.log(host::LogLevel::kError, "commit failed, loading the store again: " + error.text());
+    if (error.code == Code::kFull) {
+        full_until_ = host::boottime_now() + kFullPause;
+        error.message = "the disk of the controller is nearly full, nothing was changed: free some space and try again";
+    }
+    fail_requests(gate_.failed(), error);
+    core_.reset();
+    for (auto peer : std::exchange(joined_, {})) outbox_.close(peer);
+    auto retry = std::make_shared<std::function<void(Status)>>();
+    *retry = [this, retry](Status loaded) {
+        if (loaded || stopping_) return;
+        parts_.log(host::LogLevel::kError, loaded.error().text());
+        auto timer = std::make_shared<boost::asio::steady_timer>(parts_.io, kReloadPause);
+        timer->async_wait([this, retry, timer](auto) {
+            if (!stopping_) load(*retry);
+        });
+    };
+    if (auto waiting = std::exchange(loaded_, nullptr)) return waiting(std::unexpected(error));  // at start: give up
+    load(*retry);
+}
+
+void ControllerLoop::act(core::Effect effect) {
+    if (auto* to = std::get_if<core::SendTo>(&effect)) {
+        send(to->peer, to->message);
+        if (std::holds_alternative<core::Welcome>(to->message)) {
+            joined_.insert(to->peer);
+            if (names_) send(to->peer, *names_);
+        }
+    } else if (auto* close = std::get_if<core::ClosePeer>(&effect)) {
+        joined_.erase(close->peer);
+        outbox_.close(close->peer);
+    } else if (auto* announce = std::get_if<core::Announce>(&effect)) {
+        names_ = std::move(announce->names);
+        for (auto peer : joined_) send(peer, *names_);
+        if (parts_.names) parts_.names(*names_);
+    } else if (auto* event = std::get_if<core::Event>(&effect)) {
+        parts_.events.set_term(core_ ? core_->term() : 0);
+        parts_.events.add(event->kind, event->text, std::move(event->fields));
+    } else if (auto* answer = std::get_if<core::Reply>(&effect)) {
+        reply(answer->request, std::move(answer->result));
+    }
+}
+
+void ControllerLoop::send(host::PeerId peer, const core::ControllerMessage& message, std::string_view tail) {
+    const auto channel = tail.empty() ? host::Channel::kControl : host::Channel::kBulk;
+    outbox_.send(peer, channel, core::encode(message, tail));
+}
+
+void ControllerLoop::peer_message(host::PeerId peer, const std::string& address, std::string_view bytes) {
+    auto decoded = core::decode_agent(bytes);
+    if (!decoded) {
+        parts_.log(host::LogLevel::kWarn, "message from " + address + " refused: " + decoded.error().text());
+        return outbox_.close(peer);
+    }
+    if (const auto* read = std::get_if<core::BlobRead>(&decoded->message)) return serve_blob(peer, *read);
+    if (const auto* data = std::get_if<core::LogData>(&decoded->message)) {
+        return log_writers_.data(peer, *data, std::move(decoded->tail));
+    }
+    turn(core::PeerMessage{peer, ip_of(address), std::move(decoded->message)});
+}
+
+void ControllerLoop::peer_down(host::PeerId peer, host::Down reason) {
+    joined_.erase(peer);
+    outbox_.forget(peer);
+    log_writers_.peer_down(peer);
+    turn(core::PeerDown{peer, reason != host::Down::kClosed});
+}
+
+void ControllerLoop::peer_writable(host::PeerId peer) { outbox_.writable(peer); }
+
+void ControllerLoop::peer_refused(const std::string& address, const std::string& text) {
+    const auto now = host::boottime_now();
+    const auto ip = ip_of(address);
+    const auto found = refused_logged_.find(ip);
+    if (found != refused_logged_.end() && now - found->second < kRefusedLogged) return;
+    if (refused_logged_.size() > limits::kNodes) refused_logged_.clear();
+    refused_logged_[ip] = now;
+    parts_.log(host::LogLevel::kWarn, "connection from " + ip + " refused: " + text);
+    parts_.events.add("connection-refused", ip + ": " + text, {{"address", ip}});
+}
+
+void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
+    struct Piece {
+        core::BlobData head;
+        std::string bytes;
+    };
+    auto piece = std::make_shared<Piece>();
+    const auto length = std::min<std::size_t>(read.length, limits::kBlobChunk);
+    parts_.host.work(
+        [this, piece, read, length] {
+            piece->head = {read.digest, read.offset, 0, ""};
+            auto total = parts_.blobs.size(read.digest);
+            if (total) {
+                piece->head.total = *total;
+                auto bytes = parts_.blobs.read(read.digest, read.offset, length);
+                if (bytes) piece->bytes = std::move(*bytes);
+                if (!bytes) piece->head.error = bytes.error().text();
+            } else {
+                piece->head.error = total.error().text();
+            }
+        },
+        [this, piece, peer] { outbox_.send(peer, host::Channel::kBulk, core::encode(piece->head, piece->bytes)); });
+}
+
+void ControllerLoop::change(const std::function<core::Input(core::RequestId)>& make, Answer answer) {
+    if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    if (host::boottime_now() < full_until_) {
+        return answer(fail(Code::kFull, "the disk of the controller is nearly full: free some space and try again"));
+    }
+    if (requests_.size() >= limits::kWaitingRequests) {
+        return answer(fail(Code::kFull, "too many requests wait already, try again"));
+    }
+    const auto id = next_request_++;
+    requests_.emplace(id, std::move(answer));
+    turn(make(id));
+}
+
+void ControllerLoop::read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer) {
+    if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto id = next_request_++;
+    requests_.emplace(id, std::move(answer));
+    core::Effects effects;
+    effects.acts.emplace_back(core::Reply{id, make(*core_)});
+    gate_.add(std::move(effects));
+    pump();
+}
+
+Result<json::value> ControllerLoop::explain(const core::Controller& core, const std::string& service) {
+    return core.explain(
+        service, host::boottime_now(), [this](const core::Rank& rank) { return ask(rank); },
+        [this](const std::string& policy) {
+            auto* placement = parts_.host.placement(policy);
+            return placement ? placement->key_names() : std::vector<std::string>{};
+        });
+}
+
+void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started) {
+    FileDescriptor owned(fd);
+    if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    auto place = core_->place(instance);
+    if (!place) return started(std::unexpected(place.error()));
+    const auto stream = log_writers_.open(place->peer, owned.release());
+    send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
+    started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::reply(core::RequestId request, Result<json::value> result) {
+    auto found = requests_.find(request);
+    if (found == requests_.end()) return;
+    auto answer = std::move(found->second);
+    requests_.erase(found);
+    answer(std::move(result));
+}
+
+void ControllerLoop::fail_requests(const std::vector<core::RequestId>& requests, const Error& why) {
+    for (auto request : requests) reply(request, std::unexpected(why));
+}
+
+}  // namespace gantry::control

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ControllerLoop: drives core::Controller. Feeds it what peers, people and policies say, commits its writes, then does
+// what it wants done.
+//
+// Threads: the loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "kernel/control/blobs.hpp"
+#include "kernel/control/config.hpp"
+#include "kernel/control/events.hpp"
+#include "kernel/control/log_streams.hpp"
+#include "kernel/control/loop_timer.hpp"
+#include "kernel/control/outbox.hpp"
+#include "kernel/core/commit_gate.hpp"
+#include "kernel/core/controller.hpp"
+
+namespace gantry::control {
+
+using Log = std::function<void(host::LogLevel, std::string_view)>;
+
+class ControllerLoop {
+  public:
+    using Answer = std::function<void(Result<json::value>)>;
+
+    struct Parts {
+        boost::asio::io_context& io;
+        host::Host& host;
+        host::Transport& transport;
+        host::Store& store;
+        EventLog& events;
+        BlobStore& blobs;
+        Log log;
+        ControllerConfig config;
+        std::function<void(const core::Names&)> names;  // for directories of a machine that is no node
+    };
+
+    explicit ControllerLoop(Parts parts);
+
+    // Loads the store, makes the new term durable, then listens. Errors: the store's, the transport's.
+    void start(host::Done<void> ready);
+    void stop();
+
+    // --- peers that dialled us ---
+    void peer_message(host::PeerId peer, const std::string& address, std::string_view bytes);
+    void peer_down(host::PeerId peer, host::Down reason);
+    void peer_writable(host::PeerId peer);
+    void peer_refused(const std::string& address, const std::string& text);
+
+    // --- people ---
+    // A change; answered when it is committed. `make` gets the number of the request.
+    void change(const std::function<core::Input(core::RequestId)>& make, Answer answer);
+    // A document as the core has it now; answered when everything it may show is committed.
+    void read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer);
+    Result<json::value> explain(const core::Controller& core, const std::string& service);
+    // Streams a log to fd, which it takes over.
+    void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    std::string listening() const { return listening_; }
+
+  private:
+    void load(std::function<void(Status)> done);
+    void turn(const core::Input& input);
+    void gather(core::Effects& effects);
+    std::optional<core::Input> answer_rank(const core::Rank& rank);
+    Result<std::vector<core::Keys>> ask(const core::Rank& rank);
+    void pump();
+    void committed(Result<std::uint64_t> result);
+    void act(core::Effect effect);
+    void send(host::PeerId peer, const core::ControllerMessage& message, std::string_view tail = {});
+    void serve_blob(host::PeerId peer, const core::BlobRead& read);
+    void reply(core::RequestId request, Result<json::value> result);
+    void fail_requests(const std::vector<core::RequestId>& requests, const Error& why);
+    void listen(host::Done<void> ready);
+
+    Parts parts_;
+    std::unique_ptr<core::Controller> core_;
+    core::CommitGate gate_;
+    LoopTimer timer_;
+    Outbox outbox_;
+    LogWriters log_writers_;
+    std::set<host::PeerId> joined_;
+    std::map<host::PeerId, std::string> addresses_;
+    std::optional<core::Names> names_;
+    std::map<core::RequestId, Answer> requests_;
+    core::RequestId next_request_ = 1;
+    std::map<std::string, Instant> refused_logged_;
+    std::function<void(Status)> loaded_;
+    Instant full_until_{};
+    std::string listening_;
+    bool stopping_ = false;
+};
+
+}  // namespace gantry::control

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/control/image_fetch.hpp"
+
+#include <algorithm>
+#include <memory>
+
+#include "kernel/base/limits.hpp"
+
+namespace gantry::control {
+namespace {
+
+constexpr std::uint64_t kWindow = 4 * limits::kBlobChunk;  // bytes asked for and not yet arrived
+
+}  // namespace
+
+void ImageFetch::fetch(const std::string& image, host::Done<void> done) {
+    jobs_.push_back({image, std::move(done)});
+    next_job();
+}
+
+void ImageFetch::connected(bool yes) {
+    connected_ = yes;
+    if (!yes && blob_) {  // answers of the old connection will not come
+        blob_->pieces.clear();
+        blob_->asked = blob_->written;
+    }
+    if (yes && blob_) ask();
+    if (yes && !blob_) next_job();
+}
+
+void ImageFetch::next_job() {
+    if (running_ || jobs_.empty()) return;
+    running_ = true;
+    image_bytes_ = image_done_ = 0;
+    next_blob();
+}
+
+// Looks what is missing after every blob: only the manifest tells about the rest.
+void ImageFetch::next_blob() {
+    struct Look {
+        Result<std::vector<std::string>> missing = std::vector<std::string>{};
+        std::uint64_t partial = 0, bytes = 0;
+    };
+    auto look = std::make_shared<Look>();
+    const std::string image = jobs_.front().image;
+    host_.work(
+        [this, look, image] {
+            look->missing = blobs_.missing(image);
+            if (look->missing && !look->missing->empty()) look->partial = blobs_.partial_size(look->missing->front());
+            if (auto text = blobs_.read_all(image)) {
+                if (auto refs = parse_manifest(*text, own_architecture())) {
+                    for (const auto& ref : refs->refs) look->bytes += ref.size;
+                }
+            }
+        },
+        [this, look] {
+            if (!look->missing) return finish(std::unexpected(look->missing.error()));
+            if (look->missing->empty()) return finish({});
+            image_bytes_ = std::max(image_bytes_, look->bytes);
+            blob_ = Blob{look->missing->front(), look->partial, look->partial, 0, false, {}};
+            ++generation_;
+            ask();
+        });
+}
+
+void ImageFetch::ask() {
+    if (!connected_ || blob_->busy) return;
+    const bool first = blob_->total == 0;  // the first answer tells how long it is
+    while (blob_->asked - blob_->written < kWindow && (blob_->total == 0 || blob_->asked < blob_->total)) {
+        read_({{}, blob_->digest, blob_->asked, static_cast<std::uint32_t>(limits::kBlobChunk)});
+        blob_->asked += limits::kBlobChunk;
+        if (first) return;
+    }
+}
+
+void ImageFetch::data(const core::BlobData& data, std::string bytes) {
+    if (!blob_ || data.digest != blob_->digest) return;
+    if (!data.error.empty()) return finish(fail(Code::kUnavailable, "the controller: " + data.error));
+    blob_->total = data.total;
+    if (data.offset >= blob_->written) blob_->pieces[data.offset] = std::move(bytes);
+    write();
+}
+
+void ImageFetch::write() {
+    if (blob_->busy) return;
+    std::string text;
+    const auto from = blob_->written;
+    while (!blob_->pieces.empty() && blob_->pieces.begin()->first == from + text.size()) {
+        auto piece = blob_->pieces.extract(blob_->pieces.begin());
+        if (piece.mapped().empty()) break;
+        text += piece.mapped();
+    }
+    if (text.empty()) {
+        if (blob_->total != 0 && blob_->written >= blob_->total) check();
+        return;
+    }
+    blob_->busy = true;
+    auto result = std::make_shared<Status>();
+    const auto size = text.size();
+    host_.work([this, result, digest = blob_->digest, from,
+                text = std::move(text)] { *result = blobs_.append(digest, from, text); },
+               [this, result, size, generation = generation_] {
+                   if (!blob_ || generation != generation_) return;
+                   blob_->busy = false;
+                   if (!*result) return finish(*result);
+                   blob_->written += size;
+                   image_done_ += size;
+                   blob_->asked = std::max(blob_->asked, blob_->written);
+                   report();
+                   ask();
+                   write();
+               });
+}
+
+void ImageFetch::check() {
+    blob_->busy = true;
+    auto result = std::make_shared<Status>();
+    host_.work([this, result, digest = blob_->digest] { *result = blobs_.finish(digest); },
+               [this, result, generation = generation_] {
+                   if (!blob_ || generation != generation_) return;
+                   blob_.reset();
+                   if (!*result) return finish(*result);
+                   next_blob();
+               });
+}
+
+void ImageFetch::report() {
+    if (image_bytes_ == 0) return;
+    progress_(jobs_.front().image,
+              static_cast<std::uint32_t>(std::min<std::uint64_t>(99, image_done_ * 100 / image_bytes_)));
+}
+
+void ImageFetch::finish(Status result) {
+    blob_.reset();
+    ++generation_;
+    auto job = std::move(jobs_.front());
+    jobs_.pop_front();
+    running_ = false;
+    job.done(std::move(result));
+    next_job();
+}
+
+}  // namespace gantry::control

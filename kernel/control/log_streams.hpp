@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A container's log on its way from the node where it runs to the person who reads it. The agent reads what the
+// runtime writes and sends it on as the link takes it; the controller writes it to the reader's descriptor. Both ends
+// are bounded: a reader that falls kBufferMax behind is cut off with a line that says so.
+//
+// Threads: the loop.
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernel/control/outbox.hpp"
+#include "kernel/core/messages.hpp"
+#include "kernel/host/roles.hpp"
+
+namespace gantry::control {
+
+// Controller's end.
+class LogWriters {
+  public:
+    static constexpr std::size_t kBufferMax = 4 << 20;
+
+    explicit LogWriters(boost::asio::io_context& io) : io_(io) {}
+    // fn is told when a reader left, so that the agent can stop.
+    void on_abandoned(std::function<void(std::uint64_t stream, host::PeerId peer)> fn) { abandoned_ = std::move(fn); }
+    std::uint64_t open(host::PeerId peer, int fd);
+    void data(host::PeerId peer, const core::LogData& data, std::string text);
+    void peer_down(host::PeerId peer);
+
+  private:
+    struct Writer {
+        Writer(boost::asio::io_context& io, host::PeerId from, int fd) : peer(from), out(io, fd) {}
+        host::PeerId peer;
+        boost::asio::posix::stream_descriptor out;
+        std::string waiting, writing;
+        bool ended = false;
+    };
+    void add(std::uint64_t stream, std::string text, bool end);
+    void write(std::uint64_t stream);
+    void abandon(std::uint64_t stream);
+
+    boost::asio::io_context& io_;
+    std::function<void(std::uint64_t, host::PeerId)> abandoned_;
+    std::map<std::uint64_t, std::shared_ptr<Writer>> writers_;
+    std::uint64_t next_ = 1;
+};
+
+// Agent's end.
+class LogReaders {
+  public:
+    using SendData = std::function<void(host::PeerId, const core::LogData&, std::string_view text)>;
+
+    LogReaders(boost::asio::io_context& io, Outbox& outbox, SendData send)
+        : io_(io), outbox_(outbox), send_(std::move(send)) {}
+    void open(host::PeerId peer, const core::LogOpen& request, host::Runtime& runtime, const std::string& container);
+    void close(host::PeerId peer, std::uint64_t stream);
+    void peer_down(host::PeerId peer);
+
+  private:
+    using Id = std::pair<host::PeerId, std::uint64_t>;
+    struct Reader {
+        Reader(boost::asio::io_context& io, int fd, host::Runtime& from) : in(io, fd), wait(io), runtime(&from) {}
+        boost::asio::posix::stream_descriptor in;
+        boost::asio::steady_timer wait;
+        host::Runtime* runtime;
+        std::uint64_t operation = 0;
+        std::string error;
+        std::array<char, 32 << 10> buffer;
+    };
+    void read(Id id);
+    void end(Id id);
+
+    boost::asio::io_context& io_;
+    Outbox& outbox_;
+    SendData send_;
+    std::map<Id, std::shared_ptr<Reader>> readers_;
+};
+
+}  // namespace gantry::control

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What this machine is and how loaded it is, as Linux tells in /proc.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "kernel/base/result.hpp"
+
+namespace gantry::control {
+
+struct Memory {
+    std::int64_t total_bytes = 0, available_bytes = 0;
+};
+Memory memory_now();
+
+// Ticks of all cores since boot.
+struct CpuTicks {
+    std::uint64_t busy = 0, total = 0;
+};
+CpuTicks cpu_now();
+std::int64_t cpu_count();
+
+// The identity of this boot: the file's first line.
+Result<std::string> read_boot_id(const std::filesystem::path& file);
+// The node's own id, minted at the first start, kept in DIR/node_id.
+Result<std::string> node_id(const std::filesystem::path& dir);
+// A number that grows with every call on this machine, kept in DIR/session; after a lost file it still grows as long
+// as the wall clock does.
+Result<std::uint64_t> next_session(const std::filesystem::path& dir);
+
+}  // namespace gantry::control

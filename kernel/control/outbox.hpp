@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Outbox: messages to peers that take them more slowly than we make them. Bounded: a peer that falls kQueueMax behind
+// is closed; it comes back with a new connection and pulls what it lacks.
+//
+// Threads: the loop.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+
+#include "kernel/host/roles.hpp"
+
+namespace gantry::control {
+
+class Outbox {
+  public:
+    static constexpr std::size_t kQueueMax = 16 << 20;  // bytes per peer
+
+    void use(host::Transport* transport) { transport_ = transport; }
+    void send(host::PeerId peer, host::Channel channel, std::string bytes);
+    void writable(host::PeerId peer);
+    void forget(host::PeerId peer) { queues_.erase(peer); }
+    void close(host::PeerId peer);
+    // Bytes that wait for this peer.
+    std::size_t waiting(host::PeerId peer) const;
+
+  private:
+    struct Queue {
+        std::deque<std::pair<host::Channel, std::string>> messages;
+        std::size_t bytes = 0;
+    };
+    host::Transport* transport_ = nullptr;
+    std::map<host::PeerId, Queue> queues_;
+};
+
+}  // namespace gantry::control

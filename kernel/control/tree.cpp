@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/control/tree.hpp"
+
+#include <charconv>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/control/files.hpp"
+
+namespace gantry::control {
+namespace {
+
+int http_code(Code code) {
+    switch (code) {
+        case Code::kInvalid:
+            return 400;
+        case Code::kNotFound:
+            return 404;
+        case Code::kExists:
+            return 409;
+        case Code::kConflict:
+            return 409;
+        case Code::kRefused:
+            return 403;
+        case Code::kUnsupported:
+            return 501;
+        case Code::kFull:
+            return 507;
+        case Code::kUnavailable:
+            return 503;
+        case Code::kDeadline:
+            return 504;
+        case Code::kUnknown:
+            return 500;
+        case Code::kFailed:
+            return 500;
+    }
+    return 500;
+}
+
+Result<std::string> unescape(std::string_view text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '%') {
+            out += text[i];
+            continue;
+        }
+        unsigned value = 0;
+        const auto* end = text.data() + std::min(i + 3, text.size());
+        const auto [last, error] = std::from_chars(text.data() + i + 1, end, value, 16);
+        if (error != std::errc() || last != text.data() + i + 3) {
+            return fail(Code::kInvalid, "path: % must be followed by two hexadecimal digits");
+        }
+        out += static_cast<char>(value);
+        i += 2;
+    }
+    return out;
+}
+
+std::unexpected<Error> no_such_path(const Route& route) {
+    std::string path = "/v1";
+    for (const auto& part : route.parts) path += "/" + part;
+    return fail(Code::kNotFound, "no resource " + path + " for this method; docs/api.md lists them");
+}
+
+std::unexpected<Error> no_controller() {
+    return fail(Code::kUnavailable, "this gantryd is no controller: ask the gateway that has [controller] in its file");
+}
+
+Result<json::value> list_document(json::array items, std::uint64_t revision) {
+    return json::object{{"items", std::move(items)}, {"revision", revision}};
+}
+
+Result<json::value> pick(json::array items, const std::string& name, const std::string& what) {
+    for (auto& item : items) {
+        if (item.as_object().at("name").as_string() == name) return std::move(item);
+    }
+    return fail(Code::kNotFound, "no " + what + " " + name);
+}
+
+std::int64_t number(const std::string& text, std::int64_t fallback) {
+    std::int64_t out = fallback;
+    std::from_chars(text.data(), text.data() + text.size(), out);
+    return out;
+}
+
+}  // namespace
+
+host::ControlResponse to_response(Result<json::value> result) {
+    if (result) {
+        std::uint64_t revision = 0;
+        if (const auto* object = result->if_object()) {
+            const auto* member = object->if_contains("revision");
+            if (member && member->is_number()) revision = member->to_number<std::uint64_t>();
+        }
+        return {200, revision, to_text(*result)};
+    }
+    const auto& error = result.error();
+    json::object body{{"code", code_name(error.code)}, {"message", error.message}};
+    if (!error.where.empty()) body["field"] = error.where;
+    if (error.cause) body["message"] = error.message + ": " + error.cause->text();
+    return {http_code(error.code), 0, to_text(json::object{{"error", std::move(body)}})};
+}
+
+std::string Route::argument(std::string_view key, std::string fallback) const {
+    for (const auto& [name, value] : query) {
+        if (name == key) return value;
+    }
+    return fallback;
+}
+
+bool Route::flag(std::string_view key) const {
+    const auto value = argument(key, "0");
+    return value != "0" && value != "false";
+}
+
+Result<Route> parse_route(std::string_view path) {
+    Route out;
+    const auto question = path.find('?');
+    auto rest = path.substr(0, question);
+    if (rest != "/v1" && !rest.starts_with("/v1/")) {
+        return fail(Code::kNotFound, "resources are below /v1, got " + std::string(rest.substr(0, 100)));
+    }
+    rest.remove_prefix(3);
+    while (!rest.empty()) {
+        rest.remove_prefix(1);
+        const auto slash = rest.find('/');
+        GANTRY_TRY(part, unescape(rest.substr(0, slash)));
+        if (!part.empty()) out.parts.push_back(part);
+        rest = slash == rest.npos ? std::string_view{} : rest.substr(slash);
+    }
+    auto query = question == path.npos ? std::string_view{} : path.substr(question + 1);
+    while (!query.empty()) {
+        const auto end = query.find('&');
+        const auto item = query.substr(0, end);
+        const auto equals = item.find('=');
+        GANTRY_TRY(key, unescape(item.substr(0, equals)));
+        GANTRY_TRY(value, unescape(equals == item.npos ? "1" : item.substr(equals + 1)));
+        out.query.emplace_back(key, value);
+        query = end == query.npos ? std::string_view{} : query.substr(end + 1);
+    }
+    return out;
+}
+
+void Tree::request(host::ControlRequest request, std::function<void(host::ControlResponse)> done) {
+    const Answer answer = [done = std::move(done)](Result<json::value> result) {
+        done(to_response(std::move(result)));
+    };
+    const auto route = parse_route(request.path);
+    if (!route) return answer(std::unexpected(route.error()));
+    if (request.method == "GET") return get(*route, answer);
+    if (request.method == "PUT") return put(*route, request.body, answer);
+    if (request.method == "POST") return post(*route, request.body, answer);
+    if (request.method == "DELETE") return remove(*route, answer);
+    answer(fail(Code::kInvalid, "method: expected GET, PUT, POST or DELETE, got " + request.method));
+}
+
+void Tree::get(const Route& route, Answer answer) {
+    const auto& parts = route.parts;
+    if (parts.size() == 1) return get_list(route, std::move(answer));
+    if (parts.empty()) return answer(no_such_path(route));
+    get_one(route, std::move(answer));
+}
+
+void Tree::get_list(const Route& route, Answer answer) {
+    const auto& what = route.parts[0];
+    if (what == "plugins") return answer(plugins());
+    if (what == "events") return answer(events(route));
+    if (what == "node") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        return answer(parts_.agent->document());
+    }
+    if (!parts_.controller) {
+        if (what == "cluster") return answer(cluster(nullptr));
+        return answer(no_controller());
+    }
+    parts_.controller->read(
+        [this, &route, &what](const core::Controller& core) -> Result<json::value> {
+            const auto revision = core.term();
+            if (what == "cluster") return cluster(&core);
+            if (what == "nodes") return list_document(core.nodes(host::boottime_now()), revision);
+            if (what == "services") return list_document(core.services(), revision);
+            if (what == "instances") return list_document(core.instances(), revision);
+            if (what == "images") return list_document(core.images(), revision);
+            if (what == "names") return list_document(core.names(), revision);
+            if (what == "secrets") return list_document(core.secrets(), revision);
+            return no_such_path(route);
+        },
+        std::move(answer));
+}
+
+void Tree::get_one(const Route& route, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    parts_.controller->read(
+        [this, &route](const core::Controller& core) -> Result<json::value> {
+            const auto& what = route.parts[0];
+            const auto& name = route.parts[1];
+            if (route.parts.size() == 3 && what == "services" && route.parts[2] == "explain") {
+                return parts_.controller->explain(core, name);
+            }
+            if (route.parts.size() != 2) return no_such_path(route);
+            if (what == "services") return core.service(name);
+            if (what == "nodes") return pick(core.nodes(host::boottime_now()), name, "node");
+            if (what == "images") return pick(core.images(), name, "image");
+            if (what == "names") {
+                json::array found;
+                for (auto& item : core.names()) {
+                    if (item.as_object().at("name").as_string() == name) found.push_back(std::move(item));
+                }
+                return list_document(std::move(found), core.term());
+            }
+            return no_such_path(route);
+        },
+        std::move(answer));
+}
+
+void Tree::put(const Route& route, const std::string& body, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    auto document = parse_json(body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    const auto& parts = route.parts;
+    const auto is = [&](std::size_t size, std::string_view what) { return parts.size() == size && parts[0] == what; };
+    if (is(2, "services")) {
+        const auto* service = document->is_object() ? document->as_object().if_contains("service") : nullptr;
+        Fields fields(service, "service");
+        if (auto name = fields.text("name"); name && *name != parts[1]) {
+            return answer(
+                fail(Code::kInvalid, "the path says " + parts[1] + ", the document " + *name, "service.name"));
+        }
+        const bool dry_run = route.flag("dry_run");
+        return parts_.controller->change(
+            [&](core::RequestId id) {
+                return core::ApiDeploy{id, std::move(*document), dry_run};
+            },
+            std::move(answer));
+    }
+    if (is(3, "nodes") && parts[2] == "intent") {
+        Fields fields(&*document, "");
+        const auto intent = fields.text("intent");
+        if (!intent) return answer(std::unexpected(intent.error()));
+        return parts_.controller->change(
+            [&](core::RequestId id) {
+                return core::ApiSetIntent{id, parts[1], *intent};
+            },
+            std::move(answer));
+    }
+    if (is(2, "images")) return put_image(parts[1], *document, std::move(answer));
+    if (is(2, "secrets")) {
+        Fields fields(&*document, "");
+        const auto value = fields.text("value");
+        if (!value) return answer(std::unexpected(value.error()));
+        return parts_.controller->change(
+            [&](core::RequestId id) {
+                return core::ApiSetSecret{id, parts[1], *value, false};
+            },
+            std::move(answer));
+    }
+    answer(no_such_path(route));
+}
+
+// The blobs must be here already; the manifest tells the rest.
+void Tree::put_image(const std::string& name, const json::value& document, Answer answer) {
+    Fields fields(&document, "");
+    auto digest = fields.text("digest");
+    if (!digest) return answer(std::unexpected(digest.error()));
+    struct Look {
+        Result<core::ApiSetImage> image = core::ApiSetImage{};
+    };
+    auto look = std::make_shared<Look>();
+    parts_.host.work(
+        [this, look, name, digest = *digest] {
+            look->image = [&]() -> Result<core::ApiSetImage> {
+                GANTRY_TRY(missing, parts_.blobs.missing(digest));
+                if (!missing.empty()) {
+                    return fail(Code::kConflict, "image " + name + ": blob " + missing.front() + " was not uploaded");
+                }
+                core::ApiSetImage image{0, name, digest, "linux", std::string(own_architecture()), 0};
+                GANTRY_TRY(text, parts_.blobs.read_all(digest));
+                GANTRY_TRY(refs, parse_manifest(text, own_architecture()));
+                while (refs.is_index) {
+                    GANTRY_TRY(inner, parts_.blobs.read_all(refs.refs.front().digest));
+                    GANTRY_TRY(inner_refs, parse_manifest(inner, own_architecture()));
+                    refs = std::move(inner_refs);
+                }
+                for (const auto& ref : refs.refs) image.size_bytes += static_cast<std::int64_t>(ref.size);
+                GANTRY_TRY(config_text, parts_.blobs.read_all(refs.refs.front().digest));
+                GANTRY_TRY(config, parse_json(config_text, 4 << 20));
+                Fields members(&config, "config");
+                GANTRY_TRY(os, members.text("os", image.os));
+                GANTRY_TRY(architecture, members.text("architecture", image.architecture));
+                image.os = os;
+                image.architecture = architecture;
+                return image;
+            }();
+        },
+        [this, look, answer = std::move(answer)] {
+            if (!look->image) return answer(std::unexpected(look->image.error()));
+            parts_.controller->change(
+                [&](core::RequestId id) {
+                    look->image->request = id;
+                    return *look->image;
+                },
+                answer);
+        });
+}
+
+void Tree::remove(const Route& route, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    if (route.parts.size() != 2) return answer(no_such_path(route));
+    const auto& what = route.parts[0];
+    const auto& name = route.parts[1];
+    std::function<core::Input(core::RequestId)> make;
+    if (what == "services") make = [&](core::RequestId id) { return core::ApiRemoveService{id, name}; };
+    if (what == "nodes") {
+        make = [&](core::RequestId id) { return core::ApiRemoveNode{id, name, route.flag("dead")}; };
+    }
+    if (what == "images") make = [&](core::RequestId id) { return core::ApiRemoveImage{id, name}; };
+    if (what == "secrets") make = [&](core::RequestId id) { return core::ApiSetSecret{id, name, "", true}; };
+    if (!make) return answer(no_such_path(route));
+    parts_.controller->change(make, std::move(answer));
+}
+
+void Tree::post(const Route& route, const std::string& body, Answer answer) {
+    const auto& parts = route.parts;
+    if (parts.size() == 2 && parts[0] == "node" && parts[1] == "leave") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        answer(json::object{{"leaving", true}});
+        return parts_.leave();
+    }
+    if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
+        if (!parts_.controller) return answer(no_controller());
+        auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+        if (!document) return answer(std::unexpected(document.error()));
+        Fields fields(&*document, "");
+        auto nodes = fields.texts("nodes");
+        if (!nodes) return answer(std::unexpected(nodes.error()));
+        return parts_.controller->change(
+            [&](core::RequestId id) {
+                return core::ApiConfirmLost{id, std::move(*nodes)};
+            },
+            std::move(answer));
+    }
+    answer(no_such_path(route));
+}
+
+void Tree::open(host::ControlRequest request, int fd, std::function<void(host::ControlResponse)> done) {
+    auto owned = std::make_shared<FileDescriptor>(fd);
+    const Answer answer = [done = std::move(done)](Result<json::value> result) {
+        done(to_response(std::move(result)));
+    };
+    const auto route = parse_route(request.path);
+    if (!route) return answer(std::unexpected(route.error()));
+    if (!parts_.controller) return answer(no_controller());
+    const auto& parts = route->parts;
+    if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "logs" && request.method == "GET") {
+        return parts_.controller->logs(parts[1], route->flag("follow"), number(route->argument("tail"), -1),
+                                       owned->release(), answer);
+    }
+    if (parts.size() != 2 || parts[0] != "blobs" || (request.method != "GET" && request.method != "PUT")) {
+        return answer(no_such_path(*route));
+    }
+    const auto digest = parts[1];
+    if (auto ok = check_digest(digest); !ok) return answer(std::unexpected(ok.error()));
+    const bool upload = request.method == "PUT";
+    const bool present = parts_.blobs.has(digest);
+    if (upload && present) return answer(fail(Code::kExists, "blob " + digest + " is here already"));
+    if (!upload && !present) return answer(fail(Code::kNotFound, "no blob " + digest));
+    if (!upload) answer(json::object{{"digest", digest}});
+    auto result = std::make_shared<Status>();
+    parts_.host.work(
+        [this, owned, result, digest, upload] {
+            *result = upload ? parts_.blobs.take(digest, owned->get()) : parts_.blobs.give(digest, owned->get());
+            *owned = FileDescriptor();
+        },
+        [result, digest, upload, answer] {
+            if (!upload) return;
+            if (!*result) return answer(std::unexpected(result->error()));
+            answer(json::object{{"digest", digest}});
+        });
+}
+
+std::uint64_t Tree::watch(host::Principal, std::string, std::uint64_t after,
+                          std::function<void(std::uint64_t, const std::string&)> fn) {
+    return parts_.events.watch(after, std::move(fn)).value_or(0);
+}
+
+json::value Tree::events(const Route& route) const {
+    const auto after = static_cast<std::uint64_t>(number(route.argument("after"), 0));
+    const auto limit = static_cast<std::size_t>(number(route.argument("limit"), limits::kEvents));
+    json::array items;
+    for (const auto* entry : parts_.events.read(after, limit)) items.push_back(json::parse(entry->text));
+    return json::object{{"items", std::move(items)}, {"revision", parts_.events.last_number()}};
+}
+
+json::value Tree::plugins() const {
+    json::array items;
+    for (const auto& p : parts_.host.plugins()) {
+        items.push_back(json::object{{"role", p.role},
+                                     {"name", p.name},
+                                     {"plugin", p.plugin},
+                                     {"id", p.id},
+                                     {"version", p.version},
+                                     {"state", host::plugin_state_name(p.state)},
+                                     {"reason", p.reason},
+                                     {"required", p.required},
+                                     {"file", p.file},
+                                     {"calls", p.calls},
+                                     {"slow_calls", p.slow_calls},
+                                     {"operations_pending", p.operations_pending},
+                                     {"address", p.address}});
+    }
+    return json::object{{"items", std::move(items)}, {"revision", 0}};
+}
+
+json::value Tree::cluster(const core::Controller* core) const {
+    json::object out{{"version", parts_.version},
+                     {"role", !parts_.agent       ? "controller"
+                              : parts_.controller ? "both"
+                                                  : "agent"}};
+    if (core) {
+        out["cluster_id"] = core->cluster_id();
+        out["term"] = core->term();
+        out["controller"] = parts_.controller->listening();
+    }
+    return out;
+}
+
+}  // namespace gantry::control

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tree: the resource tree of docs/api.md. Translates requests into inputs and documents of the loops.
+//
+// Threads: the loop.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernel/control/agent_loop.hpp"
+#include "kernel/control/controller_loop.hpp"
+
+namespace gantry::control {
+
+// A path taken apart: "/v1/services/%E9%99%80?dry_run=1" -> {"services", "陀"}, {"dry_run": "1"}.
+struct Route {
+    std::vector<std::string> parts;
+    std::vector<std::pair<std::string, std::string>> query;
+    std::string argument(std::string_view key, std::string fallback = "") const;
+    bool flag(std::string_view key) const;
+};
+// Errors: kInvalid for bad escapes, kNotFound for anything that is not below /v1.
+Result<Route> parse_route(std::string_view path);
+
+class Tree : public host::ResourceTree {
+  public:
+    struct Parts {
+        boost::asio::io_context& io;
+        host::Host& host;
+        EventLog& events;
+        BlobStore& blobs;
+        ControllerLoop* controller;  // nullptr: this gantryd is no controller
+        AgentLoop* agent;            // nullptr: this gantryd is no node
+        std::string version;
+        std::function<void()> leave;  // `gantry node leave`: the machine goes down
+    };
+
+    explicit Tree(Parts parts) : parts_(std::move(parts)) {}
+    // The loops come up after the frontends.
+    void use(ControllerLoop* controller, AgentLoop* agent) {
+        parts_.controller = controller;
+        parts_.agent = agent;
+    }
+
+    void request(host::ControlRequest request, std::function<void(host::ControlResponse)> done) override;
+    void open(host::ControlRequest request, int fd, std::function<void(host::ControlResponse)> done) override;
+    std::uint64_t watch(host::Principal principal, std::string prefix, std::uint64_t after,
+                        std::function<void(std::uint64_t, const std::string&)> fn) override;
+    void unwatch(std::uint64_t watch) override { parts_.events.unwatch(watch); }
+
+  private:
+    using Answer = ControllerLoop::Answer;
+    void get(const Route& route, Answer answer);
+    void get_list(const Route& route, Answer answer);
+    void get_one(const Route& route, Answer answer);
+    void put(const Route& route, const std::string& body, Answer answer);
+    void put_image(const std::string& name, const json::value& document, Answer answer);
+    void remove(const Route& route, Answer answer);
+    void post(const Route& route, const std::string& body, Answer answer);
+    json::value events(const Route& route) const;
+    json::value plugins() const;
+    json::value cluster(const core::Controller* core) const;
+
+    Parts parts_;
+};
+
+host::ControlResponse to_response(Result<json::value> result);
+
+}  // namespace gantry::control

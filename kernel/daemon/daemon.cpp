@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/daemon/daemon.hpp"
+
+#include <csignal>
+
+#include "kernel/daemon/log.hpp"
+#include "kernel/daemon/version.hpp"
+
+namespace gantry::daemon {
+namespace {
+
+constexpr int kConfigStatus = 78;  // EX_CONFIG
+
+host::HostOptions host_options(const control::Config& config, control::EventLog& events) {
+    host::HostOptions options;
+    options.plugin_path = config.plugin_path;
+    options.state_dir = config.state_dir;
+    options.workers = config.workers;
+    options.log = [](host::LogLevel level, std::string_view plugin, std::string_view text) {
+        log(level, plugin, text);
+    };
+    options.event = [&events](std::string kind, std::string text, json::object fields) {
+        events.add(kind, text, std::move(fields));
+    };
+    return options;
+}
+
+// The address at which this machine's own agent reaches its controller.
+std::string own_address(const std::string& listen) {
+    const auto colon = listen.rfind(':');
+    const auto host = listen.substr(0, colon);
+    const auto port = listen.substr(colon);
+    if (host == "0.0.0.0") return "127.0.0.1" + port;
+    if (host == "[::]") return "[::1]" + port;
+    return listen;
+}
+
+void report(std::string_view who, const Error& error) { log(host::LogLevel::kError, who, error.text()); }
+
+}  // namespace
+
+int check_config(const control::Config& config) {
+    boost::asio::io_context io;
+    control::EventLog events{std::filesystem::path{}};
+    host::Host host(io, host_options(config, events));
+    if (auto ok = host.configure(config.plugins); !ok) {
+        report("gantryd", ok.error());
+        return kConfigStatus;
+    }
+    log(host::LogLevel::kInfo, "gantryd", config.file.string() + " is good");
+    return 0;
+}
+
+Daemon::Daemon(control::Config config)
+    : config_(std::move(config)),
+      signals_(io_, SIGTERM, SIGINT),
+      events_(config_.controller ? config_.state_dir / "events.jsonl" : std::filesystem::path{}),
+      blobs_(config_.state_dir / "images"),
+      host_(io_, host_options(config_, events_)) {}
+
+int Daemon::run() {
+    if (auto ok = blobs_.open(); !ok) {
+        report("gantryd", ok.error());
+        return 1;
+    }
+    if (auto ok = host_.configure(config_.plugins); !ok) {
+        report("gantryd", ok.error());
+        return kConfigStatus;
+    }
+    signals_.async_wait([this](boost::system::error_code error, int) {
+        if (!error) stop(false);
+    });
+    boost::asio::post(io_, [this] {
+        if (auto ok = start_plugins(); !ok) return give_up(ok.error(), kConfigStatus);
+        start_roles();
+    });
+    io_.run();
+    return status_;
+}
+
+Status Daemon::start_plugins() {
+    // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
+    tree_ = std::make_unique<control::Tree>(
+        control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr, kVersion, [this] { stop(true); }});
+    host_.set_tree(tree_.get());
+    return host_.start();
+}
+
+void Daemon::start_roles() {
+    auto* transport = host_.transport();
+    route_transport();
+    const auto log_as = [](std::string_view who) {
+        return [who](host::LogLevel level, std::string_view text) { log(level, who, text); };
+    };
+    if (config_.node) {
+        std::vector<std::string> controllers;
+        if (config_.controller) controllers.push_back(own_address(config_.controller->listen));
+        agent_ = std::make_unique<control::AgentLoop>(
+            control::AgentLoop::Parts{io_, host_, *transport, blobs_, log_as("agent"), *config_.node,
+                                      config_.controller ? config_.controller->timing : core::Timing{},
+                                      config_.state_dir, controllers, kVersion});
+    }
+    std::function<void(const core::Names&)> names;
+    if (!config_.node) {
+        names = [this](const core::Names& table) {
+            std::vector<host::NameRecord> records;
+            for (const auto& entry : table.entries)
+                records.push_back({entry.name, entry.address, entry.port, false, false});
+            for (auto* directory : host_.directories()) directory->replace(table.names_no, records);
+        };
+    }
+    if (config_.controller) {
+        controller_ = std::make_unique<control::ControllerLoop>(control::ControllerLoop::Parts{
+            io_, host_, *transport, *host_.store(), events_, blobs_, log_as("controller"), *config_.controller, names});
+    }
+    tree_->use(controller_.get(), agent_.get());
+    if (!controller_) return start_agent();
+    controller_->start([this](Result<void> ready) {
+        if (!ready) return give_up(ready.error(), 1);
+        log(host::LogLevel::kInfo, "gantryd", "controller listens on " + controller_->listening());
+        start_agent();
+    });
+}
+
+void Daemon::start_agent() {
+    if (agent_) {
+        if (auto ok = agent_->start(); !ok) return give_up(ok.error(), 1);
+        log(host::LogLevel::kInfo, "gantryd", "node " + config_.node->name + " started");
+    }
+}
+
+// Peers that dialled us are agents of ours; those that our agent dialled are controllers.
+void Daemon::route_transport() {
+    host::TransportEvents events;
+    events.up = [this](host::PeerId peer, bool inbound, std::string address, std::string) {
+        if (inbound) inbound_[peer] = std::move(address);
+        if (!inbound && agent_) agent_->peer_up(peer);
+    };
+    events.message = [this](host::PeerId peer, host::Channel, std::string bytes) {
+        const auto found = inbound_.find(peer);
+        if (found != inbound_.end() && controller_) return controller_->peer_message(peer, found->second, bytes);
+        if (agent_ && agent_->owns(peer)) agent_->peer_message(peer, bytes);
+    };
+    events.down = [this](host::PeerId peer, host::Down reason, std::string) {
+        if (inbound_.erase(peer) && controller_) return controller_->peer_down(peer, reason);
+        if (agent_ && agent_->owns(peer)) agent_->peer_down(peer);
+    };
+    events.writable = [this](host::PeerId peer) {
+        if (inbound_.contains(peer) && controller_) return controller_->peer_writable(peer);
+        if (agent_) agent_->peer_writable(peer);
+    };
+    events.refused = [this](std::string address, host::Down, std::string text) {
+        if (controller_) controller_->peer_refused(address, text);
+    };
+    host_.transport()->begin(std::move(events));
+}
+
+void Daemon::give_up(const Error& error, int status) {
+    report("gantryd", error);
+    status_ = status;
+    signals_.cancel();
+    stopping_ = true;
+    host_.stop();
+    io_.stop();
+}
+
+void Daemon::stop(bool machine_goes_down) {
+    if (std::exchange(stopping_, true)) return;
+    log(host::LogLevel::kInfo, "gantryd",
+        machine_goes_down ? "the machine goes down: leaving" : "stopping; containers go on");
+    const auto end = [this] {
+        if (controller_) controller_->stop();
+        signals_.cancel();
+        host_.stop();
+        io_.stop();
+    };
+    if (agent_) return agent_->stop(machine_goes_down, end);
+    end();
+}
+
+}  // namespace gantry::daemon

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The daemon's own log: lines on standard error, which systemd's journal or a file takes. The only file that knows the
+// logging library.
+#pragma once
+
+#include <string_view>
+
+#include "kernel/host/host.hpp"
+
+namespace gantry::daemon {
+
+void open_log(host::LogLevel level);
+void log(host::LogLevel level, std::string_view who, std::string_view text);
+
+}  // namespace gantry::daemon

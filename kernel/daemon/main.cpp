@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gantryd: one per gateway. Reads its configuration, then runs as agent, controller or both.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "kernel/daemon/daemon.hpp"
+#include "kernel/daemon/log.hpp"
+#include "kernel/daemon/version.hpp"
+
+namespace {
+
+// PREFIX/bin/gantryd -> PREFIX/lib/gantry/plugins: true for a build folder and for an installed package.
+std::filesystem::path plugin_path() {
+    std::error_code ignored;
+    const auto self = std::filesystem::read_symlink("/proc/self/exe", ignored);
+    return self.parent_path().parent_path() / "lib" / "gantry" / "plugins";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"Runs containers on this gateway (agent), decides for the cluster (controller), or both."};
+    std::string file = "/etc/gantry/gantry.toml";
+    bool check = false;
+    app.add_option("-c,--config", file, "configuration file")->capture_default_str();
+    app.add_flag("--check", check, "check the configuration and the plugins' tables, then exit");
+    app.set_version_flag("--version", std::string("gantryd ") + gantry::daemon::kVersion);
+    CLI11_PARSE(app, argc, argv);
+
+    std::signal(SIGPIPE, SIG_IGN);
+    umask(0077);
+    auto config = gantry::control::read_config(file, plugin_path());
+    if (!config) {
+        std::fprintf(stderr, "gantryd: %s\n", config.error().text().c_str());
+        return 78;
+    }
+    gantry::daemon::open_log(config->log_level);
+    if (check) return gantry::daemon::check_config(*config);
+    return gantry::daemon::Daemon(std::move(*config)).run();
+}
