@@ -69,6 +69,14 @@ std::string describe(const json::value& value) {
     }
 }
 
+// A whole number however it is held: a document that was built here, not parsed, has unsigned ones.
+std::optional<std::int64_t> whole_number(const json::value* value) {
+    if (!value) return std::nullopt;
+    if (value->is_int64()) return value->get_int64();
+    if (value->is_uint64() && value->get_uint64() <= INT64_MAX) return static_cast<std::int64_t>(value->get_uint64());
+    return std::nullopt;
+}
+
 // Edits (insert, delete, replace, swap of neighbours) that turn a into b.
 std::size_t distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
@@ -176,16 +184,18 @@ Result<std::string> Fields::text(std::string_view key, std::string fallback) {
 
 Result<std::int64_t> Fields::integer(std::string_view key) {
     const auto* value = member(key);
-    if (!value || !value->is_int64()) return wrong(key, "a whole number", value);
-    return value->get_int64();
+    const auto number = whole_number(value);
+    if (!number) return wrong(key, "a whole number", value);
+    return *number;
 }
 
 Result<std::int64_t> Fields::integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max) {
     const auto* value = member(key);
     if (!value && !not_an_object_) return fallback;
-    if (!value || !value->is_int64() || value->get_int64() < min || value->get_int64() > max)
+    const auto number = whole_number(value);
+    if (!number || *number < min || *number > max)
         return wrong(key, "a whole number from " + std::to_string(min) + " to " + std::to_string(max), value);
-    return value->get_int64();
+    return *number;
 }
 
 Result<bool> Fields::boolean(std::string_view key, bool fallback) {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What agents and controllers say to each other, as values and as JSON (docs/wire.md). Every message carries the
-// version field "v" (kWireVersion) and its kind "m". Decoding checks everything and never trusts a length.
+// version field "v" (kWireVersion) and its kind "m". Decoding checks everything and never trusts a length; members it
+// does not know are left alone, so adding one does not need a new version.
 #pragma once
 
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -38,19 +41,25 @@ struct CopyId {
     friend auto operator<=>(const CopyId&, const CopyId&) = default;
     std::string text() const;  // "12.0#3"
 };
+// Exactly what text() writes; none for everything else.
+std::optional<InstanceId> parse_instance_id(std::string_view text);
+std::optional<CopyId> parse_copy_id(std::string_view text);
 
-// What a node's container must be. Its digest (sha256 of the JSON text) names it in lists.
+// What a node's container must be. Its digest names it in lists. Only the container part of the spec travels
+// (container_part_to_json): a pool or a number of instances is no node's business and does not change the digest.
 struct CopySpec {
-    std::string service;       // name
+    std::string service;  // name
     std::uint64_t revision = 0;
     std::string image_digest;  // manifest digest
     std::string image_name;
     ServiceSpec spec;
-    Labels secrets;            // endpoint name -> password, for probes
+    Labels secrets;  // endpoint name -> password, for probes
     friend bool operator==(const CopySpec&, const CopySpec&) = default;
 };
 json::value to_json(const CopySpec& spec);
 Result<CopySpec> parse_copy_spec(const json::value& document);
+// "sha256:..." of the JSON text.
+std::string spec_digest(const CopySpec& spec);
 
 // --- agent to controller ---------------------------------------------------------------------------------------------
 
@@ -70,15 +79,15 @@ struct Identity {  // of the sender, in every message of an agent
 
 struct Hello {
     Identity id;
-    std::string node;          // name
-    std::string cluster_id;    // known from before; empty: joins for the first time
-    std::string advertise;     // address that names answer; empty: the connection's
+    std::string node;        // name
+    std::string cluster_id;  // known from before; empty: joins for the first time
+    std::string advertise;   // address that names answer; empty: the connection's
     Labels labels;
     std::vector<RuntimeHello> runtimes;
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
     ListNo applied;
-    std::string version;       // of gantryd
+    std::string version;  // of gantryd
 };
 
 // Load of a node as it is now.
@@ -101,7 +110,7 @@ enum class CopyState : std::uint8_t {
     kStopping,  // on its way out
     kExited,    // not running, will not be started again by itself
 };
-std::string_view copy_state_name(CopyState state);
+std::string_view copy_state_name(CopyState state);  // "waiting", "creating", ...
 
 struct CopyReport {
     CopyId copy;
@@ -110,7 +119,7 @@ struct CopyReport {
     std::uint32_t crashes = 0;   // in a row, without a stable time between
     std::uint32_t restarts = 0;  // since the copy was assigned
     int exit_code = 0;           // of the last exit
-    std::string reason;          // for people: "image 43%", "exited with 1", "probe tcp: connection refused"
+    std::string reason{};        // for people: "image 43%", "exited with 1", "probe tcp: connection refused"
     bool cannot_stop = false;    // killing it failed; it still runs
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
@@ -120,18 +129,41 @@ struct Report {
     Identity id;
     ListNo applied;
     Load load;
-    std::vector<CopyReport> copies;    // of our cluster; also those that are not in the list
-    std::vector<std::string> images;   // manifest digests that are ready
-    std::vector<std::string> fetching; // digests under way, with a reason behind a blank if stuck
+    std::vector<CopyReport> copies;     // of our cluster; also those that are not in the list
+    std::vector<std::string> images;    // manifest digests that are ready
+    std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
 };
 
-struct PullList { Identity id; };
-struct PullSpecs { Identity id; std::vector<std::string> digests; };
-struct Leaving { Identity id; };             // the machine goes down
-struct Hold { Identity id; };                // gantryd restarts
-struct NodeEvent { Identity id; std::string kind, text; json::object fields; };
-struct BlobRead { Identity id; std::string digest; std::uint64_t offset = 0; std::uint32_t length = 0; };
-struct LogData { Identity id; std::uint64_t stream = 0; bool end = false; std::string error; };  // text in the tail
+struct PullList {
+    Identity id;
+};
+struct PullSpecs {
+    Identity id;
+    std::vector<std::string> digests;
+};
+struct Leaving {
+    Identity id;
+};  // the machine goes down
+struct Hold {
+    Identity id;
+};  // gantryd restarts
+struct NodeEvent {
+    Identity id;
+    std::string kind, text;
+    json::object fields;
+};
+struct BlobRead {
+    Identity id;
+    std::string digest;
+    std::uint64_t offset = 0;
+    std::uint32_t length = 0;
+};
+struct LogData {
+    Identity id;
+    std::uint64_t stream = 0;
+    bool end = false;
+    std::string error;
+};  // text in the tail
 
 // --- controller to agent ---------------------------------------------------------------------------------------------
 
@@ -142,7 +174,9 @@ struct Welcome {
     std::string address;  // the node's, as the controller sees it (names answer it)
 };
 
-struct Refused { std::string reason; };
+struct Refused {
+    std::string reason;
+};
 
 struct HeartbeatAck {
     std::uint64_t seq = 0;  // of the heartbeat
@@ -152,21 +186,23 @@ struct HeartbeatAck {
 
 struct ListEntry {
     CopyId copy;
-    std::string service;      // name, for logs and tables
+    std::string service;  // name, for logs and tables
     std::string spec_digest;
-    bool is_static = false;   // starts after a reboot though no controller answers
+    bool is_static = false;  // starts after a reboot though no controller answers
     friend bool operator==(const ListEntry&, const ListEntry&) = default;
 };
 
 struct NodeList {
     std::string cluster_id;
     ListNo no;
-    std::vector<ListEntry> copies;     // ordered by CopyId
-    std::vector<std::string> images;   // manifest digests to have ready (prepull)
+    std::vector<ListEntry> copies;    // ordered by CopyId
+    std::vector<std::string> images;  // manifest digests to have ready (prepull)
     friend bool operator==(const NodeList&, const NodeList&) = default;
 };
 
-struct Specs { std::map<std::string, CopySpec> specs; };  // by digest
+struct Specs {
+    std::map<std::string, CopySpec> specs;
+};  // by digest
 
 struct NameEntry {
     std::string name, address, node;
@@ -180,14 +216,29 @@ struct Names {
     std::vector<NameEntry> entries;  // ready copies, ordered by name and copy
 };
 
-struct BlobData { std::string digest; std::uint64_t offset = 0, total = 0; std::string error; };  // bytes in the tail
-struct LogOpen { std::uint64_t stream = 0; CopyId copy; bool follow = false; std::int64_t tail_lines = -1; };
-struct LogClose { std::uint64_t stream = 0; };
+struct BlobData {
+    std::string digest;
+    std::uint64_t offset = 0, total = 0;
+    std::string error;
+};  // bytes in the tail
+struct LogOpen {
+    std::uint64_t stream = 0;
+    CopyId copy;
+    bool follow = false;
+    std::int64_t tail_lines = -1;
+};
+struct LogClose {
+    std::uint64_t stream = 0;
+};
 
-using AgentMessage = std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData>;
-using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose>;
+using AgentMessage =
+    std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData>;
+using ControllerMessage =
+    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
+// encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of
+// Specs divides it (divide()). Errors of decoding: kInvalid; kUnsupported for another version, with both numbers.
 template <class Message>
 struct Decoded {
     Message message;
@@ -197,5 +248,8 @@ std::string encode(const AgentMessage& message, std::string_view tail = {});
 std::string encode(const ControllerMessage& message, std::string_view tail = {});
 Result<Decoded<AgentMessage>> decode_agent(std::string_view bytes);
 Result<Decoded<ControllerMessage>> decode_controller(std::string_view bytes);
+
+// Divides specs into messages that each fit.
+std::vector<Specs> divide(const Specs& specs);
 
 }  // namespace gantry::core

@@ -9,6 +9,8 @@
 //    "mount": [{"source", "target", "read_only"}],
 //    "endpoint": [{"kind", "name", "port", "password": {"secret"}}],
 //    "probe": [{"kind", "endpoint", "port", "interval", "timeout", "healthy_after", "unhealthy_after", ...}]}
+//
+// "env" may also stand beside "container" as a table of its own.
 #pragma once
 
 #include <cstdint>
@@ -44,21 +46,21 @@ struct ProbeSpec {
     std::uint16_t port = 0;  // 0: the endpoint's
     Duration interval = seconds(1), timeout = seconds(1);
     std::uint32_t healthy_after = 1, unhealthy_after = 3;  // answers in a row
-    Labels params;           // further keys, for the plugin
+    Labels params;                                         // further keys, for the plugin
     friend bool operator==(const ProbeSpec&, const ProbeSpec&) = default;
 };
 
 struct ServiceSpec {
     std::string name, image;
     std::uint32_t instances = 1;
-    std::string runtime;                    // name of the runtime's table; empty: the node's first
-    bool cut_off_start = false;             // start after a reboot though no controller answers (dynamic mode)
+    std::string runtime;         // name of the runtime's table; empty: the node's first
+    bool cut_off_start = false;  // start after a reboot though no controller answers (dynamic mode)
     bool prepull = true;
     Mode mode = Mode::kDynamic;
-    std::vector<std::string> nodes;         // the pool by name, or
-    Labels pool_labels;                     // by labels that all must match
-    Labels constraints;                     // further labels a candidate must have
-    std::string policy;                     // empty: the controller's default
+    std::vector<std::string> nodes;                          // the pool by name, or
+    Labels pool_labels;                                      // by labels that all must match
+    Labels constraints;                                      // further labels a candidate must have
+    std::string policy;                                      // empty: the controller's default
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit
     std::vector<std::string> args;
     Labels env;
@@ -75,5 +77,10 @@ struct ServiceSpec {
 Result<ServiceSpec> parse_service(const json::value& document);
 // The document that parses to the same spec; members at their default are left out.
 json::value to_json(const ServiceSpec& spec);
+
+// The part of a spec that makes a container: all but "placement" and the number of instances, which then read as their
+// defaults. This is what travels to nodes: a pool may be larger than a message.
+json::value container_part_to_json(const ServiceSpec& spec);
+Result<ServiceSpec> parse_container_part(const json::value& document);
 
 }  // namespace gantry::core

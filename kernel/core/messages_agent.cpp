@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages of agents as JSON.
+#include <array>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/core/message_fields.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+constexpr std::array<CopyState, 6> kStates = {CopyState::kWaiting, CopyState::kCreating, CopyState::kRunning,
+                                              CopyState::kReady,   CopyState::kStopping, CopyState::kExited};
+
+void put(json::object& out, const Identity& id) {
+    out["node_id"] = id.node_id;
+    out["boot_id"] = id.boot_id;
+    out["session"] = id.session;
+    out["seq"] = id.seq;
+}
+
+Status take(Fields& f, Identity& out) {
+    GANTRY_TRY(node_id, need_text(f, "node_id"));
+    GANTRY_TRY(boot_id, need_text(f, "boot_id"));
+    GANTRY_TRY(session, need_number<std::uint64_t>(f, "session"));
+    GANTRY_TRY(seq, need_number<std::uint64_t>(f, "seq"));
+    out = {std::move(node_id), std::move(boot_id), session, seq};
+    return {};
+}
+
+void put(json::object& out, const Load& load) {
+    out["memory_free"] = load.memory_free_bytes;
+    out["cpu_used"] = load.cpu_used_milli;
+}
+
+Status take(Fields& f, Load& out) {
+    GANTRY_TRY(memory, read_number<std::int64_t>(f, "memory_free"));
+    GANTRY_TRY(cpu, read_number<std::int64_t>(f, "cpu_used"));
+    out = {memory, cpu};
+    return {};
+}
+
+void put(json::object& out, const Hello& m) {
+    put(out, m.id);
+    out["node"] = m.node;
+    out["cluster_id"] = m.cluster_id;
+    out["advertise"] = m.advertise;
+    out["labels"] = labels_json(m.labels);
+    json::array runtimes;
+    for (const auto& r : m.runtimes)
+        runtimes.push_back(json::object{{"name", r.name},
+                                        {"system", r.system},
+                                        {"architectures", texts_json(r.architectures)},
+                                        {"fenceable", r.fenceable}});
+    out["runtimes"] = std::move(runtimes);
+    out["probes"] = texts_json(m.probes);
+    out["cpu"] = m.cpu_milli;
+    out["memory"] = m.memory_bytes;
+    out["applied"] = list_no_json(m.applied);
+    out["version"] = m.version;
+}
+
+Result<RuntimeHello> take_runtime(Fields f) {
+    GANTRY_TRY(name, need_text(f, "name"));
+    GANTRY_TRY(system, f.text("system", ""));
+    GANTRY_TRY(architectures, f.texts("architectures"));
+    GANTRY_TRY(fenceable, f.boolean("fenceable", false));
+    return RuntimeHello{std::move(name), std::move(system), std::move(architectures), fenceable};
+}
+
+Status take(Fields& f, Hello& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(node, need_text(f, "node"));
+    GANTRY_TRY(cluster_id, f.text("cluster_id", ""));
+    GANTRY_TRY(advertise, f.text("advertise", ""));
+    GANTRY_TRY(labels, f.text_map("labels"));
+    if (labels.size() > limits::kLabels)
+        return fail(Code::kInvalid, "has more than " + std::to_string(limits::kLabels) + " labels", f.path("labels"));
+    GANTRY_TRY(runtimes, f.list("runtimes"));
+    for (std::size_t i = 0; i < runtimes.size(); ++i) {
+        GANTRY_TRY(runtime, take_runtime(Fields(runtimes[i], f.path("runtimes[" + std::to_string(i) + "]"))));
+        out.runtimes.push_back(std::move(runtime));
+    }
+    GANTRY_TRY(probes, f.texts("probes"));
+    GANTRY_TRY(cpu, read_number<std::int64_t>(f, "cpu"));
+    GANTRY_TRY(memory, read_number<std::int64_t>(f, "memory"));
+    GANTRY_TRY(applied, read_list_no(f, "applied"));
+    GANTRY_TRY(version, f.text("version", ""));
+    out.node = std::move(node);
+    out.cluster_id = std::move(cluster_id);
+    out.advertise = std::move(advertise);
+    out.labels = std::move(labels);
+    out.probes = std::move(probes);
+    out.cpu_milli = cpu;
+    out.memory_bytes = memory;
+    out.applied = applied;
+    out.version = std::move(version);
+    return {};
+}
+
+void put(json::object& out, const Heartbeat& m) {
+    put(out, m.id);
+    out["applied"] = list_no_json(m.applied);
+    put(out, m.load);
+}
+
+Status take(Fields& f, Heartbeat& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(applied, read_list_no(f, "applied"));
+    out.applied = applied;
+    return take(f, out.load);
+}
+
+json::object copy_json(const CopyReport& c) {
+    json::object out{{"copy", c.copy.text()}, {"state", copy_state_name(c.state)}};
+    if (c.attempt) out["attempt"] = c.attempt;
+    if (c.crashes) out["crashes"] = c.crashes;
+    if (c.restarts) out["restarts"] = c.restarts;
+    if (c.exit_code) out["exit"] = c.exit_code;
+    if (!c.reason.empty()) out["reason"] = c.reason;
+    if (c.cannot_stop) out["cannot_stop"] = true;
+    return out;
+}
+
+Result<CopyState> take_state(Fields& f) {
+    GANTRY_TRY(text, f.text("state"));
+    for (const auto state : kStates)
+        if (copy_state_name(state) == text) return state;
+    return fail(Code::kInvalid, "\"" + text.substr(0, 80) + "\" is no state of a copy", f.path("state"));
+}
+
+Result<CopyReport> take_copy(Fields f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(state, take_state(f));
+    GANTRY_TRY(attempt, read_number<std::uint64_t>(f, "attempt"));
+    GANTRY_TRY(crashes, read_number<std::uint32_t>(f, "crashes"));
+    GANTRY_TRY(restarts, read_number<std::uint32_t>(f, "restarts"));
+    GANTRY_TRY(exit_code, f.integer("exit", 0, INT32_MIN, INT32_MAX));
+    GANTRY_TRY(reason, f.text("reason", ""));
+    GANTRY_TRY(cannot_stop, f.boolean("cannot_stop", false));
+    return CopyReport{copy,       state, attempt, crashes, restarts, static_cast<int>(exit_code), std::move(reason),
+                      cannot_stop};
+}
+
+void put(json::object& out, const Report& m) {
+    put(out, m.id);
+    out["applied"] = list_no_json(m.applied);
+    put(out, m.load);
+    json::array copies;
+    for (const auto& c : m.copies) copies.push_back(copy_json(c));
+    out["copies"] = std::move(copies);
+    out["images"] = texts_json(m.images);
+    out["fetching"] = texts_json(m.fetching);
+}
+
+Status take(Fields& f, Report& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(applied, read_list_no(f, "applied"));
+    GANTRY_CHECK(take(f, out.load));
+    GANTRY_TRY(copies, f.list("copies"));
+    for (std::size_t i = 0; i < copies.size(); ++i) {
+        GANTRY_TRY(copy, take_copy(Fields(copies[i], f.path("copies[" + std::to_string(i) + "]"))));
+        out.copies.push_back(std::move(copy));
+    }
+    GANTRY_TRY(images, f.texts("images"));
+    GANTRY_TRY(fetching, f.texts("fetching"));
+    out.applied = applied;
+    out.images = std::move(images);
+    out.fetching = std::move(fetching);
+    return {};
+}
+
+void put(json::object& out, const PullList& m) { put(out, m.id); }
+Status take(Fields& f, PullList& out) { return take(f, out.id); }
+void put(json::object& out, const Leaving& m) { put(out, m.id); }
+Status take(Fields& f, Leaving& out) { return take(f, out.id); }
+void put(json::object& out, const Hold& m) { put(out, m.id); }
+Status take(Fields& f, Hold& out) { return take(f, out.id); }
+
+void put(json::object& out, const PullSpecs& m) {
+    put(out, m.id);
+    out["digests"] = texts_json(m.digests);
+}
+
+Status take(Fields& f, PullSpecs& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(digests, f.texts("digests"));
+    out.digests = std::move(digests);
+    return {};
+}
+
+void put(json::object& out, const NodeEvent& m) {
+    put(out, m.id);
+    out["kind"] = m.kind;
+    out["text"] = m.text;
+    out["fields"] = m.fields;
+}
+
+Status take(Fields& f, NodeEvent& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(kind, need_text(f, "kind"));
+    GANTRY_TRY(text, f.text("text", ""));
+    if (const auto* fields = f.member("fields")) {
+        if (!fields->is_object()) return fail(Code::kInvalid, "expected an object", f.path("fields"));
+        out.fields = fields->get_object();
+    }
+    out.kind = std::move(kind);
+    out.text = std::move(text);
+    return {};
+}
+
+void put(json::object& out, const BlobRead& m) {
+    put(out, m.id);
+    out["digest"] = m.digest;
+    out["offset"] = m.offset;
+    out["length"] = m.length;
+}
+
+Status take(Fields& f, BlobRead& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(digest, need_text(f, "digest"));
+    GANTRY_TRY(offset, need_number<std::uint64_t>(f, "offset"));
+    GANTRY_TRY(length, f.integer("length", 0, 0, static_cast<std::int64_t>(limits::kBlobChunk)));
+    out.digest = std::move(digest);
+    out.offset = offset;
+    out.length = static_cast<std::uint32_t>(length);
+    return {};
+}
+
+void put(json::object& out, const LogData& m) {
+    put(out, m.id);
+    out["stream"] = m.stream;
+    out["end"] = m.end;
+    out["error"] = m.error;
+}
+
+Status take(Fields& f, LogData& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(end, f.boolean("end", false));
+    GANTRY_TRY(error, f.text("error", ""));
+    out.stream = stream;
+    out.end = end;
+    out.error = std::move(error);
+    return {};
+}
+
+// In the order of the variant.
+constexpr std::array<std::string_view, std::variant_size_v<AgentMessage>> kKinds = {
+    "hello", "heartbeat", "report", "pull_list", "pull_specs", "leaving", "hold", "event", "blob_read", "log_data"};
+
+template <std::size_t I = 0>
+Result<AgentMessage> read(std::size_t index, Fields& f) {
+    if constexpr (I < kKinds.size()) {
+        if (index != I) return read<I + 1>(index, f);
+        std::variant_alternative_t<I, AgentMessage> message;
+        GANTRY_CHECK(take(f, message));
+        return message;
+    } else {
+        return fail(Code::kInvalid, "no such message");
+    }
+}
+
+}  // namespace
+
+std::string_view kind(const AgentMessage& message) { return kKinds[message.index()]; }
+
+json::object members(const AgentMessage& message) {
+    json::object out;
+    std::visit([&](const auto& m) { put(out, m); }, message);
+    return out;
+}
+
+Result<AgentMessage> agent_message(std::string_view kind, Fields& f) {
+    for (std::size_t i = 0; i < kKinds.size(); ++i)
+        if (kKinds[i] == kind) return read(i, f);
+    return fail(Code::kInvalid, "\"" + std::string(kind.substr(0, 80)) + "\" is no message of an agent", f.path("m"));
+}
+
+}  // namespace gantry::core

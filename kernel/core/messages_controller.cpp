@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages of controllers as JSON.
+#include <array>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/core/message_fields.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+void put(json::object& out, const Welcome& m) {
+    out["cluster_id"] = m.cluster_id;
+    out["term"] = m.term;
+    out["heartbeat_ms"] = m.heartbeat_ms;
+    out["address"] = m.address;
+}
+
+Status take(Fields& f, Welcome& out) {
+    constexpr std::int64_t kHour = 3'600'000;
+    GANTRY_TRY(cluster_id, need_text(f, "cluster_id"));
+    GANTRY_TRY(term, need_number<std::uint64_t>(f, "term"));
+    GANTRY_TRY(heartbeat_ms, f.integer("heartbeat_ms", 200, 1, kHour));
+    GANTRY_TRY(address, f.text("address", ""));
+    out = {std::move(cluster_id), term, heartbeat_ms, std::move(address)};
+    return {};
+}
+
+void put(json::object& out, const Refused& m) { out["reason"] = m.reason; }
+
+Status take(Fields& f, Refused& out) {
+    GANTRY_TRY(reason, f.text("reason", ""));
+    out.reason = std::move(reason);
+    return {};
+}
+
+void put(json::object& out, const HeartbeatAck& m) {
+    out["seq"] = m.seq;
+    out["current"] = list_no_json(m.current);
+    out["names_no"] = m.names_no;
+}
+
+Status take(Fields& f, HeartbeatAck& out) {
+    GANTRY_TRY(seq, need_number<std::uint64_t>(f, "seq"));
+    GANTRY_TRY(current, read_list_no(f, "current"));
+    GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
+    out = {seq, current, names_no};
+    return {};
+}
+
+void put(json::object& out, const Specs& m) {
+    json::object specs;
+    for (const auto& [digest, spec] : m.specs) specs[digest] = to_json(spec);
+    out["specs"] = std::move(specs);
+}
+
+Status take(Fields& f, Specs& out) {
+    const auto* value = f.member("specs");
+    if (!value || !value->is_object())
+        return fail(Code::kInvalid, "expected an object of specs by digest", f.path("specs"));
+    for (const auto& member : value->get_object()) {
+        auto spec = parse_copy_spec(member.value());
+        if (!spec) {
+            spec.error().where = f.path("specs") + "." + std::string(member.key()) + ": " + spec.error().where;
+            return std::unexpected(std::move(spec).error());
+        }
+        out.specs.emplace(std::string(member.key()), std::move(*spec));
+    }
+    return {};
+}
+
+void put(json::object& out, const BlobData& m) {
+    out["digest"] = m.digest;
+    out["offset"] = m.offset;
+    out["total"] = m.total;
+    out["error"] = m.error;
+}
+
+Status take(Fields& f, BlobData& out) {
+    GANTRY_TRY(digest, need_text(f, "digest"));
+    GANTRY_TRY(offset, read_number<std::uint64_t>(f, "offset"));
+    GANTRY_TRY(total, read_number<std::uint64_t>(f, "total"));
+    GANTRY_TRY(error, f.text("error", ""));
+    out = {std::move(digest), offset, total, std::move(error)};
+    return {};
+}
+
+void put(json::object& out, const LogOpen& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+    out["follow"] = m.follow;
+    out["tail_lines"] = m.tail_lines;
+}
+
+Status take(Fields& f, LogOpen& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(follow, f.boolean("follow", false));
+    GANTRY_TRY(tail_lines, f.integer("tail_lines", -1, -1, INT64_MAX));
+    out = {stream, copy, follow, tail_lines};
+    return {};
+}
+
+void put(json::object& out, const LogClose& m) { out["stream"] = m.stream; }
+
+Status take(Fields& f, LogClose& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    out.stream = stream;
+    return {};
+}
+
+Result<ListEntry> take_entry(Fields f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(service, need_text(f, "service"));
+    GANTRY_TRY(spec, need_text(f, "spec"));
+    GANTRY_TRY(is_static, f.boolean("static", false));
+    return ListEntry{copy, std::move(service), std::move(spec), is_static};
+}
+
+Result<NameEntry> take_name(Fields f) {
+    GANTRY_TRY(name, need_text(f, "name"));
+    GANTRY_TRY(address, f.text("address", ""));
+    GANTRY_TRY(node, f.text("node", ""));
+    GANTRY_TRY(port, read_number<std::uint16_t>(f, "port"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    return NameEntry{std::move(name), std::move(address), std::move(node), port, copy};
+}
+
+// In the order of the variant.
+constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
+    "welcome", "refused", "heartbeat_ack", "list", "specs", "names", "blob_data", "log_open", "log_close"};
+
+template <std::size_t I = 0>
+Result<ControllerMessage> read(std::size_t index, Fields& f) {
+    if constexpr (I < kKinds.size()) {
+        if (index != I) return read<I + 1>(index, f);
+        std::variant_alternative_t<I, ControllerMessage> message;
+        GANTRY_CHECK(take(f, message));
+        return message;
+    } else {
+        return fail(Code::kInvalid, "no such message");
+    }
+}
+
+}  // namespace
+
+void put(json::object& out, const NodeList& m) {
+    out["cluster_id"] = m.cluster_id;
+    out["no"] = list_no_json(m.no);
+    json::array copies;
+    for (const auto& c : m.copies) {
+        json::object entry{{"copy", c.copy.text()}, {"service", c.service}, {"spec", c.spec_digest}};
+        if (c.is_static) entry["static"] = true;
+        copies.push_back(std::move(entry));
+    }
+    out["copies"] = std::move(copies);
+    out["images"] = texts_json(m.images);
+}
+
+Status take(Fields& f, NodeList& out) {
+    GANTRY_TRY(cluster_id, need_text(f, "cluster_id"));
+    GANTRY_TRY(no, read_list_no(f, "no"));
+    GANTRY_TRY(copies, f.list("copies"));
+    for (std::size_t i = 0; i < copies.size(); ++i) {
+        const auto path = f.path("copies[" + std::to_string(i) + "]");
+        GANTRY_TRY(entry, take_entry(Fields(copies[i], path)));
+        if (!out.copies.empty() && !(out.copies.back().copy < entry.copy))
+            return fail(Code::kInvalid, "expected copies in order, each once, got " + entry.copy.text(), path);
+        out.copies.push_back(std::move(entry));
+    }
+    GANTRY_TRY(images, f.texts("images"));
+    out.cluster_id = std::move(cluster_id);
+    out.no = no;
+    out.images = std::move(images);
+    return {};
+}
+
+void put(json::object& out, const Names& m) {
+    out["term"] = m.term;
+    out["names_no"] = m.names_no;
+    json::array entries;
+    for (const auto& e : m.entries)
+        entries.push_back(json::object{
+            {"name", e.name}, {"address", e.address}, {"node", e.node}, {"port", e.port}, {"copy", e.copy.text()}});
+    out["entries"] = std::move(entries);
+}
+
+Status take(Fields& f, Names& out) {
+    GANTRY_TRY(term, read_number<std::uint64_t>(f, "term"));
+    GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
+    GANTRY_TRY(entries, f.list("entries"));
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        GANTRY_TRY(entry, take_name(Fields(entries[i], f.path("entries[" + std::to_string(i) + "]"))));
+        out.entries.push_back(std::move(entry));
+    }
+    out.term = term;
+    out.names_no = names_no;
+    return {};
+}
+
+std::string_view kind(const ControllerMessage& message) { return kKinds[message.index()]; }
+
+json::object members(const ControllerMessage& message) {
+    json::object out;
+    std::visit([&](const auto& m) { put(out, m); }, message);
+    return out;
+}
+
+Result<ControllerMessage> controller_message(std::string_view kind, Fields& f) {
+    for (std::size_t i = 0; i < kKinds.size(); ++i)
+        if (kKinds[i] == kind) return read(i, f);
+    return fail(Code::kInvalid, "\"" + std::string(kind.substr(0, 80)) + "\" is no message of a controller",
+                f.path("m"));
+}
+
+}  // namespace gantry::core

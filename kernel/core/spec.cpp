@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/core/spec.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <span>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+using Texts = std::initializer_list<std::string_view>;
+
+std::string quoted(std::string_view text) {
+    constexpr std::size_t kShown = 80;
+    if (text.size() > kShown) return "a text of " + std::to_string(text.size()) + " bytes";
+    return "\"" + std::string(text) + "\"";
+}
+
+std::string indexed(std::string_view path, std::size_t index) {
+    return std::string(path) + "[" + std::to_string(index) + "]";
+}
+
+std::unexpected<Error> wrong(std::string where, std::string message) {
+    return fail(Code::kInvalid, std::move(message), std::move(where));
+}
+
+std::unexpected<Error> too_many(std::string where, std::size_t got, std::size_t most) {
+    return wrong(std::move(where), "has " + std::to_string(got) + " entries, expected at most " + std::to_string(most));
+}
+
+template <class T>
+Result<T> at(std::string where, Result<T> result) {
+    if (!result) result.error().where = std::move(where);
+    return result;
+}
+
+bool has_control(std::string_view text) {
+    return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+// What reads the words of one manifest: each function names the field it refuses.
+
+Result<std::string> choice(Fields& f, std::string_view key, Texts words) {
+    GANTRY_TRY(text, f.text(key, std::string(*words.begin())));
+    if (std::find(words.begin(), words.end(), text) != words.end()) return text;
+    std::string expected;
+    for (const auto word : words) expected += (expected.empty() ? "" : " or ") + quoted(word);
+    std::string message = "expected " + expected + ", got " + quoted(text);
+    if (const auto guess = nearest(text, std::span(words.begin(), words.size())))
+        message += "; did you mean " + quoted(*guess) + "?";
+    return wrong(f.path(key), std::move(message));
+}
+
+Result<std::string> name_or_empty(Fields& f, std::string_view key, std::string_view what) {
+    GANTRY_TRY(text, f.text(key, ""));
+    if (!text.empty())
+        if (auto good = check_name(text, what); !good)
+            return at<std::string>(f.path(key), std::unexpected(good.error()));
+    return text;
+}
+
+Result<Duration> duration(Fields& f, std::string_view key, Duration fallback, Duration min, Duration max) {
+    const auto* value = f.member(key);
+    if (!value) {
+        // A value that is no object at all is found out by the readers of texts.
+        GANTRY_CHECK(f.text(key, ""));
+        return fallback;
+    }
+    const std::string range = "from " + format_duration(min) + " to " + format_duration(max);
+    if (!value->is_string())
+        return wrong(f.path(key), "expected a duration " + range + " (\"1s\", \"200ms\"), got " + to_text(*value));
+    GANTRY_TRY(parsed, at(f.path(key), parse_duration(std::string_view(value->get_string()))));
+    if (parsed < min || parsed > max)
+        return wrong(f.path(key), "expected a duration " + range + ", got " + quoted(value->get_string()));
+    return parsed;
+}
+
+Result<std::int64_t> cpu(Fields& f, std::string_view key) {
+    const auto* value = f.member(key);
+    if (!value) return 0;
+    constexpr double kMost = 1'000'000;
+    if (value->is_string()) return at(f.path(key), parse_cpu(std::string_view(value->get_string())));
+    const double cores = value->is_number() ? value->to_number<double>() : -1;
+    if (!(cores >= 0 && cores <= kMost))
+        return wrong(f.path(key), "expected cores from 0 to 1000000 (0.5, 2, \"250m\"), got " + to_text(*value));
+    const double milli = cores * 1000;
+    if (std::abs(milli - std::round(milli)) > 1e-6)
+        return wrong(f.path(key), "expected cores no finer than a thousandth (0.001), got " + to_text(*value));
+    return static_cast<std::int64_t>(std::llround(milli));
+}
+
+Result<std::int64_t> size(Fields& f, std::string_view key) {
+    const auto* value = f.member(key);
+    if (!value) return 0;
+    if (value->is_string()) return at(f.path(key), parse_size(std::string_view(value->get_string())));
+    boost::system::error_code ec;
+    const auto bytes = value->to_number<std::int64_t>(ec);
+    if (ec || bytes < 0 || bytes > (std::int64_t{1} << 53))
+        return wrong(f.path(key), "expected a size (\"64MiB\" or bytes), got " + to_text(*value));
+    return bytes;
+}
+
+Result<Labels> labels(Fields& f, std::string_view key, std::size_t most) {
+    GANTRY_TRY(out, f.text_map(key));
+    if (out.size() > most) return too_many(f.path(key), out.size(), most);
+    for (const auto& [name, value] : out) {
+        if (auto good = check_name(name, "label"); !good) return wrong(f.path(key), good.error().message);
+        if (value.size() > limits::kLabelValue || has_control(value))
+            return wrong(f.path(key) + "." + name, "expected at most " + std::to_string(limits::kLabelValue) +
+                                                       " bytes without control characters");
+    }
+    return out;
+}
+
+Status environment(Fields& f, Labels& out) {
+    GANTRY_TRY(env, f.text_map("env"));
+    for (auto& [name, value] : env) {
+        const std::string where = f.path("env") + "." + name;
+        if (name.empty() || name.find('=') != std::string::npos || has_control(name))
+            return wrong(f.path("env"),
+                         "expected names of variables without = and control characters, got " + quoted(name));
+        if (value.find('\0') != std::string::npos) return wrong(where, "has a zero byte, which no variable can hold");
+        if (std::any_of(out.begin(), out.end(), [&](const auto& other) { return other.first == name; }))
+            return wrong(where, "is given in `env` and in `container.env`; expected it once");
+        out.emplace_back(std::move(name), std::move(value));
+    }
+    std::sort(out.begin(), out.end());
+    if (out.size() > limits::kEnvironment) return too_many(f.path("env"), out.size(), limits::kEnvironment);
+    return {};
+}
+
+Result<std::string> absolute_path(Fields& f, std::string_view key, bool required) {
+    auto text = required ? f.text(key) : f.text(key, "");
+    if (!text || (text->empty() && !required)) return text;
+    if (!text->starts_with('/') || has_control(*text) || text->size() > limits::kPath)
+        return wrong(f.path(key), "expected an absolute path (\"/data\") of at most " + std::to_string(limits::kPath) +
+                                      " bytes, got " + quoted(*text));
+    if ((*text + "/").find("/../") != std::string::npos)
+        return wrong(f.path(key), "expected a path without \"..\", got " + quoted(*text));
+    return text;
+}
+
+Status service(Fields f, ServiceSpec& out) {
+    GANTRY_TRY(name, f.text("name"));
+    if (auto good = check_name(name, "service"); !good) return wrong(f.path("name"), good.error().message);
+    GANTRY_TRY(image, f.text("image"));
+    if (image.empty() || image.size() > limits::kImageName || has_control(image) ||
+        image.find(' ') != std::string::npos)
+        return wrong(f.path("image"), "expected the name of an image (\"axis_server:1.0\"), got " + quoted(image));
+    GANTRY_TRY(instances, f.integer("instances", 1, 1, limits::kInstances));
+    GANTRY_TRY(runtime, name_or_empty(f, "runtime", "runtime"));
+    GANTRY_TRY(cut_off, choice(f, "cut_off", {"wait", "start"}));
+    GANTRY_TRY(prepull, f.boolean("prepull", true));
+    out.name = std::move(name);
+    out.image = std::move(image);
+    out.instances = static_cast<std::uint32_t>(instances);
+    out.runtime = std::move(runtime);
+    out.cut_off_start = cut_off == "start";
+    out.prepull = prepull;
+    return f.finish();
+}
+
+Status check_nodes(const Fields& f, const std::vector<std::string>& nodes) {
+    if (nodes.size() > limits::kPool) return too_many(f.path("nodes"), nodes.size(), limits::kPool);
+    auto sorted = nodes;
+    std::sort(sorted.begin(), sorted.end());
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        const auto where = indexed(f.path("nodes"), i);
+        if (auto good = check_name(nodes[i], "node"); !good) return wrong(where, good.error().message);
+        const auto same = std::equal_range(sorted.begin(), sorted.end(), nodes[i]);
+        if (same.second - same.first > 1)
+            return wrong(where, quoted(nodes[i]) + " is named twice; expected each node once");
+    }
+    return {};
+}
+
+Status placement(Fields f, ServiceSpec& out, bool instances_given) {
+    GANTRY_TRY(mode, choice(f, "mode", {"dynamic", "static"}));
+    GANTRY_TRY(nodes, f.texts("nodes"));
+    GANTRY_CHECK(check_nodes(f, nodes));
+    GANTRY_TRY(pool_labels, labels(f, "labels", limits::kLabels));
+    GANTRY_TRY(constraints, labels(f, "constraints", limits::kLabels));
+    GANTRY_TRY(policy, name_or_empty(f, "policy", "policy"));
+    GANTRY_TRY(overlap, choice(f, "overlap", {"allow", "forbid"}));
+    GANTRY_CHECK(f.finish());
+    if (overlap == "forbid")
+        return fail(Code::kUnsupported, "\"forbid\" is not yet supported; use \"allow\" or leave it out",
+                    f.path("overlap"));
+    if (mode == "static") {
+        if (nodes.empty()) return wrong(f.path("nodes"), "is missing; mode \"static\" expects the nodes by name");
+        if (!pool_labels.empty())
+            return wrong(f.path("labels"), "mode \"static\" expects the nodes by name, got labels; use `nodes`");
+        if (instances_given && out.instances != nodes.size())
+            return wrong("service.instances", "mode \"static\" has one instance on each of the " +
+                                                  std::to_string(nodes.size()) + " nodes, got " +
+                                                  std::to_string(out.instances) + "; leave it out");
+        out.mode = Mode::kStatic;
+        out.instances = static_cast<std::uint32_t>(nodes.size());
+    } else if (nodes.empty() && pool_labels.empty()) {
+        return wrong(f.path("nodes"), "is missing; expected the pool: node names in `nodes` or labels in `labels`");
+    } else if (!nodes.empty() && !pool_labels.empty()) {
+        return wrong(f.path("labels"), "the pool is given by `nodes` already; use `constraints` to narrow it");
+    }
+    out.nodes = std::move(nodes);
+    out.pool_labels = std::move(pool_labels);
+    out.constraints = std::move(constraints);
+    out.policy = std::move(policy);
+    return {};
+}
+
+Status resources(Fields f, ServiceSpec& out) {
+    GANTRY_TRY(cpu_milli, cpu(f, "cpu"));
+    GANTRY_TRY(memory_bytes, size(f, "memory"));
+    GANTRY_TRY(pids, f.integer("pids", 0, 0, limits::kPids));
+    out.cpu_milli = cpu_milli;
+    out.memory_bytes = memory_bytes;
+    out.pids = pids;
+    return f.finish();
+}
+
+bool user_ok(std::string_view user) {
+    std::size_t digits = 0;
+    bool group = false;
+    for (const char c : user) {
+        if (c == ':' && !group && digits > 0) {
+            group = true;
+            digits = 0;
+        } else if (c < '0' || c > '9' || ++digits > 9) {
+            return false;
+        }
+    }
+    return digits > 0;
+}
+
+bool hostname_ok(std::string_view name) {
+    return name.size() <= 63 && !name.starts_with('-') && !name.starts_with('.') &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                      c == '.';
+           });
+}
+
+Status container(Fields f, ServiceSpec& out) {
+    GANTRY_TRY(args, f.texts("args"));
+    if (args.size() > limits::kArguments) return too_many(f.path("args"), args.size(), limits::kArguments);
+    for (std::size_t i = 0; i < args.size(); ++i)
+        if (args[i].find('\0') != std::string::npos)
+            return wrong(indexed(f.path("args"), i), "has a zero byte, which no argument can hold");
+    GANTRY_CHECK(environment(f, out.env));
+    GANTRY_TRY(cwd, absolute_path(f, "cwd", false));
+    GANTRY_TRY(user, f.text("user", ""));
+    if (!user.empty() && !user_ok(user))
+        return wrong(f.path("user"), "expected \"UID\" or \"UID:GID\" in digits, got " + quoted(user));
+    GANTRY_TRY(hostname, f.text("hostname", ""));
+    if (!hostname_ok(hostname))
+        return wrong(f.path("hostname"), "expected at most 63 letters, digits, - and ., got " + quoted(hostname));
+    GANTRY_TRY(stop_grace, duration(f, "stop_grace", seconds(10), Duration(0), seconds(3600)));
+    out.args = std::move(args);
+    out.cwd = std::move(cwd);
+    out.user = std::move(user);
+    out.hostname = std::move(hostname);
+    out.stop_grace = stop_grace;
+    return f.finish();
+}
+
+Status mount(Fields f, ServiceSpec& out) {
+    GANTRY_TRY(source, absolute_path(f, "source", true));
+    GANTRY_TRY(target, absolute_path(f, "target", true));
+    GANTRY_TRY(read_only, f.boolean("read_only", false));
+    if (target.find_first_not_of('/') == std::string::npos)
+        return wrong(f.path("target"), "expected a folder below \"/\", got " + quoted(target));
+    if (std::any_of(out.mounts.begin(), out.mounts.end(), [&](const MountSpec& m) { return m.target == target; }))
+        return wrong(f.path("target"), quoted(target) + " is mounted twice; expected each target once");
+    out.mounts.push_back({std::move(source), std::move(target), read_only});
+    return f.finish();
+}
+
+Result<std::string> password(Fields& f) {
+    const auto* value = f.member("password");
+    if (!value) return std::string();
+    // The text is not shown: it may be the password itself.
+    if (!value->is_object())
+        return wrong(
+            f.path("password"),
+            "expected {secret = \"NAME\"}: a manifest names a secret (gantry secret set NAME), it never holds one");
+    Fields inner(value, f.path("password"));
+    GANTRY_TRY(secret, inner.text("secret"));
+    if (auto good = check_name(secret, "secret"); !good) return wrong(inner.path("secret"), good.error().message);
+    GANTRY_CHECK(inner.finish());
+    return secret;
+}
+
+Status endpoint(Fields f, ServiceSpec& out) {
+    EndpointSpec made;
+    GANTRY_TRY(kind, f.text("kind", "vsoa"));
+    if (auto good = check_name(kind, "kind"); !good) return wrong(f.path("kind"), good.error().message);
+    GANTRY_TRY(name, name_or_empty(f, "name", "endpoint"));
+    GANTRY_TRY(port, f.has("port") ? f.integer("port", 0, 1, 65535) : f.integer("port"));
+    GANTRY_TRY(secret, password(f));
+    for (const auto& other : out.endpoints) {
+        if (other.port == port)
+            return wrong(f.path("port"),
+                         "port " + std::to_string(port) + " is used by two endpoints; expected each once");
+        if (!name.empty() && other.name == name)
+            return wrong(f.path("name"), quoted(name) + " names two endpoints; expected each name once");
+    }
+    made.kind = std::move(kind);
+    made.name = std::move(name);
+    made.port = static_cast<std::uint16_t>(port);
+    made.secret = std::move(secret);
+    out.endpoints.push_back(std::move(made));
+    return f.finish();
+}
+
+// The keys of a probe that are not the kernel's go to the plugin. A long word that nearly is one of the kernel's is
+// taken for a slip: no plugin should choose such a name.
+Status probe_params(Fields& f, const json::object& object, ProbeSpec& out) {
+    static constexpr std::array<std::string_view, 7> kOurs = {"kind",    "endpoint",      "port",           "interval",
+                                                              "timeout", "healthy_after", "unhealthy_after"};
+    constexpr std::size_t kLongWord = 5;
+    for (const auto& member : object) {
+        const std::string_view key = member.key();
+        if (std::find(kOurs.begin(), kOurs.end(), key) != kOurs.end()) continue;
+        if (key.size() >= kLongWord)
+            if (const auto guess = nearest(key, kOurs))
+                return wrong(f.path(key), "unknown key `" + std::string(key) + "`, did you mean `" + *guess + "`?");
+        const auto& value = member.value();
+        if (value.is_object() || value.is_array() || value.is_null())
+            return wrong(f.path(key), "expected a text, a number, true or false, got " + to_text(value));
+        out.params.emplace_back(std::string(key), value.is_string() ? std::string(value.get_string()) : to_text(value));
+    }
+    std::sort(out.params.begin(), out.params.end());
+    if (out.params.size() > limits::kLabels) return too_many(f.path("params"), out.params.size(), limits::kLabels);
+    return {};
+}
+
+Status probe(const json::value& value, Fields f, ServiceSpec& out) {
+    ProbeSpec made;
+    GANTRY_TRY(kind, f.text("kind"));
+    if (auto good = check_name(kind, "kind"); !good) return wrong(f.path("kind"), good.error().message);
+    GANTRY_TRY(asked, f.text("endpoint", ""));
+    GANTRY_TRY(port, f.has("port") ? f.integer("port", 0, 1, 65535) : Result<std::int64_t>(0));
+    GANTRY_TRY(interval, duration(f, "interval", seconds(1), milliseconds(20), seconds(3600)));
+    GANTRY_TRY(timeout, duration(f, "timeout", seconds(1), milliseconds(10), seconds(600)));
+    GANTRY_TRY(healthy_after, f.integer("healthy_after", 1, 1, 1000));
+    GANTRY_TRY(unhealthy_after, f.integer("unhealthy_after", 3, 1, 1000));
+    GANTRY_CHECK(probe_params(f, value.get_object(), made));
+    const auto named = [&](const EndpointSpec& e) { return e.name == asked; };
+    if (!asked.empty() && std::none_of(out.endpoints.begin(), out.endpoints.end(), named)) {
+        std::vector<std::string_view> names;
+        for (const auto& e : out.endpoints) names.push_back(e.name);
+        std::string message = "no endpoint is named " + quoted(asked);
+        if (const auto guess = nearest(asked, names)) message += "; did you mean " + quoted(*guess) + "?";
+        return wrong(f.path("endpoint"), std::move(message));
+    }
+    made.kind = std::move(kind);
+    made.endpoint = std::move(asked);
+    made.port = static_cast<std::uint16_t>(port);
+    made.interval = interval;
+    made.timeout = timeout;
+    made.healthy_after = static_cast<std::uint32_t>(healthy_after);
+    made.unhealthy_after = static_cast<std::uint32_t>(unhealthy_after);
+    out.probes.push_back(std::move(made));
+    return {};
+}
+
+Status container_part(Fields& top, ServiceSpec& out) {
+    GANTRY_CHECK(service(Fields(top.member("service"), "service"), out));
+    GANTRY_CHECK(resources(Fields(top.member("resources"), "resources"), out));
+    GANTRY_CHECK(container(Fields(top.member("container"), "container"), out));
+    GANTRY_CHECK(environment(top, out.env));
+    GANTRY_TRY(mounts, top.list("mount"));
+    if (mounts.size() > limits::kMounts) return too_many("mount", mounts.size(), limits::kMounts);
+    for (std::size_t i = 0; i < mounts.size(); ++i) GANTRY_CHECK(mount(Fields(mounts[i], indexed("mount", i)), out));
+    GANTRY_TRY(endpoints, top.list("endpoint"));
+    if (endpoints.size() > limits::kEndpoints) return too_many("endpoint", endpoints.size(), limits::kEndpoints);
+    for (std::size_t i = 0; i < endpoints.size(); ++i)
+        GANTRY_CHECK(endpoint(Fields(endpoints[i], indexed("endpoint", i)), out));
+    GANTRY_TRY(probes, top.list("probe"));
+    if (probes.size() > limits::kProbes) return too_many("probe", probes.size(), limits::kProbes);
+    for (std::size_t i = 0; i < probes.size(); ++i)
+        GANTRY_CHECK(probe(*probes[i], Fields(probes[i], indexed("probe", i)), out));
+    return {};
+}
+
+}  // namespace
+
+Result<ServiceSpec> parse_service(const json::value& document) {
+    ServiceSpec out;
+    Fields top(&document, "");
+    GANTRY_CHECK(container_part(top, out));
+    Fields about(top.member("service"), "service");
+    GANTRY_CHECK(placement(Fields(top.member("placement"), "placement"), out, about.has("instances")));
+    GANTRY_CHECK(top.finish());
+    const auto bytes = to_text(container_part_to_json(out)).size();
+    if (bytes > limits::kSpec)
+        return wrong("container", "the container's description has " + std::to_string(bytes) +
+                                      " bytes, expected at most " + std::to_string(limits::kSpec) +
+                                      "; put long texts into a mounted file");
+    return out;
+}
+
+Result<ServiceSpec> parse_container_part(const json::value& document) {
+    ServiceSpec out;
+    Fields top(&document, "");
+    GANTRY_CHECK(container_part(top, out));
+    GANTRY_CHECK(top.finish());
+    return out;
+}
+
+}  // namespace gantry::core

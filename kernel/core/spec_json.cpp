@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "kernel/core/spec.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+// The shortest text that reads back as exactly this duration.
+std::string duration_text(Duration duration) {
+    struct Unit {
+        std::int64_t ns;
+        const char* name;
+    };
+    static constexpr std::array<Unit, 3> kUnits = {{{1'000'000'000, "s"}, {1'000'000, "ms"}, {1'000, "us"}}};
+    const auto ns = duration.count();
+    for (const auto& unit : kUnits)
+        if (ns % unit.ns == 0) return std::to_string(ns / unit.ns) + unit.name;
+    return std::to_string(ns) + "ns";
+}
+
+json::value cpu_value(std::int64_t milli) {
+    if (milli % 1000 == 0) return milli / 1000;
+    return json::value(std::to_string(milli) + "m");
+}
+
+void put_text(json::object& out, std::string_view key, const std::string& value) {
+    if (!value.empty()) out[key] = value;
+}
+
+void put_texts(json::object& out, std::string_view key, const std::vector<std::string>& values) {
+    if (!values.empty()) out[key] = json::array(values.begin(), values.end());
+}
+
+void put_labels(json::object& out, std::string_view key, const Labels& values) {
+    if (values.empty()) return;
+    json::object made;
+    for (const auto& [name, value] : values) made[name] = value;
+    out[key] = std::move(made);
+}
+
+void put_table(json::object& out, std::string_view key, json::object table) {
+    if (!table.empty()) out[key] = std::move(table);
+}
+
+json::object service_table(const ServiceSpec& spec, bool with_instances) {
+    json::object out{{"name", spec.name}, {"image", spec.image}};
+    if (with_instances && spec.instances != 1) out["instances"] = spec.instances;
+    put_text(out, "runtime", spec.runtime);
+    if (spec.cut_off_start) out["cut_off"] = "start";
+    if (!spec.prepull) out["prepull"] = false;
+    return out;
+}
+
+json::object placement_table(const ServiceSpec& spec) {
+    json::object out;
+    if (spec.mode == Mode::kStatic) out["mode"] = "static";
+    put_texts(out, "nodes", spec.nodes);
+    put_labels(out, "labels", spec.pool_labels);
+    put_labels(out, "constraints", spec.constraints);
+    put_text(out, "policy", spec.policy);
+    return out;
+}
+
+json::object resources_table(const ServiceSpec& spec) {
+    json::object out;
+    if (spec.cpu_milli) out["cpu"] = cpu_value(spec.cpu_milli);
+    if (spec.memory_bytes) out["memory"] = spec.memory_bytes;
+    if (spec.pids) out["pids"] = spec.pids;
+    return out;
+}
+
+json::object container_table(const ServiceSpec& spec) {
+    json::object out;
+    put_texts(out, "args", spec.args);
+    put_labels(out, "env", spec.env);
+    put_text(out, "cwd", spec.cwd);
+    put_text(out, "user", spec.user);
+    put_text(out, "hostname", spec.hostname);
+    if (spec.stop_grace != ServiceSpec{}.stop_grace) out["stop_grace"] = duration_text(spec.stop_grace);
+    return out;
+}
+
+json::object endpoint_table(const EndpointSpec& endpoint) {
+    json::object out{{"kind", endpoint.kind}};
+    put_text(out, "name", endpoint.name);
+    out["port"] = endpoint.port;
+    if (!endpoint.secret.empty()) out["password"] = json::object{{"secret", endpoint.secret}};
+    return out;
+}
+
+json::object probe_table(const ProbeSpec& probe) {
+    const ProbeSpec usual;
+    json::object out{{"kind", probe.kind}};
+    put_text(out, "endpoint", probe.endpoint);
+    if (probe.port) out["port"] = probe.port;
+    if (probe.interval != usual.interval) out["interval"] = duration_text(probe.interval);
+    if (probe.timeout != usual.timeout) out["timeout"] = duration_text(probe.timeout);
+    if (probe.healthy_after != usual.healthy_after) out["healthy_after"] = probe.healthy_after;
+    if (probe.unhealthy_after != usual.unhealthy_after) out["unhealthy_after"] = probe.unhealthy_after;
+    for (const auto& [name, value] : probe.params) out[name] = value;
+    return out;
+}
+
+json::object mount_table(const MountSpec& mount) {
+    json::object out{{"source", mount.source}, {"target", mount.target}};
+    if (mount.read_only) out["read_only"] = true;
+    return out;
+}
+
+template <class Values, class Make>
+void put_list(json::object& out, std::string_view key, const Values& values, Make make) {
+    if (values.empty()) return;
+    json::array made;
+    for (const auto& value : values) made.emplace_back(make(value));
+    out[key] = std::move(made);
+}
+
+void put_container_part(json::object& out, const ServiceSpec& spec) {
+    put_table(out, "resources", resources_table(spec));
+    put_table(out, "container", container_table(spec));
+    put_list(out, "mount", spec.mounts, mount_table);
+    put_list(out, "endpoint", spec.endpoints, endpoint_table);
+    put_list(out, "probe", spec.probes, probe_table);
+}
+
+}  // namespace
+
+json::value to_json(const ServiceSpec& spec) {
+    json::object out{{"service", service_table(spec, spec.mode == Mode::kDynamic)}};
+    put_table(out, "placement", placement_table(spec));
+    put_container_part(out, spec);
+    return out;
+}
+
+json::value container_part_to_json(const ServiceSpec& spec) {
+    json::object out{{"service", service_table(spec, false)}};
+    put_container_part(out, spec);
+    return out;
+}
+
+}  // namespace gantry::core

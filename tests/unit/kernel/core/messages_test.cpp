@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/core/messages.hpp"
+
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "kernel/base/limits.hpp"
+
+using namespace gantry;
+using namespace gantry::core;
+using Catch::Matchers::Contains;
+
+namespace {
+
+const Identity kId{"node-1", "boot-1", 3, 17};
+const CopyId kCopy{{12, 1}, 3};
+
+CopySpec copy_spec() {
+    CopySpec c{"axis_server", 4, "sha256:aa", "axis_server:1.0", {}, {{"axis_server", "secret"}}};
+    c.spec.name = "axis_server";
+    c.spec.image = "axis_server:1.0";
+    c.spec.env = {{"A", "1"}};
+    c.spec.endpoints = {{"vsoa", "axis_server", 3002, "axis"}};
+    c.spec.probes.push_back({});
+    c.spec.probes[0].kind = "tcp";
+    return c;
+}
+
+std::vector<AgentMessage> agent_messages() {
+    return {Hello{kId,
+                  "SNode1",
+                  "cluster",
+                  "10.0.0.1",
+                  {{"site", "press"}},
+                  {{"oci", "linux", {"amd64", "arm64"}, true}},
+                  {"tcp", "vsoa"},
+                  4000,
+                  1 << 30,
+                  {2, 9},
+                  "0.9.0"},
+            Heartbeat{kId, {2, 9}, {100, 20}},
+            Report{kId,
+                   {2, 9},
+                   {100, 20},
+                   {{kCopy, CopyState::kRunning, 7, 1, 2, -1, "exited with 1: \"陀螺仪\"\n", true}, {{{12, 2}, 1}}},
+                   {"sha256:aa"},
+                   {"sha256:bb"}},
+            PullList{kId},
+            PullSpecs{kId, {"d1", "d2"}},
+            Leaving{kId},
+            Hold{kId},
+            NodeEvent{kId, "image-fetched", "text", {{"image", "x"}}},
+            BlobRead{kId, "sha256:aa", 1ULL << 40, 65536},
+            LogData{kId, 5, true, "gone"}};
+}
+
+std::vector<ControllerMessage> controller_messages() {
+    return {
+        Welcome{"cluster", 2, 200, "10.0.0.1"},
+        Refused{"a second node under the name SNode1"},
+        HeartbeatAck{17, {2, 9}, 4},
+        NodeList{"cluster", {2, 9}, {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1"}}, {"i"}},
+        Specs{{{"d1", copy_spec()}}},
+        Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
+        BlobData{"sha256:aa", 5, 10, ""},
+        LogOpen{5, kCopy, true, 10},
+        LogClose{5}};
+}
+
+std::string framed(std::string text, std::string tail = {}) {
+    std::string out;
+    for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(text.size() >> shift & 0xff);
+    return out + text + tail;
+}
+
+template <class Message>
+bool may_have_tail(const Message& m) {
+    const auto text = encode(m).substr(4, 40);
+    return text.find("blob_data") != std::string::npos || text.find("log_data") != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("every message of an agent survives the wire") {
+    for (const auto& message : agent_messages()) {
+        const std::string tail = may_have_tail(message) ? std::string("\0raw\xff", 5) : "";
+        const auto bytes = encode(message, tail);
+        const auto back = decode_agent(bytes);
+        INFO(bytes << (back ? "" : back.error().text()));
+        REQUIRE(back);
+        CHECK(back->message.index() == message.index());
+        CHECK(back->tail == tail);
+        CHECK(encode(back->message, back->tail) == bytes);
+        CHECK_FALSE(decode_controller(bytes));
+    }
+}
+
+TEST_CASE("every message of a controller survives the wire") {
+    for (const auto& message : controller_messages()) {
+        const std::string tail = may_have_tail(message) ? std::string("\0raw\xff", 5) : "";
+        const auto bytes = encode(message, tail);
+        const auto back = decode_controller(bytes);
+        INFO(bytes << (back ? "" : back.error().text()));
+        REQUIRE(back);
+        CHECK(back->message.index() == message.index());
+        CHECK(encode(back->message, back->tail) == bytes);
+        CHECK_FALSE(decode_agent(bytes));
+    }
+    const auto list = std::get<NodeList>(controller_messages()[3]);
+    CHECK(std::get<NodeList>(decode_controller(encode(ControllerMessage(list)))->message) == list);
+    const auto specs = std::get<Specs>(decode_controller(encode(controller_messages()[4]))->message);
+    CHECK(specs.specs.at("d1") == copy_spec());
+}
+
+TEST_CASE("another version is refused with both numbers") {
+    const auto error = decode_agent(framed(R"({"v":2,"m":"whatever"})")).error();
+    CHECK(error.code == Code::kUnsupported);
+    CHECK_THAT(error.message, Contains("version 2") && Contains("speaks 1"));
+    CHECK(decode_agent(framed(R"({"m":"hold"})")).error().where == "message.v");
+}
+
+TEST_CASE("members that are not known are left alone") {
+    auto text = encode(AgentMessage(Hold{kId})).substr(4);
+    text.insert(1, R"("newer":{"x":1},)");
+    CHECK(decode_agent(framed(text)));
+}
+
+TEST_CASE("a message that is too long or lies about its length is refused") {
+    CHECK_THAT(decode_agent(std::string(limits::kMessage + 1, ' ')).error().message, Contains("at most 262144"));
+    CHECK_FALSE(decode_agent(""));
+    CHECK_FALSE(decode_agent("abc"));
+    CHECK_THAT(decode_agent("\xff\xff\xff\xff{}").error().message, Contains("4294967295"));
+    CHECK_FALSE(decode_agent(framed(R"({"v":1,"m":"hold"})", "tail")));
+    CHECK_FALSE(decode_agent(framed(encode(AgentMessage(Hold{kId})).substr(4), "tail")));
+    CHECK_FALSE(decode_controller(encode(controller_messages()[6], std::string(limits::kBlobChunk + 1, 'x'))));
+    CHECK(decode_controller(encode(controller_messages()[6], std::string(limits::kBlobChunk, 'x'))));
+}
+
+TEST_CASE("wrong values name their field") {
+    const auto where = [](const char* members) {
+        return decode_agent(
+                   framed(std::string(R"({"v":1,"node_id":"n","boot_id":"b","session":1,"seq":1,)") + members + "}"))
+            .error()
+            .where;
+    };
+    CHECK(where(R"("m":"heartbeat","applied":[1])") == "message.applied");
+    CHECK(where(R"("m":"heartbeat","applied":[1,-1])") == "message.applied");
+    CHECK(where(R"("m":"heartbeat","memory_free":-1)") == "message.memory_free");
+    CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"},{"copy":"12.0","state":"ready"}])") ==
+          "message.copies[1].copy");
+    CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"sleepy"}])") == "message.copies[0].state");
+    CHECK(where(R"("m":"blob_read","digest":"d","offset":0,"length":65537)") == "message.length");
+    CHECK(where(R"("m":"dance")") == "message.m");
+    CHECK(
+        decode_agent(framed(R"({"v":1,"m":"hold","node_id":"n","boot_id":"b","session":1,"seq":-1})")).error().where ==
+        "message.seq");
+    const auto unordered = decode_controller(framed(
+        R"({"v":1,"m":"list","cluster_id":"c","no":[1,1],"copies":[{"copy":"2.0#1","service":"a","spec":"d"},{"copy":"1.0#1","service":"a","spec":"d"}]})"));
+    CHECK(unordered.error().where == "message.copies[1]");
+}
+
+TEST_CASE("texts of copies read back exactly and nothing else does") {
+    CHECK(parse_copy_id(kCopy.text()) == kCopy);
+    CHECK(parse_instance_id("12.1") == kCopy.instance);
+    for (const auto* bad : {"", "1", "1.", "1.2", "1.2#", "1.2#3 ", "01.2#3", "-1.2#3", "1.2#18446744073709551616",
+                            "1.4294967296#1", "+1.2#3", "1.2#3#4"})
+        CHECK_FALSE(parse_copy_id(bad));
+}
+
+TEST_CASE("the digest of a spec is the same for the same container and another for another") {
+    auto a = copy_spec();
+    auto b = copy_spec();
+    b.spec.nodes = {"SNode1"};
+    b.spec.instances = 5;
+    CHECK(spec_digest(a) == spec_digest(b));
+    CHECK(spec_digest(parse_copy_spec(to_json(a)).value()) == spec_digest(a));
+    b.spec.env[0].second = "2";
+    CHECK(spec_digest(a) != spec_digest(b));
+}
+
+TEST_CASE("many specs are divided into messages that fit") {
+    Specs specs;
+    for (int i = 0; i < 40; ++i) {
+        auto c = copy_spec();
+        c.spec.args = {std::string(30'000, 'x')};
+        specs.specs.emplace("d" + std::to_string(i), c);
+    }
+    std::size_t count = 0;
+    for (const auto& part : divide(specs)) {
+        CHECK(decode_controller(encode(ControllerMessage(part))));
+        count += part.specs.size();
+    }
+    CHECK(count == 40);
+    CHECK(divide({}).empty());
+}
+
+TEST_CASE("truncated and mutated bytes never crash a decoder") {
+    const auto seed = std::random_device{}();
+    INFO("seed " << seed);
+    std::mt19937 random(seed);
+    std::vector<std::string> all;
+    for (const auto& m : agent_messages()) all.push_back(encode(m));
+    for (const auto& m : controller_messages()) all.push_back(encode(m));
+    for (const auto& bytes : all)
+        for (std::size_t size = 0; size < bytes.size(); ++size) {
+            CHECK_FALSE(decode_agent(std::string_view(bytes).substr(0, size)));
+            CHECK_FALSE(decode_controller(std::string_view(bytes).substr(0, size)));
+        }
+    std::size_t taken = 0;
+    for (int round = 0; round < 20'000; ++round) {
+        auto bytes = all[random() % all.size()];
+        for (auto edits = random() % 4 + 1; edits > 0; --edits) {
+            const auto at = random() % bytes.size();
+            constexpr std::string_view kLikely = "{}[]\",:0-9e.ntf\\\0\xff";
+            if (random() % 3 == 0)
+                bytes.erase(at, random() % 4 + 1);
+            else if (random() % 2 == 0)
+                bytes.insert(at, 1, kLikely[random() % kLikely.size()]);
+            else
+                bytes[at] = static_cast<char>(random());
+            if (bytes.empty()) bytes = "x";
+        }
+        const auto a = decode_agent(bytes);
+        const auto c = decode_controller(bytes);
+        if (a) {
+            ++taken;
+            REQUIRE(decode_agent(encode(a->message, a->tail)));
+        }
+        if (c) {
+            ++taken;
+            REQUIRE(decode_controller(encode(c->message, c->tail)));
+        }
+    }
+    CHECK(taken > 0);
+}
