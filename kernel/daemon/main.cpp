@@ -41,5 +41,11 @@ int main(int argc, char** argv) {
     }
     gantry::daemon::open_log(config->log_level);
     if (check) return gantry::daemon::check_config(*config);
+    std::error_code failed;
+    std::filesystem::create_directories(config->state_dir, failed);
+    if (failed) {
+        std::fprintf(stderr, "gantryd: cannot make %s: %s\n", config->state_dir.c_str(), failed.message().c_str());
+        return 1;
+    }
     return gantry::daemon::Daemon(std::move(*config)).run();
 }

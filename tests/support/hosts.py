@@ -1,0 +1,335 @@
+"""Real hosts for tests and for the story: gateways in PID, mount and network namespaces on one bridge.
+
+    with Cluster(build) as cluster:                 # inside enter(): see below
+        c = cluster.add("controller", controller=True)
+        a = cluster.add("SNode1")
+        c.start(); a.start()
+        a.cut(); a.heal(); a.reboot(); a.kill_daemon()
+
+A host's processes die with its first one (`unshare --kill-child`), so nothing outlives the test. enter() puts the
+whole program into namespaces of its own first, as root or as an ordinary user, and removes cgroup folders at the end.
+"""
+import ctypes
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+INIT = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.stdout.write("up\\n"); sys.stdout.flush()
+while True:
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        signal.sigtimedwait([signal.SIGCHLD], 0.2)
+"""
+
+
+class Failure(Exception):
+    """A condition did not come true in time, or a program failed: what was expected, what was got."""
+
+
+def wait_for(condition, seconds, what):
+    """Returns condition()'s first true value; raises Failure with `what` (text or function) after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"not within {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.01)
+
+
+def run(*command, check=True, **options):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    if check and done.returncode != 0:
+        raise Failure(f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stderr.strip()}")
+    return done
+
+
+def is_root():
+    return os.geteuid() == 0 and "GANTRY_HOSTS_USERNS" not in os.environ
+
+
+def enter():
+    """Runs the rest of this program in namespaces of its own; the caller returns only there.
+
+    The outer process waits, passes the exit status on and removes the cgroup folders. Exits 77 with a reason where
+    not even a user namespace can be had.
+    """
+    if os.environ.get("GANTRY_HOSTS_INSIDE"):
+        libc = ctypes.CDLL(None)
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        run("ip", "link", "set", "lo", "up")
+        return
+    environment = dict(os.environ, GANTRY_HOSTS_INSIDE="1", GANTRY_HOSTS_ID=f"gantry-{uuid.uuid4().hex[:8]}")
+    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        environment["GANTRY_HOSTS_USERNS"] = "1"
+        command[1:1] = ["--user", "--map-root-user"]
+        if subprocess.run(command + ["true"], capture_output=True).returncode != 0:
+            print("skipped: user namespaces are off for ordinary users here")
+            sys.exit(77)
+    state = tempfile.mkdtemp(prefix="gantry-hosts.")
+    environment["GANTRY_HOSTS_STATE"] = state
+    child = subprocess.Popen(command + [sys.executable, "-u", *sys.argv], env=environment)
+
+    def stop(number, frame):
+        child.terminate()  # unshare dies, and its child with it, and every process in that namespace
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    status = child.wait()
+    remove_cgroups(environment["GANTRY_HOSTS_ID"])
+    shutil.rmtree(state, ignore_errors=True)
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def remove_cgroups(name):
+    """Removes folders called `name` (and what is below) from every hierarchy, once their processes are gone."""
+    for top in [pathlib.Path("/sys/fs/cgroup"), *pathlib.Path("/sys/fs/cgroup").glob("*/")]:
+        folder = top / name
+        if not folder.is_dir():
+            continue
+        for path, _, _ in sorted(os.walk(folder), reverse=True):
+            for _ in range(200):
+                try:
+                    os.rmdir(path)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.01)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Host:
+    """One gateway. Its state folder outlives reboots; its boot id does not."""
+
+    def __init__(self, cluster, name, number, controller, node, settings):
+        self.cluster, self.name, self.number = cluster, name, number
+        self.controller, self.node, self.settings = controller, node, settings
+        self.address = f"10.90.0.{number}"
+        self.dir = cluster.dir / name
+        self.dir.mkdir(parents=True)
+        self.socket = self.dir / "api.sock"
+        self.log = self.dir / "gantryd.log"
+        self.init = self.daemon = None
+        (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        self.write_config()
+
+    # --- configuration ---
+    def write_config(self):
+        c = self.cluster
+        lines = [f'state_dir = "{self.dir}/state"', "[plugins]", f'path = ["{c.build}/lib/gantry/plugins"]']
+        if self.node:
+            lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"']
+            lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
+            if c.runtime == "oci":
+                lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"']
+            lines += ["[runtime.process]", "[probe.tcp]", "[probe.vsoa]"]
+            if c.runtime == "process":
+                lines.remove("[probe.tcp]")
+                lines.append("[probe.tcp]")
+        if self.controller:
+            lines += ["[controller]", 'listen = "0.0.0.0:3900"']
+            if c.timing:
+                lines += ["[controller.timing]", *[f'{key} = "{value}"' for key, value in c.timing.items()]]
+            lines += ["[placement.least-loaded]", "[store.sqlite]",
+                      f'path = "{self.settings.get("store", f"{self.dir}/state/state.db")}"']
+        lines += ["[transport.vsoa]", f'secret_file = "{self.settings.get("secret", c.secret)}"']
+        lines += ["[directory.vsoa]", 'listen = "0.0.0.0:54"']
+        lines += ["[frontend.http]", f'socket = "{self.socket}"', *self.settings.get("lines", [])]
+        (self.dir / "gantry.toml").write_text("\n".join(lines) + "\n")
+
+    # --- life ---
+    def start(self, daemon=True):
+        """Switches the host on: its namespaces, its link, its gantryd."""
+        command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+                   "--propagation", "private", sys.executable, "-c", INIT]
+        self.unshare = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if self.unshare.stdout.readline() != "up\n":
+            raise Failure(f"host {self.name} did not come up")
+        children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
+        self.init = int(children.read_text().split()[0])
+        link = f"h{self.number}"
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(self.init))
+        run("ip", "link", "set", link, "master", "fleet", "up")
+        self.inside("ip", "link", "set", "lo", "up")
+        self.inside("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
+        self.inside("ip", "link", "set", "eth0", "up")
+        if daemon:
+            self.start_daemon()
+        return self
+
+    def enter_command(self):
+        return ["nsenter", "-t", str(self.init), "--pid", "--mount", "--net", "--"]
+
+    def inside(self, *command, **options):
+        return run(*self.enter_command(), *command, **options)
+
+    def start_daemon(self):
+        command = [*self.enter_command(), f"{self.cluster.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
+        with open(self.log, "ab") as log:
+            self.daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def daemon_pid(self):
+        children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
+        return int(wait_for(lambda: children.read_text().split(), 5, f"gantryd of {self.name} as a process")[0])
+
+    def kill_daemon(self, number=signal.SIGKILL):
+        """Ends gantryd alone; containers run on."""
+        if self.daemon and self.daemon.poll() is None:
+            os.kill(self.daemon_pid(), number)
+            self.daemon.wait(10)
+        self.daemon = None
+
+    def power_off(self):
+        """Sudden: the link and every process are gone."""
+        run("ip", "link", "del", f"h{self.number}", check=False)
+        if self.init:
+            os.kill(self.init, signal.SIGKILL)
+            self.unshare.wait(10)
+            self.unshare.stdout.close()
+            if self.daemon:
+                self.daemon.wait(10)
+        self.init = self.daemon = None
+        (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    def reboot(self, after_s):
+        """Power off now, on again in a thread after `after_s` seconds."""
+        self.power_off()
+        timer = threading.Timer(after_s, self.start)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def cut(self):
+        run("ip", "link", "set", f"h{self.number}", "down")
+
+    def heal(self):
+        run("ip", "link", "set", f"h{self.number}", "up")
+
+    # --- API ---
+    def api(self, method, path, body=None, timeout=10):
+        connection = UnixConnection(self.socket, timeout)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, document = self.api("GET", path)
+        if status != 200:
+            raise Failure(f"GET {path}: {status}: {document}")
+        return document
+
+    def ready(self):
+        """True once gantryd answers."""
+        try:
+            return self.api("GET", "/v1/cluster", timeout=2)[0] == 200
+        except OSError:
+            if self.daemon and self.daemon.poll() is not None:
+                raise Failure(f"gantryd of {self.name} ended with {self.daemon.returncode}:\n{self.log_tail()}")
+            return False
+
+    def log_tail(self, lines=20):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    def cli(self, *arguments, check=True, **options):
+        return run(f"{self.cluster.build}/bin/gantry", "--socket", str(self.socket), *arguments, check=check, **options)
+
+
+class Cluster:
+    def __init__(self, build=None, runtime=None, timing=None):
+        self.build = pathlib.Path(build or os.environ.get("GANTRY_BUILD") or ROOT / "build/release").resolve()
+        self.id = os.environ["GANTRY_HOSTS_ID"]
+        self.dir = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
+        self.runtime = runtime or ("oci" if is_root() else "process")
+        self.timing = timing or {}
+        self.hosts = {}
+        self.controller_address = "10.90.0.1"
+        self.secret = self.dir / "cluster.secret"
+        self.secret.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
+        self.secret.chmod(0o600)
+
+    def __enter__(self):
+        run("ip", "link", "add", "fleet", "type", "bridge")
+        run("ip", "addr", "add", "10.90.0.254/24", "dev", "fleet")
+        run("ip", "link", "set", "fleet", "up")
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is Failure:
+            for host in self.hosts.values():
+                print(f"--- {host.name}: last lines of its log\n{host.log_tail()}")
+        for host in self.hosts.values():
+            if host.init:
+                host.power_off()
+        run("ip", "link", "del", "fleet", check=False)
+
+    def add(self, name, controller=False, node=None, **settings):
+        """A host that is off. The first controller has the address that agents dial."""
+        host = Host(self, name, len(self.hosts) + 1, controller, not controller if node is None else node, settings)
+        self.hosts[name] = host
+        return host
+
+    def controller(self):
+        return next(host for host in self.hosts.values() if host.controller)
+
+    # --- what tests look at ---
+    def instances(self, service=None):
+        items = self.controller().get("/v1/instances")["items"]
+        return [i for i in items if service is None or i["service"] == service]
+
+    def events(self, after=0):
+        return self.controller().get(f"/v1/events?after={after}")["items"]
+
+    def node(self, name):
+        status, document = self.controller().api("GET", f"/v1/nodes/{name}")
+        return document if status == 200 else None
+
+    def wait_nodes(self, names, seconds=15):
+        for name in names:
+            wait_for(lambda: (self.node(name) or {}).get("liveness") == "ready", seconds,
+                     lambda: f"node {name} ready: {self.node(name)}\n{self.hosts[name].log_tail()}")
+
+    def wait_event(self, kind, seconds, after=0, **fields):
+        def look():
+            for event in self.events(after):
+                if event["kind"] == kind and all(event["fields"].get(k) == v for k, v in fields.items()):
+                    return event
+            return None
+        return wait_for(look, seconds, lambda: f"event {kind} {fields}; last: {[e['text'] for e in self.events(after)][-15:]}")
+
+    def wait_ready(self, service, node=None, seconds=20, count=1):
+        def look():
+            ready = [i for i in self.instances(service) if i["state"] == "ready" and node in (None, i["node"])]
+            return ready if len(ready) >= count else None
+        return wait_for(look, seconds, lambda: f"{service} ready on {node or 'any node'}: {self.instances(service)}")
