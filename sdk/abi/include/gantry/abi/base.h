@@ -66,15 +66,14 @@ typedef int32_t gantry_status;
 #define GANTRY_UNAVAILABLE 7 /* the thing asked for is not reachable now; a retry may help */
 #define GANTRY_DEADLINE 8    /* the time given ran out */
 #define GANTRY_CANCELLED 9
-#define GANTRY_STALE 10      /* a finished operation, a stopped plugin, an old handle: nothing was done */
-#define GANTRY_DENIED 11     /* not permitted to this caller */
-#define GANTRY_FAILED 12     /* everything else */
+#define GANTRY_STALE 10           /* a finished operation, a stopped plugin, an old handle: nothing was done */
+#define GANTRY_DENIED 11          /* not permitted to this caller */
+#define GANTRY_FAILED 12          /* everything else */
 #define GANTRY_OUTCOME_UNKNOWN 13 /* it may have happened or not: look before you act */
 
 /* True if `table` is there, is long enough to hold `slot`, and has it filled. */
-#define GANTRY_HAS(table, slot)                                                                   \
-    ((table) != NULL &&                                                                           \
-     (size_t)((const char*)(&(table)->slot + 1) - (const char*)(table)) <= (table)->struct_size && \
+#define GANTRY_HAS(table, slot)                                                                                       \
+    ((table) != NULL && (size_t)((const char*)(&(table)->slot + 1) - (const char*)(table)) <= (table)->struct_size && \
      (table)->slot != NULL)
 
 /* Text of a failure, in a buffer of the caller. The callee writes at most text_cap bytes and sets text_len. */

@@ -16,8 +16,8 @@ typedef struct gantry_name_record {
     gantry_str name;    /* compared without regard to ASCII case */
     gantry_str address; /* IP address without port */
     uint32_t port;
-    uint32_t secure;    /* 1: the service wants TLS */
-    uint32_t local;     /* 1: runs on this node */
+    uint32_t secure; /* 1: the service wants TLS */
+    uint32_t local;  /* 1: runs on this node */
     uint32_t reserved;
 } gantry_name_record;
 
@@ -35,7 +35,7 @@ typedef struct gantry_directory {
     /* Notification: from now on names answer from these records and no others; all at once. Records of one name are
      * answered in turn. table_no grows; a lower one is ignored. [loop] */
     gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records,
-                             size_t count)GANTRY_NOEXCEPT;
+                             size_t count) GANTRY_NOEXCEPT;
 } gantry_directory;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_name_record) == 48, "layout");

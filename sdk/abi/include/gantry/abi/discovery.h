@@ -26,20 +26,20 @@ typedef struct gantry_discovery_sink {
     uint32_t struct_size;
     uint32_t reserved;
     /* Repeating an endpoint renews it. [any] */
-    gantry_status (*found)(uint64_t host, const gantry_discovered* endpoint)GANTRY_NOEXCEPT;
+    gantry_status (*found)(uint64_t host, const gantry_discovered* endpoint) GANTRY_NOEXCEPT;
     /* The endpoint is no more. [any] */
-    gantry_status (*gone)(uint64_t host, const gantry_discovered* endpoint)GANTRY_NOEXCEPT;
+    gantry_status (*gone)(uint64_t host, const gantry_discovered* endpoint) GANTRY_NOEXCEPT;
 } gantry_discovery_sink;
 
 typedef struct gantry_discovery {
     uint32_t struct_size;
     uint32_t reserved;
     /* Notification: begin to report to sink, which lives as long as the instance. [loop] */
-    gantry_status (*start)(void* self, const gantry_discovery_sink* sink)GANTRY_NOEXCEPT;
+    gantry_status (*start)(void* self, const gantry_discovery_sink* sink) GANTRY_NOEXCEPT;
     /* Notification: no report after this returned. [loop] */
-    gantry_status (*stop)(void* self)GANTRY_NOEXCEPT;
+    gantry_status (*stop)(void* self) GANTRY_NOEXCEPT;
     /* Notification: look again now. [loop] */
-    gantry_status (*refresh)(void* self)GANTRY_NOEXCEPT;
+    gantry_status (*refresh)(void* self) GANTRY_NOEXCEPT;
 } gantry_discovery;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_discovered) == 48, "layout");

@@ -63,13 +63,13 @@ typedef struct gantry_plugin {
     uint32_t reserved;
     void* self;
     /* Takes the configuration. Errors: GANTRY_INVALID with the text the operator needs. [loop] */
-    gantry_status (*init)(void* self, const gantry_config* config, gantry_error* error)GANTRY_NOEXCEPT;
+    gantry_status (*init)(void* self, const gantry_config* config, gantry_error* error) GANTRY_NOEXCEPT;
     /* Begins to work; threads may be started from here on. [loop] */
-    gantry_status (*start)(void* self, gantry_error* error)GANTRY_NOEXCEPT;
+    gantry_status (*start)(void* self, gantry_error* error) GANTRY_NOEXCEPT;
     /* Ends all work and joins the plugin's threads before deadline_ns. Called also when start failed. [worker] */
-    gantry_status (*stop)(void* self, int64_t deadline_ns, gantry_error* error)GANTRY_NOEXCEPT;
+    gantry_status (*stop)(void* self, int64_t deadline_ns, gantry_error* error) GANTRY_NOEXCEPT;
     /* Frees the instance; nothing is called afterwards. [loop] */
-    void (*destroy)(void* self)GANTRY_NOEXCEPT;
+    void (*destroy)(void* self) GANTRY_NOEXCEPT;
     /* The role's table ("gantry.role.runtime/1") or NULL. It lives until destroy. [any] */
     const void* (*query)(void* self, gantry_str id)GANTRY_NOEXCEPT;
 } gantry_plugin;
@@ -83,7 +83,7 @@ typedef struct gantry_entry {
     const char* version; /* must equal the note's */
     const char* role;    /* "runtime/1"; must equal the note's */
     /* Makes an instance: fills `out`, whose struct_size says how much the host can take. [loop] */
-    gantry_status (*create)(const gantry_host* host, gantry_plugin* out, gantry_error* error)GANTRY_NOEXCEPT;
+    gantry_status (*create)(const gantry_host* host, gantry_plugin* out, gantry_error* error) GANTRY_NOEXCEPT;
 } gantry_entry;
 
 /* Name and type of the note that carries plugin.toml as flat text (sdk/elf describes the text). */

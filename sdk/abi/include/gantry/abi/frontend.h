@@ -16,7 +16,7 @@ typedef struct gantry_frontend {
     uint32_t struct_size;
     uint32_t reserved;
     /* Where the door is, for people: "unix:/run/gantry/api.sock". Valid from a successful init to destroy. [any] */
-    gantry_str (*address)(void* self)GANTRY_NOEXCEPT;
+    gantry_str (*address)(void* self) GANTRY_NOEXCEPT;
 } gantry_frontend;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_frontend) == 16, "layout");

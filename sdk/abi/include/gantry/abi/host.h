@@ -27,33 +27,33 @@ typedef struct gantry_host_log {
     uint32_t reserved;
     /* Writes one line; the host adds time, plugin and level. Lines over 4 KiB are cut. [any] */
     gantry_status (*log)(uint64_t host, uint32_t level, gantry_str text, const gantry_kv* fields,
-                         size_t field_count)GANTRY_NOEXCEPT;
+                         size_t field_count) GANTRY_NOEXCEPT;
     /* Adds an entry to the event log that operators follow. kind is lower case with dashes, "image-refused". [any] */
     gantry_status (*event)(uint64_t host, gantry_str kind, gantry_str text, const gantry_kv* fields,
-                           size_t field_count)GANTRY_NOEXCEPT;
+                           size_t field_count) GANTRY_NOEXCEPT;
     /* Records a number under name (lower case, unit last: "dial_failures_total"). [any] */
-    gantry_status (*metric)(uint64_t host, gantry_str name, uint32_t kind, double value)GANTRY_NOEXCEPT;
+    gantry_status (*metric)(uint64_t host, gantry_str name, uint32_t kind, double value) GANTRY_NOEXCEPT;
 } gantry_host_log;
 
 /* ---- gantry.host.clock/1: time, timers, randomness ------------------------------------------------------------ */
 #define GANTRY_HOST_CLOCK "gantry.host.clock/1"
 
-typedef void (*gantry_timer_fn)(void* arg, uint64_t timer)GANTRY_NOEXCEPT;
+typedef void (*gantry_timer_fn)(void* arg, uint64_t timer) GANTRY_NOEXCEPT;
 
 typedef struct gantry_host_clock {
     uint32_t struct_size;
     uint32_t reserved;
     /* CLOCK_BOOTTIME in nanoseconds; virtual in a simulator. [any] */
-    int64_t (*now)(uint64_t host)GANTRY_NOEXCEPT;
+    int64_t (*now)(uint64_t host) GANTRY_NOEXCEPT;
     /* Wall time, nanoseconds since 1970; for display only. [any] */
-    int64_t (*wall)(uint64_t host)GANTRY_NOEXCEPT;
+    int64_t (*wall)(uint64_t host) GANTRY_NOEXCEPT;
     /* Calls fn(arg) on the loop after delay_ns, then every period_ns (0: once). *timer names it, never 0. [any] */
     gantry_status (*timer)(uint64_t host, int64_t delay_ns, int64_t period_ns, gantry_timer_fn fn, void* arg,
-                           uint64_t* timer)GANTRY_NOEXCEPT;
+                           uint64_t* timer) GANTRY_NOEXCEPT;
     /* Ends a timer. On the loop: fn is not called again once this returned. GANTRY_NOT_FOUND if it is over. [any] */
-    gantry_status (*cancel)(uint64_t host, uint64_t timer)GANTRY_NOEXCEPT;
+    gantry_status (*cancel)(uint64_t host, uint64_t timer) GANTRY_NOEXCEPT;
     /* Fills len bytes with randomness (seeded in a simulator; fit for keys in a daemon). [any] */
-    gantry_status (*random)(uint64_t host, void* bytes, size_t len)GANTRY_NOEXCEPT;
+    gantry_status (*random)(uint64_t host, void* bytes, size_t len) GANTRY_NOEXCEPT;
 } gantry_host_clock;
 
 /* ---- gantry.host.io/1: descriptors, worker pool, the loop ------------------------------------------------------ */
@@ -62,8 +62,8 @@ typedef struct gantry_host_clock {
 #define GANTRY_IO_READ 1u
 #define GANTRY_IO_WRITE 2u
 
-typedef void (*gantry_io_fn)(void* arg, int32_t fd, uint32_t events)GANTRY_NOEXCEPT;
-typedef void (*gantry_work_fn)(void* arg)GANTRY_NOEXCEPT;
+typedef void (*gantry_io_fn)(void* arg, int32_t fd, uint32_t events) GANTRY_NOEXCEPT;
+typedef void (*gantry_work_fn)(void* arg) GANTRY_NOEXCEPT;
 
 typedef struct gantry_host_io {
     uint32_t struct_size;
@@ -71,15 +71,15 @@ typedef struct gantry_host_io {
     /* Calls fn on the loop whenever fd is ready for one of events (GANTRY_IO_...; level-triggered). The descriptor
      * stays the plugin's: unwatch before closing it. *watch names it, never 0. [any] */
     gantry_status (*watch)(uint64_t host, int32_t fd, uint32_t events, gantry_io_fn fn, void* arg,
-                           uint64_t* watch)GANTRY_NOEXCEPT;
+                           uint64_t* watch) GANTRY_NOEXCEPT;
     /* Changes what is waited for; 0 pauses. [any] */
-    gantry_status (*change)(uint64_t host, uint64_t watch, uint32_t events)GANTRY_NOEXCEPT;
+    gantry_status (*change)(uint64_t host, uint64_t watch, uint32_t events) GANTRY_NOEXCEPT;
     /* Ends a watch. On the loop: fn is not called again once this returned. [any] */
-    gantry_status (*unwatch)(uint64_t host, uint64_t watch)GANTRY_NOEXCEPT;
+    gantry_status (*unwatch)(uint64_t host, uint64_t watch) GANTRY_NOEXCEPT;
     /* Runs fn(arg) once on a thread of the pool; GANTRY_FULL if too much waits already. [any] */
-    gantry_status (*work)(uint64_t host, gantry_work_fn fn, void* arg)GANTRY_NOEXCEPT;
+    gantry_status (*work)(uint64_t host, gantry_work_fn fn, void* arg) GANTRY_NOEXCEPT;
     /* Runs fn(arg) once on the loop, in a later turn. [any] */
-    gantry_status (*post)(uint64_t host, gantry_work_fn fn, void* arg)GANTRY_NOEXCEPT;
+    gantry_status (*post)(uint64_t host, gantry_work_fn fn, void* arg) GANTRY_NOEXCEPT;
 } gantry_host_io;
 
 /* ---- gantry.host.ops/1: how operations end ---------------------------------------------------------------------- */
@@ -92,10 +92,10 @@ typedef struct gantry_host_ops {
      * copied before the call returns. The first call wins; a later one, or one after the deadline, answers
      * GANTRY_STALE and does nothing. The caller of the slot hears of it in a later turn of the loop. [any] */
     gantry_status (*complete)(uint64_t host, uint64_t op, gantry_status status, gantry_str text,
-                              const void* result)GANTRY_NOEXCEPT;
+                              const void* result) GANTRY_NOEXCEPT;
     /* 1 once nobody waits for op any more (cancelled, past its deadline, ended), else 0. A wish: a plugin may
      * finish. [any] */
-    int32_t (*cancelled)(uint64_t host, uint64_t op)GANTRY_NOEXCEPT;
+    int32_t (*cancelled)(uint64_t host, uint64_t op) GANTRY_NOEXCEPT;
 } gantry_host_ops;
 
 /* ---- gantry.host.control/1: the resource tree, for frontends ----------------------------------------------------- */
@@ -122,34 +122,34 @@ typedef struct gantry_control_request {
 
 typedef struct gantry_control_response {
     uint32_t struct_size;
-    int32_t code;       /* of HTTP: 200, 404, ... */
-    uint64_t revision;  /* of the document, 0 if it has none */
-    gantry_str body;    /* a JSON document or empty */
+    int32_t code;      /* of HTTP: 200, 404, ... */
+    uint64_t revision; /* of the document, 0 if it has none */
+    gantry_str body;   /* a JSON document or empty */
 } gantry_control_response;
 
 /* response lives until fn returns. Called exactly once per accepted request, on the loop. */
-typedef void (*gantry_control_fn)(void* arg, const gantry_control_response* response)GANTRY_NOEXCEPT;
+typedef void (*gantry_control_fn)(void* arg, const gantry_control_response* response) GANTRY_NOEXCEPT;
 /* One event as a JSON document. Called on the loop until unwatch. */
-typedef void (*gantry_control_event_fn)(void* arg, uint64_t number, gantry_str event)GANTRY_NOEXCEPT;
+typedef void (*gantry_control_event_fn)(void* arg, uint64_t number, gantry_str event) GANTRY_NOEXCEPT;
 
 typedef struct gantry_host_control {
     uint32_t struct_size;
     uint32_t reserved;
     /* Asks the resource tree. [any] */
     gantry_status (*request)(uint64_t host, const gantry_control_request* request, gantry_control_fn fn,
-                             void* arg)GANTRY_NOEXCEPT;
+                             void* arg) GANTRY_NOEXCEPT;
     /* Follows the event log from the first event numbered above `after`. prefix selects by path ("/v1/events").
      * *watch names it. [any] */
     gantry_status (*watch)(uint64_t host, const gantry_principal* principal, gantry_str prefix, uint64_t after,
-                           gantry_control_event_fn fn, void* arg, uint64_t* watch)GANTRY_NOEXCEPT;
+                           gantry_control_event_fn fn, void* arg, uint64_t* watch) GANTRY_NOEXCEPT;
     /* Ends it; on the loop, fn is not called again once this returned. [any] */
-    gantry_status (*unwatch)(uint64_t host, uint64_t watch)GANTRY_NOEXCEPT;
+    gantry_status (*unwatch)(uint64_t host, uint64_t watch) GANTRY_NOEXCEPT;
     /* Like request, with a stream of bytes beside it: for uploads the host reads fd to its end, for downloads and
      * logs it writes fd and closes it at the end. fd must be a pipe or socket; it belongs to the host from the call
      * on, also when it fails. A response of 200 comes when an upload was taken whole, or before a download's first
      * byte. [any] */
     gantry_status (*open)(uint64_t host, const gantry_control_request* request, int32_t fd, gantry_control_fn fn,
-                          void* arg)GANTRY_NOEXCEPT;
+                          void* arg) GANTRY_NOEXCEPT;
 } gantry_host_control;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_log) == 32, "layout");

@@ -28,8 +28,8 @@ typedef struct gantry_snapshot {
 
 typedef struct gantry_candidate {
     gantry_str node;
-    int64_t cpu_total_milli;    /* thousandths of a core */
-    int64_t cpu_free_milli;     /* total less what is declared by copies there, running and pending; may be < 0 */
+    int64_t cpu_total_milli; /* thousandths of a core */
+    int64_t cpu_free_milli;  /* total less what is declared by copies there, running and pending; may be < 0 */
     int64_t memory_total_bytes;
     int64_t memory_free_bytes;  /* measured free memory less what pending copies declare; may be < 0 */
     uint32_t copies_running;    /* copies of all services that run */
@@ -52,14 +52,14 @@ typedef struct gantry_placement_request {
 
 typedef struct gantry_placement {
     uint32_t struct_size;
-    uint32_t key_count;                         /* 1..GANTRY_PLACEMENT_KEYS keys that mean something */
+    uint32_t key_count;                          /* 1..GANTRY_PLACEMENT_KEYS keys that mean something */
     gantry_str key_names[GANTRY_PLACEMENT_KEYS]; /* for `gantry explain`: "copies", "free memory" */
     /* Writes the keys of all n candidates: smaller wins, key 0 first; unused keys are 0. Equal candidates are
      * ordered by node name, by the kernel. Errors: any status but GANTRY_OK; the instance then waits and the error
      * is shown. [loop] */
     gantry_status (*score)(void* self, const gantry_snapshot* snapshot, const gantry_placement_request* request,
-                           const gantry_candidate* candidates, size_t n,
-                           int64_t (*keys)[GANTRY_PLACEMENT_KEYS], gantry_error* error)GANTRY_NOEXCEPT;
+                           const gantry_candidate* candidates, size_t n, int64_t (*keys)[GANTRY_PLACEMENT_KEYS],
+                           gantry_error* error) GANTRY_NOEXCEPT;
 } gantry_placement;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_snapshot) == 16, "layout");

@@ -37,7 +37,7 @@ typedef struct gantry_probe {
     uint32_t reserved;
     /* Operation, result gantry_probe_result. No answer before op.deadline_ns is GANTRY_UNHEALTHY, completed by the
      * probe itself. Many checks may run at once. [loop] */
-    gantry_status (*check)(void* self, gantry_op op, const gantry_probe_request* request)GANTRY_NOEXCEPT;
+    gantry_status (*check)(void* self, gantry_op op, const gantry_probe_request* request) GANTRY_NOEXCEPT;
 } gantry_probe;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_probe_request) == 56, "layout");

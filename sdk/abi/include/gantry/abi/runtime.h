@@ -18,12 +18,12 @@ GANTRY_EXTERN_C_BEGIN
 #define GANTRY_ROLE_RUNTIME "gantry.role.runtime/1"
 
 /* capabilities */
-#define GANTRY_RUNTIME_FENCEABLE 1u  /* containers sit in a local cgroup of ours */
+#define GANTRY_RUNTIME_FENCEABLE 1u /* containers sit in a local cgroup of ours */
 #define GANTRY_RUNTIME_PAUSE 2u
 #define GANTRY_RUNTIME_CHECKPOINT 4u
 #define GANTRY_RUNTIME_EXEC 8u
 #define GANTRY_RUNTIME_STATS 16u
-#define GANTRY_RUNTIME_LIMITS 32u    /* cpu, memory and pids limits hold */
+#define GANTRY_RUNTIME_LIMITS 32u /* cpu, memory and pids limits hold */
 
 /* container states */
 #define GANTRY_CONTAINER_CREATED 1
@@ -33,8 +33,8 @@ GANTRY_EXTERN_C_BEGIN
 
 typedef struct gantry_runtime_facts {
     uint32_t struct_size;
-    uint32_t capabilities;    /* GANTRY_RUNTIME_... */
-    gantry_str system;        /* "linux", "sylixos" */
+    uint32_t capabilities;           /* GANTRY_RUNTIME_... */
+    gantry_str system;               /* "linux", "sylixos" */
     const gantry_str* architectures; /* "amd64", "arm64": names as in OCI images */
     size_t architecture_count;
 } gantry_runtime_facts;
@@ -48,7 +48,7 @@ typedef struct gantry_mount {
 
 typedef struct gantry_container_spec {
     uint32_t struct_size;
-    uint32_t stop_signal;   /* number, 0: what the image says, else SIGTERM */
+    uint32_t stop_signal; /* number, 0: what the image says, else SIGTERM */
     gantry_str name;
     gantry_str image;       /* manifest digest "sha256:..."; ensure_image succeeded for it */
     gantry_str hostname;    /* empty: the node's */
@@ -56,13 +56,13 @@ typedef struct gantry_container_spec {
     gantry_str user;        /* "uid[:gid]" or empty: what the image says */
     const gantry_str* args; /* replaces the image's entry point and command; none: the image's */
     size_t arg_count;
-    const gantry_kv* env;   /* added to the image's, the same name replaces */
+    const gantry_kv* env; /* added to the image's, the same name replaces */
     size_t env_count;
     const gantry_mount* mounts;
     size_t mount_count;
-    int64_t cpu_milli;      /* hard limit, thousandths of a core; 0: none */
-    int64_t memory_bytes;   /* hard limit; 0: none */
-    int64_t pids;           /* hard limit; 0: none */
+    int64_t cpu_milli;       /* hard limit, thousandths of a core; 0: none */
+    int64_t memory_bytes;    /* hard limit; 0: none */
+    int64_t pids;            /* hard limit; 0: none */
     const gantry_kv* labels; /* kept with the container: "gantry.service" = "axis_server", ... */
     size_t label_count;
 } gantry_container_spec;
@@ -112,10 +112,10 @@ typedef struct gantry_container_stats {
 
 typedef struct gantry_log_request {
     uint32_t struct_size;
-    uint32_t follow;  /* 1: go on until the container is removed or the reader closes */
+    uint32_t follow; /* 1: go on until the container is removed or the reader closes */
     gantry_str name;
     int64_t tail_lines; /* -1: from the beginning */
-    int32_t fd;       /* where the text is written; belongs to the runtime from an accepted call on */
+    int32_t fd;         /* where the text is written; belongs to the runtime from an accepted call on */
     uint32_t reserved;
 } gantry_log_request;
 
@@ -139,9 +139,9 @@ typedef struct gantry_runtime_sink {
     uint32_t struct_size;
     uint32_t reserved;
     /* A hint: the container's first process ended. The truth is `list`. [any] */
-    gantry_status (*exited)(uint64_t host, gantry_str name, int32_t exit_code)GANTRY_NOEXCEPT;
+    gantry_status (*exited)(uint64_t host, gantry_str name, int32_t exit_code) GANTRY_NOEXCEPT;
     /* A hint: something was missed (queue overflow, engine restart): list again. [any] */
-    gantry_status (*changed)(uint64_t host)GANTRY_NOEXCEPT;
+    gantry_status (*changed)(uint64_t host) GANTRY_NOEXCEPT;
 } gantry_runtime_sink;
 
 typedef struct gantry_runtime {
@@ -149,37 +149,37 @@ typedef struct gantry_runtime {
     uint32_t reserved;
     const gantry_runtime_facts* facts; /* valid from a successful init to destroy */
     /* Notification: where to report exits; once, before start. sink lives as long as the instance. [loop] */
-    gantry_status (*bind)(void* self, const gantry_runtime_sink* sink)GANTRY_NOEXCEPT;
+    gantry_status (*bind)(void* self, const gantry_runtime_sink* sink) GANTRY_NOEXCEPT;
     /* Operation: make the image ready for create. Verifies digests, unpacks; half-unpacked is never used. Errors:
      * GANTRY_INVALID (broken or hostile image: which layer, what), GANTRY_FULL, GANTRY_FAILED. [loop] */
-    gantry_status (*ensure_image)(void* self, gantry_op op, const gantry_image_source* source)GANTRY_NOEXCEPT;
+    gantry_status (*ensure_image)(void* self, gantry_op op, const gantry_image_source* source) GANTRY_NOEXCEPT;
     /* Operation, result gantry_image_list. [loop] */
-    gantry_status (*images)(void* self, gantry_op op)GANTRY_NOEXCEPT;
+    gantry_status (*images)(void* self, gantry_op op) GANTRY_NOEXCEPT;
     /* Operation: drop what is kept of an image no container uses. [loop] */
-    gantry_status (*remove_image)(void* self, gantry_op op, gantry_str image)GANTRY_NOEXCEPT;
+    gantry_status (*remove_image)(void* self, gantry_op op, gantry_str image) GANTRY_NOEXCEPT;
     /* Operation: prepare, do not run. Errors: GANTRY_NOT_FOUND (image), GANTRY_INVALID (mount source missing, ...),
      * GANTRY_FAILED; a failed create leaves nothing behind. [loop] */
-    gantry_status (*create)(void* self, gantry_op op, const gantry_container_spec* spec)GANTRY_NOEXCEPT;
+    gantry_status (*create)(void* self, gantry_op op, const gantry_container_spec* spec) GANTRY_NOEXCEPT;
     /* Operation: ends when the first process runs. Errors: GANTRY_NOT_FOUND; GANTRY_FAILED with the engine's words.
      * [loop] */
-    gantry_status (*start)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT;
+    gantry_status (*start)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation: stop signal, after grace_ns SIGKILL; ends when no process is left. [loop] */
-    gantry_status (*stop)(void* self, gantry_op op, gantry_str name, int64_t grace_ns)GANTRY_NOEXCEPT;
+    gantry_status (*stop)(void* self, gantry_op op, gantry_str name, int64_t grace_ns) GANTRY_NOEXCEPT;
     /* Operation: SIGKILL to all its processes; ends when none is left. [loop] */
-    gantry_status (*kill)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT;
-    gantry_status (*pause)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT;  /* Operation. [loop] */
-    gantry_status (*resume)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT; /* Operation. [loop] */
+    gantry_status (*kill)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
+    gantry_status (*pause)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;  /* Operation. [loop] */
+    gantry_status (*resume)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT; /* Operation. [loop] */
     /* Operation: forget a stopped container: files, cgroup, mounts. GANTRY_CONFLICT while it runs. [loop] */
-    gantry_status (*remove)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT;
+    gantry_status (*remove)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation, result gantry_container_list: every container of this instance. [loop] */
-    gantry_status (*list)(void* self, gantry_op op)GANTRY_NOEXCEPT;
+    gantry_status (*list)(void* self, gantry_op op) GANTRY_NOEXCEPT;
     /* Operation, result gantry_container_stats. [loop] */
-    gantry_status (*stats)(void* self, gantry_op op, gantry_str name)GANTRY_NOEXCEPT;
+    gantry_status (*stats)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation: write the container's output to request->fd, then close it and complete. Cancelled when nobody
      * reads. [loop] */
-    gantry_status (*logs)(void* self, gantry_op op, const gantry_log_request* request)GANTRY_NOEXCEPT;
+    gantry_status (*logs)(void* self, gantry_op op, const gantry_log_request* request) GANTRY_NOEXCEPT;
     /* Operation, result gantry_exec_result. [loop] */
-    gantry_status (*exec)(void* self, gantry_op op, const gantry_exec_request* request)GANTRY_NOEXCEPT;
+    gantry_status (*exec)(void* self, gantry_op op, const gantry_exec_request* request) GANTRY_NOEXCEPT;
 } gantry_runtime;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime_facts) == 40, "layout");

@@ -23,7 +23,7 @@ typedef struct gantry_store_entry {
 /* result of load */
 typedef struct gantry_store_entries {
     uint32_t struct_size;
-    uint32_t entry_size; /* bytes from one entry to the next */
+    uint32_t entry_size;               /* bytes from one entry to the next */
     const gantry_store_entry* entries; /* ordered by key */
     size_t count;
     uint64_t revision; /* of the newest commit */
@@ -58,14 +58,14 @@ typedef struct gantry_store {
     uint32_t reserved;
     /* Operation, result gantry_store_entries: all keys that begin with prefix. Errors: GANTRY_FAILED (corrupt or
      * written by a newer version; the file is left untouched). [loop] */
-    gantry_status (*load)(void* self, gantry_op op, gantry_str prefix)GANTRY_NOEXCEPT;
+    gantry_status (*load)(void* self, gantry_op op, gantry_str prefix) GANTRY_NOEXCEPT;
     /* Operation, result gantry_store_commit: all changes or none; durable when it completes. Errors:
      * GANTRY_CONFLICT (an expected revision differs), GANTRY_FULL (nothing was written), GANTRY_OUTCOME_UNKNOWN.
      * [loop] */
-    gantry_status (*commit)(void* self, gantry_op op, const gantry_store_batch* batch)GANTRY_NOEXCEPT;
+    gantry_status (*commit)(void* self, gantry_op op, const gantry_store_batch* batch) GANTRY_NOEXCEPT;
     /* Operation: become the one holder of name for ttl_ns. A store for one controller answers GANTRY_UNSUPPORTED.
      * [loop] */
-    gantry_status (*elect)(void* self, gantry_op op, gantry_str name, int64_t ttl_ns)GANTRY_NOEXCEPT;
+    gantry_status (*elect)(void* self, gantry_op op, gantry_str name, int64_t ttl_ns) GANTRY_NOEXCEPT;
 } gantry_store;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_store_entry) == 40, "layout");

@@ -26,9 +26,9 @@ GANTRY_EXTERN_C_BEGIN
 
 typedef struct gantry_transport_facts {
     uint32_t struct_size;
-    uint32_t encrypted;         /* 1 for everything that leaves the process */
-    int64_t message_max_bytes;  /* longest message that send takes */
-    int64_t queue_max_bytes;    /* per peer; above it send answers GANTRY_FULL until writable */
+    uint32_t encrypted;        /* 1 for everything that leaves the process */
+    int64_t message_max_bytes; /* longest message that send takes */
+    int64_t queue_max_bytes;   /* per peer; above it send answers GANTRY_FULL until writable */
 } gantry_transport_facts;
 
 typedef struct gantry_transport_sink {
@@ -37,16 +37,16 @@ typedef struct gantry_transport_sink {
     /* peer can be sent to. inbound: it dialled us. address: of the other side, "10.0.0.2:41234"; local_address: ours
      * on that connection. [any], in order per peer */
     gantry_status (*up)(uint64_t host, uint64_t peer, uint32_t inbound, gantry_str address,
-                        gantry_str local_address)GANTRY_NOEXCEPT;
-    gantry_status (*message)(uint64_t host, uint64_t peer, uint32_t channel, gantry_bytes bytes)GANTRY_NOEXCEPT;
+                        gantry_str local_address) GANTRY_NOEXCEPT;
+    gantry_status (*message)(uint64_t host, uint64_t peer, uint32_t channel, gantry_bytes bytes) GANTRY_NOEXCEPT;
     /* The last word about peer; reason GANTRY_DOWN_... */
-    gantry_status (*down)(uint64_t host, uint64_t peer, uint32_t reason, gantry_str text)GANTRY_NOEXCEPT;
+    gantry_status (*down)(uint64_t host, uint64_t peer, uint32_t reason, gantry_str text) GANTRY_NOEXCEPT;
     /* After GANTRY_FULL: there is room again. */
-    gantry_status (*writable)(uint64_t host, uint64_t peer)GANTRY_NOEXCEPT;
+    gantry_status (*writable)(uint64_t host, uint64_t peer) GANTRY_NOEXCEPT;
     /* An incoming connection was turned away before up. The host limits how often it is logged. */
-    gantry_status (*refused)(uint64_t host, gantry_str address, uint32_t reason, gantry_str text)GANTRY_NOEXCEPT;
+    gantry_status (*refused)(uint64_t host, gantry_str address, uint32_t reason, gantry_str text) GANTRY_NOEXCEPT;
     /* The peer opened a stream; fd belongs to the host. */
-    gantry_status (*stream)(uint64_t host, uint64_t peer, gantry_str name, int32_t fd)GANTRY_NOEXCEPT;
+    gantry_status (*stream)(uint64_t host, uint64_t peer, gantry_str name, int32_t fd) GANTRY_NOEXCEPT;
 } gantry_transport_sink;
 
 /* result of listen */
@@ -68,20 +68,20 @@ typedef struct gantry_transport {
     uint32_t reserved;
     const gantry_transport_facts* facts; /* valid from a successful init to destroy */
     /* Notification: where to report; once, before start. sink lives as long as the instance. [loop] */
-    gantry_status (*bind)(void* self, const gantry_transport_sink* sink)GANTRY_NOEXCEPT;
+    gantry_status (*bind)(void* self, const gantry_transport_sink* sink) GANTRY_NOEXCEPT;
     /* Operation, result gantry_listen_result. address "ip:port". Errors: GANTRY_UNAVAILABLE (in use, not ours).
      * [loop] */
-    gantry_status (*listen)(void* self, gantry_op op, gantry_str address)GANTRY_NOEXCEPT;
+    gantry_status (*listen)(void* self, gantry_op op, gantry_str address) GANTRY_NOEXCEPT;
     /* Operation, result gantry_dial_result: up comes first, then the completion. Errors: GANTRY_UNAVAILABLE,
      * GANTRY_DENIED (the secrets differ), GANTRY_DEADLINE. [loop] */
-    gantry_status (*dial)(void* self, gantry_op op, gantry_str address)GANTRY_NOEXCEPT;
+    gantry_status (*dial)(void* self, gantry_op op, gantry_str address) GANTRY_NOEXCEPT;
     /* Notification: GANTRY_OK took the bytes over; GANTRY_FULL (wait for writable), GANTRY_NOT_FOUND (peer is down),
      * GANTRY_INVALID (longer than message_max_bytes). [loop] */
-    gantry_status (*send)(void* self, uint64_t peer, uint32_t channel, gantry_bytes bytes)GANTRY_NOEXCEPT;
+    gantry_status (*send)(void* self, uint64_t peer, uint32_t channel, gantry_bytes bytes) GANTRY_NOEXCEPT;
     /* Notification: flush what is queued for at most a second, then close; down follows. [loop] */
-    gantry_status (*close)(void* self, uint64_t peer)GANTRY_NOEXCEPT;
+    gantry_status (*close)(void* self, uint64_t peer) GANTRY_NOEXCEPT;
     /* Operation: connects fd (a socket, the transport's from an accepted call on) to a stream at the peer. [loop] */
-    gantry_status (*open_stream)(void* self, gantry_op op, uint64_t peer, gantry_str name, int32_t fd)GANTRY_NOEXCEPT;
+    gantry_status (*open_stream)(void* self, gantry_op op, uint64_t peer, gantry_str name, int32_t fd) GANTRY_NOEXCEPT;
 } gantry_transport;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_transport_facts) == 24, "layout");
