@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The host services log, clock, io and ops as the fake host serves them.
+#include <time.h>
+
+#include "sdk/testing/src/loop.hpp"
+
+namespace gantry::testing {
+namespace {
+
+// Runs body(loop) for a living instance; GANTRY_STALE otherwise.
+template <class F>
+gantry_status served(std::uint64_t handle, F&& body) noexcept {
+    Loop* loop = Loop::of(handle);
+    if (loop == nullptr) return GANTRY_STALE;
+    gantry_status status = GANTRY_OK;
+    const gantry_status thrown = detail::guarded(nullptr, [&] { status = body(*loop); });
+    return thrown == GANTRY_OK ? status : thrown;
+}
+
+const gantry_host_log kLog{
+    sizeof(gantry_host_log), 0,
+    [](std::uint64_t handle, std::uint32_t level, gantry_str line, const gantry_kv* fields,
+       std::size_t count) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) {
+            std::lock_guard lock(loop.mutex);
+            loop.logs.push_back({static_cast<LogLevel>(level), text(line), labels(fields, count)});
+            return GANTRY_OK;
+        });
+    },
+    [](std::uint64_t handle, gantry_str kind, gantry_str line, const gantry_kv* fields,
+       std::size_t count) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) {
+            std::lock_guard lock(loop.mutex);
+            loop.events.push_back({text(kind), text(line), labels(fields, count)});
+            return GANTRY_OK;
+        });
+    },
+    [](std::uint64_t handle, gantry_str name, std::uint32_t kind, double value) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) {
+            std::lock_guard lock(loop.mutex);
+            double& number = loop.metrics[text(name)];
+            number = kind == GANTRY_METRIC_COUNTER ? number + value : value;
+            return GANTRY_OK;
+        });
+    }};
+
+const gantry_host_clock kClock{sizeof(gantry_host_clock),
+                               0,
+                               [](std::uint64_t handle) noexcept -> std::int64_t {
+                                   Loop* loop = Loop::of(handle);
+                                   return loop == nullptr ? 0 : loop->now().count();
+                               },
+                               [](std::uint64_t handle) noexcept -> std::int64_t {
+                                   // A fixed day, moved by the same clock: 2026-01-01T00:00:00Z.
+                                   Loop* loop = Loop::of(handle);
+                                   return loop == nullptr ? 0 : 1'767'225'600'000'000'000 + loop->now().count();
+                               },
+                               [](std::uint64_t handle, std::int64_t delay, std::int64_t period, gantry_timer_fn fn,
+                                  void* arg, std::uint64_t* timer) noexcept -> gantry_status {
+                                   return served(handle, [&](Loop& loop) {
+                                       *timer = loop.add_timer(handle, Duration(delay), Duration(period), fn, arg);
+                                       return GANTRY_OK;
+                                   });
+                               },
+                               [](std::uint64_t handle, std::uint64_t timer) noexcept -> gantry_status {
+                                   return served(handle, [&](Loop& loop) { return loop.cancel_timer(timer); });
+                               },
+                               [](std::uint64_t handle, void* bytes, std::size_t len) noexcept -> gantry_status {
+                                   return served(handle, [&](Loop& loop) {
+                                       loop.random(bytes, len);
+                                       return GANTRY_OK;
+                                   });
+                               }};
+
+const gantry_host_io kIo{sizeof(gantry_host_io),
+                         0,
+                         [](std::uint64_t handle, std::int32_t fd, std::uint32_t events, gantry_io_fn fn, void* arg,
+                            std::uint64_t* watch) noexcept -> gantry_status {
+                             return served(handle, [&](Loop& loop) {
+                                 if (fd < 0) return GANTRY_INVALID;
+                                 *watch = loop.add_watch(handle, fd, events, fn, arg);
+                                 return GANTRY_OK;
+                             });
+                         },
+                         [](std::uint64_t handle, std::uint64_t watch, std::uint32_t events) noexcept -> gantry_status {
+                             return served(handle, [&](Loop& loop) { return loop.change_watch(watch, events); });
+                         },
+                         [](std::uint64_t handle, std::uint64_t watch) noexcept -> gantry_status {
+                             return served(handle, [&](Loop& loop) { return loop.end_watch(watch); });
+                         },
+                         [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
+                             return served(handle, [&](Loop& loop) { return loop.work(handle, fn, arg); });
+                         },
+                         [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
+                             return served(handle, [&](Loop& loop) {
+                                 loop.post(handle, [fn, arg] { fn(arg); });
+                                 return GANTRY_OK;
+                             });
+                         }};
+
+const gantry_host_ops kOps{sizeof(gantry_host_ops), 0,
+                           [](std::uint64_t handle, std::uint64_t op, gantry_status status, gantry_str why,
+                              const void* result) noexcept -> gantry_status {
+                               return served(handle,
+                                             [&](Loop& loop) { return loop.complete(op, status, text(why), result); });
+                           },
+                           [](std::uint64_t handle, std::uint64_t op) noexcept -> std::int32_t {
+                               Loop* loop = Loop::of(handle);
+                               return loop == nullptr || loop->operation_over(op) ? 1 : 0;
+                           }};
+
+}  // namespace
+
+const void* service_table(std::string_view id) {
+    if (id == GANTRY_HOST_LOG) return &kLog;
+    if (id == GANTRY_HOST_CLOCK) return &kClock;
+    if (id == GANTRY_HOST_IO) return &kIo;
+    if (id == GANTRY_HOST_OPS) return &kOps;
+    if (id == GANTRY_HOST_CONTROL) return control_table();
+    return nullptr;
+}
+
+}  // namespace gantry::testing
