@@ -66,6 +66,9 @@ bool Reader::finished() {
 bool Reader::value(Value& out, int depth) {
     blanks();
     if (at_ == end_ || depth > kMaxDepth) return fail();
+    out.text.clear();
+    out.integer = 0;
+    out.boolean = false;
     switch (*at_) {
         case '"':
             out.kind = Value::Kind::kString;
