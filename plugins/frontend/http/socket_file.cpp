@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/frontend/http/socket_file.hpp"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+namespace gantry::http {
+
+namespace {
+
+constexpr int kBacklog = 128;
+
+[[noreturn]] void failed(const std::string& what) {
+    throw Failure(Code::kUnavailable, what + ": " + std::strerror(errno));
+}
+
+sockaddr_un address_of(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    return address;
+}
+
+Fd new_socket() {
+    Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd) failed("cannot make a socket");
+    return fd;
+}
+
+// Removes what an earlier process left at path, if it was a socket and nobody listens on it.
+void remove_stale(const std::string& path) {
+    struct stat have {};
+    if (lstat(path.c_str(), &have) != 0) {
+        if (errno == ENOENT) return;
+        failed("cannot examine the socket " + path);
+    }
+    if (!S_ISSOCK(have.st_mode))
+        throw Failure(Code::kExists, path + " is there and is no socket: move it away or choose another path");
+    const auto address = address_of(path);
+    const Fd probe = new_socket();
+    const int connected = connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    if (connected == 0 || errno != ECONNREFUSED)
+        throw Failure(Code::kExists, "another process listens on " + path +
+                                         ": is a second gantryd running? Stop it or choose another path");
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) failed("cannot remove the stale socket " + path);
+}
+
+// Group ids by name; nullopt if there is no such group.
+std::optional<gid_t> group_id(const std::string& name) {
+    std::vector<char> text(16 << 10);
+    group entry{};
+    group* found = nullptr;
+    if (getgrnam_r(name.c_str(), &entry, text.data(), text.size(), &found) != 0 || !found) return std::nullopt;
+    return found->gr_gid;
+}
+
+void hand_to_group(const Settings& settings, const Host& host) {
+    if (settings.group.empty()) return;
+    const auto gid = group_id(settings.group);
+    if (!gid) {
+        host.warn("there is no group \"" + settings.group + "\": " + settings.socket + " keeps the group of gantryd");
+    } else if (lchown(settings.socket.c_str(), static_cast<uid_t>(-1), *gid) != 0) {
+        host.warn("cannot give " + settings.socket + " to the group \"" + settings.group +
+                  "\": " + std::strerror(errno));
+    }
+}
+
+}  // namespace
+
+void check_socket_path(const std::string& path) {
+    if (path.empty() || path.front() != '/')
+        throw Failure(Code::kInvalid, "socket: expected an absolute path, got \"" + path + "\"");
+    constexpr std::size_t kLongest = sizeof(sockaddr_un::sun_path) - 1;
+    if (path.size() > kLongest)
+        throw Failure(Code::kInvalid, "socket: expected a path of at most " + std::to_string(kLongest) +
+                                          " bytes, got " + std::to_string(path.size()));
+}
+
+SocketFile::SocketFile(const Settings& settings, const Host& host) : path_(settings.socket) {
+    std::error_code ec;
+    std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ec);
+    remove_stale(path_);
+    listener_ = new_socket();
+    const auto address = address_of(path_);
+    if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        failed("cannot make the socket " + path_);
+    struct stat made {};
+    if (lstat(path_.c_str(), &made) == 0) {
+        device_ = made.st_dev;
+        inode_ = made.st_ino;
+    }
+    // Nobody can connect before listen(), so the permissions are in force for everybody.
+    hand_to_group(settings, host);
+    if (chmod(path_.c_str(), settings.mode) != 0) failed("cannot set the mode of the socket " + path_);
+    if (listen(listener_.get(), kBacklog) != 0) failed("cannot listen on " + path_);
+}
+
+SocketFile::~SocketFile() {
+    struct stat have {};
+    const bool ours = lstat(path_.c_str(), &have) == 0 && have.st_dev == device_ && have.st_ino == inode_;
+    if (ours) unlink(path_.c_str());
+}
+
+Principal peer_of(int connection) {
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return {};
+    Principal who{"unix", std::to_string(peer.uid), peer.uid, peer.gid};
+    std::vector<char> text(16 << 10);
+    passwd entry{};
+    passwd* found = nullptr;
+    if (getpwuid_r(peer.uid, &entry, text.data(), text.size(), &found) == 0 && found) who.name = found->pw_name;
+    return who;
+}
+
+}  // namespace gantry::http
