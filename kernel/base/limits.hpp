@@ -29,6 +29,7 @@ inline constexpr std::size_t kMessage = 256 << 10;           // bytes of one con
 inline constexpr std::size_t kBlobChunk = 64 << 10;          // bytes of an image sent in one message
 inline constexpr std::size_t kEvents = 10'000;               // entries of the event log
 inline constexpr std::size_t kEventBytes = 8 << 20;          // bytes of the event log
+inline constexpr std::size_t kAgentEvents = 256;             // events a node keeps for its controller
 inline constexpr std::size_t kWaitingRequests = 1'024;       // API requests under way at once
 inline constexpr std::size_t kWatchers = 64;                 // followers of the event log at once
 inline constexpr std::size_t kWorkQueue = 1'024;             // jobs waiting for the worker pool

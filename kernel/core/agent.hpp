@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct AgentFacts {
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string position_servers;        // value for VSOA_POS_SERVER behind the node's own; may be empty
     std::uint16_t directory_port = 0;    // of this node's own directory; 0: none
+    std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
 };
 
 // A container as its runtime lists it.
@@ -48,7 +50,11 @@ struct ContainerWanted {  // what Create needs; the shell fills in a host::Conta
 };
 
 // --- inputs ---------------------------------------------------------------------------------------------------------
-struct AgentStart { std::optional<std::string> saved; };  // the document of the last run, if it could be read
+struct AgentStart {
+    std::optional<std::string> saved;  // the document of the last run, if it could be read
+    bool lost = false;                 // there was one and it cannot be used: no number it held may be used again
+};
+// Answers ListContainers. One that was not asked for only makes the agent ask: it may be older than the last operation.
 struct ContainersListed { std::string runtime; Result<std::vector<Seen>> result; };
 struct ImagesListed { std::string runtime; std::vector<std::string> images; };
 struct Connected { PeerId peer = 0; };                     // a transport connection to a controller is up: say hello
@@ -58,7 +64,8 @@ struct OperationDone {
     std::uint64_t id = 0;  // of the effect
     Status result;         // kUnknown: list before acting on it
 };
-struct ContainerExited { std::string runtime, name; int exit_code = 0; };  // a hint
+// A hint: the agent lists before it acts. An empty name says that something was missed.
+struct ContainerExited { std::string runtime, name; int exit_code = 0; };
 struct ImageProgress { std::string digest; std::uint32_t percent = 0; };
 struct ImageReady { std::string digest; Status result; };
 struct Probed { std::uint64_t id = 0; bool healthy = false, unknown = false; std::string detail; };
@@ -88,7 +95,7 @@ struct Check {                                                     // answered b
     Duration limit{};
 };
 struct ServeNames { std::uint64_t table_no = 0; std::vector<NameEntry> entries; };  // to this node's directories
-struct AgentEvent { std::string kind, text; json::object fields; };                 // sent on when connected
+struct AgentEvent { std::string kind, text; json::object fields; };  // for this node's log; the agent itself sends it on
 struct DropPeer { PeerId peer = 0; std::string reason; };
 
 using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, Create, Start, Stop, Remove, Check,
@@ -101,6 +108,9 @@ class Agent {
     ~Agent();
     Agent(Agent&&) noexcept;
     Agent& operator=(Agent&&) noexcept;
+
+    // Whether AgentStart can use `document`; if not, the shell sets the file aside and says that it is lost.
+    static Status check_saved(std::string_view document);
 
     AgentEffects step(const AgentInput& input, Instant now);
     Instant next_deadline() const;

@@ -29,6 +29,16 @@ Status take(Fields& f, Identity& out) {
     return {};
 }
 
+// Of a message that is answered on its connection and changes nothing: whose it is, is known from the connection.
+Status take_if_there(Fields& f, Identity& out) {
+    GANTRY_TRY(node_id, f.text("node_id", ""));
+    GANTRY_TRY(boot_id, f.text("boot_id", ""));
+    GANTRY_TRY(session, read_number<std::uint64_t>(f, "session"));
+    GANTRY_TRY(seq, read_number<std::uint64_t>(f, "seq"));
+    out = {std::move(node_id), std::move(boot_id), session, seq};
+    return {};
+}
+
 void put(json::object& out, const Load& load) {
     out["memory_free"] = load.memory_free_bytes;
     out["cpu_used"] = load.cpu_used_milli;
@@ -218,7 +228,7 @@ void put(json::object& out, const BlobRead& m) {
 }
 
 Status take(Fields& f, BlobRead& out) {
-    GANTRY_CHECK(take(f, out.id));
+    GANTRY_CHECK(take_if_there(f, out.id));
     GANTRY_TRY(digest, need_text(f, "digest"));
     GANTRY_TRY(offset, need_number<std::uint64_t>(f, "offset"));
     GANTRY_TRY(length, f.integer("length", 0, 0, static_cast<std::int64_t>(limits::kBlobChunk)));
@@ -236,7 +246,7 @@ void put(json::object& out, const LogData& m) {
 }
 
 Status take(Fields& f, LogData& out) {
-    GANTRY_CHECK(take(f, out.id));
+    GANTRY_CHECK(take_if_there(f, out.id));
     GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
     GANTRY_TRY(end, f.boolean("end", false));
     GANTRY_TRY(error, f.text("error", ""));

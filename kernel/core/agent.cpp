@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/core/agent.hpp"
+
+#include <algorithm>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
+#include "kernel/core/agent_state.hpp"
+
+namespace gantry::core {
+
+Agent::Agent(AgentFacts facts, Timing timing) : state_(std::make_unique<State>(std::move(facts), timing)) {}
+Agent::~Agent() = default;
+Agent::Agent(Agent&&) noexcept = default;
+Agent& Agent::operator=(Agent&&) noexcept = default;
+
+AgentEffects Agent::step(const AgentInput& input, Instant now) { return state_->step(input, now); }
+Instant Agent::next_deadline() const { return state_->next_deadline(); }
+std::optional<Agent::CopyPlace> Agent::container_of(const CopyId& copy) const { return state_->container_of(copy); }
+json::value Agent::document() const { return state_->document(); }
+bool Agent::connected() const { return state_->connected(); }
+
+std::string one_line(std::string_view text) {
+    constexpr std::size_t kMost = 300;
+    const bool good = valid_utf8(text);
+    std::string out;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        // Cut between characters: a byte 10xxxxxx continues one.
+        if (out.size() >= kMost && (byte & 0xc0) != 0x80) return out + "...";
+        out += byte < 0x20 || byte == 0x7f ? ' ' : byte >= 0x80 && !good ? '?' : c;
+    }
+    return out;
+}
+
+std::string instance_name(const ListEntry& entry) {
+    return entry.service + "." + std::to_string(entry.copy.instance.index);
+}
+
+Agent::State::State(AgentFacts facts, Timing timing)
+    : facts_(std::move(facts)), timing_(timing), heartbeat_(timing.heartbeat) {
+    for (const auto& runtime : facts_.runtimes) runtimes_[runtime.name];
+}
+
+AgentEffects Agent::State::step(const AgentInput& input, Instant now) {
+    now_ = now;
+    ++turn_;
+    out_.clear();
+    dirty_ = false;
+    if (silent_) return {};
+    std::visit([this](const auto& i) { on(i); }, input);
+    deadline_ = kNever;
+    if (started_ && !silent_) work();
+    if (dirty_) out_.insert(out_.begin(), Save{saved_document()});
+    return std::move(out_);
+}
+
+void Agent::State::work() {
+    for (auto& [name, runtime] : runtimes_) look(name, runtime);
+    if (!looked_) {
+        looked_ = std::all_of(runtimes_.begin(), runtimes_.end(), [](const auto& r) { return r.second.answered; });
+        if (!looked_) return;
+        for (auto& [id, copy] : copies_) adopt(id, copy);
+        for (const auto& [peer, state] : peers_) hello(peer);
+    }
+    for (auto& [id, copy] : copies_) drive(id, copy);
+    for (auto& [key, container] : containers_)
+        if (confirmed_ && !copies_.contains(key.copy)) drive_out(key, container);
+    fetch_images();
+    serve_names();
+    tell();
+}
+
+void Agent::State::event(std::string kind, std::string text, json::object fields) {
+    text = one_line(text);
+    out_.emplace_back(AgentEvent{kind, text, fields});
+    events_.push_back({{}, std::move(kind), std::move(text), std::move(fields)});
+    if (events_.size() <= limits::kAgentEvents) return;
+    events_.pop_front();
+    ++events_dropped_;
+}
+
+void Agent::State::on(const ShutDown& input) {
+    if (current_ != 0) {
+        if (input.machine_goes_down)
+            send(Leaving{identity()});
+        else
+            send(Hold{identity()});
+    }
+    // A machine that goes down still follows its lists: they take its copies away one by one.
+    silent_ = !input.machine_goes_down;
+    if (silent_) deadline_ = kNever;
+}
+
+std::optional<Agent::CopyPlace> Agent::State::container_of(const CopyId& copy) const {
+    const auto wanted = copies_.find(copy);
+    if (wanted != copies_.end() && wanted->second.current)
+        return CopyPlace{wanted->second.current->runtime, name_of(*wanted->second.current)};
+    // A copy on its way out still has its logs.
+    auto at = containers_.upper_bound({copy, UINT64_MAX, {}});
+    if (at == containers_.begin() || (--at)->first.copy != copy) return std::nullopt;
+    return CopyPlace{at->first.runtime, name_of(at->first)};
+}
+
+json::value Agent::State::document() const {
+    json::array copies;
+    for (const auto& c : report().copies) {
+        json::object copy{{"copy", c.copy.text()},  {"state", copy_state_name(c.state)},
+                          {"attempt", c.attempt},   {"crashes", c.crashes},
+                          {"restarts", c.restarts}, {"reason", c.reason}};
+        if (const auto at = copies_.find(c.copy); at != copies_.end())
+            copy["instance"] = instance_name(at->second.entry);
+        if (const auto place = container_of(c.copy)) copy["container"] = place->container;
+        copies.push_back(std::move(copy));
+    }
+    json::object runtimes;
+    for (const auto& [name, runtime] : runtimes_)
+        runtimes[name] = runtime.trouble.empty() ? (runtime.listed ? "ready" : "being listed") : runtime.trouble;
+    return json::object{{"node", facts_.node},
+                        {"cluster_id", cluster_id_},
+                        {"connected", connected()},
+                        {"list", json::array{applied_.term, applied_.no}},
+                        {"list_confirmed", confirmed_},
+                        {"names", served_.size()},
+                        {"runtimes", std::move(runtimes)},
+                        {"copies", std::move(copies)}};
+}
+
+}  // namespace gantry::core

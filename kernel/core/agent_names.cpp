@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names: the controller's table, corrected by what the node sees of its own copies.
+#include <algorithm>
+#include <tuple>
+
+#include "kernel/core/agent_state.hpp"
+
+namespace gantry::core {
+
+void Agent::State::take_names(const Names& names) {
+    const auto no = [](const Names& n) { return std::pair(n.term, n.names_no); };
+    if (no(names) <= no(names_)) return;
+    names_ = names;
+    names_changed_ = dirty_ = true;
+}
+
+void Agent::State::serve_names() {
+    if (!names_changed_) return;
+    names_changed_ = false;
+    std::vector<NameEntry> entries;
+    std::map<InstanceId, std::uint64_t> newest;
+    for (const auto& entry : names_.entries) {
+        auto& epoch = newest[entry.copy.instance];
+        epoch = std::max(epoch, entry.copy.epoch);
+        // Own copies come below: not ready here, not named here.
+        if (entry.node != facts_.node) entries.push_back(entry);
+    }
+    for (const auto& [id, copy] : copies_) {
+        const auto* spec = spec_of(copy);
+        if (!copy.ready || !spec) continue;
+        // The controller knows a newer copy elsewhere: this one is about to be stopped.
+        if (const auto at = newest.find(id.instance); at != newest.end() && at->second > id.epoch) continue;
+        for (const auto& endpoint : spec->spec.endpoints)
+            if (!endpoint.name.empty())
+                entries.push_back({endpoint.name, own_address(), facts_.node, endpoint.port, id});
+    }
+    const auto key = [](const NameEntry& e) { return std::tie(e.name, e.copy, e.port); };
+    std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+    if (table_no_ != 0 && entries == served_) return;
+    served_ = std::move(entries);
+    out_.emplace_back(ServeNames{++table_no_, served_});
+}
+
+}  // namespace gantry::core

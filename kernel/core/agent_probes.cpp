@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Health: when probes are asked and what their answers mean.
+#include <algorithm>
+
+#include "kernel/core/agent_state.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+constexpr Duration kFirstPause = milliseconds(20);
+constexpr Duration kBeyondLimit = seconds(1);  // a probe that does not even answer that it got no answer
+
+const EndpointSpec* endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe) {
+    for (const auto& endpoint : spec.endpoints)
+        if (probe.endpoint.empty() || endpoint.name == probe.endpoint) return &endpoint;
+    return nullptr;
+}
+
+}  // namespace
+
+void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
+    const auto& probes = spec.spec.probes;
+    if (copy.probed_spec != copy.entry.spec_digest) {
+        copy.probed_spec = copy.entry.spec_digest;
+        ProbeRun run;
+        run.next = now_;
+        run.pause = kFirstPause;
+        run.healthy = run.assumed = copy.adopted;
+        copy.probes.assign(probes.size(), run);
+    }
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+        ProbeRun& run = copy.probes[i];
+        if (run.asked != 0 && now_ >= run.give_up) {
+            questions_.erase(run.asked);
+            answer(copy, probes[i], run, {run.asked, false, true, "did not answer"});
+        }
+        if (run.asked == 0 && now_ >= run.next) ask_probe(id, spec, i, run);
+        wait_until(run.asked ? run.give_up : run.next);
+    }
+    copy.ready = std::all_of(copy.probes.begin(), copy.probes.end(), [](const ProbeRun& run) { return run.healthy; });
+}
+
+void Agent::State::ask_probe(const CopyId& id, const CopySpec& spec, std::size_t index, ProbeRun& run) {
+    const ProbeSpec& probe = spec.spec.probes[index];
+    Check check;
+    check.id = run.asked = ++last_id_;
+    check.kind = probe.kind;
+    check.container = name_of(*copies_.at(id).current);
+    check.address = "127.0.0.1";  // containers share the host's network
+    check.port = probe.port;
+    check.params = probe.params;
+    check.limit = probe.timeout;
+    if (const auto* endpoint = endpoint_of(spec.spec, probe)) {
+        if (check.port == 0) check.port = endpoint->port;
+        const auto given = [](const auto& param) { return param.first == "password"; };
+        for (const auto& [name, secret] : spec.secrets)
+            if (name == endpoint->name && std::none_of(check.params.begin(), check.params.end(), given))
+                check.params.emplace_back("password", secret);
+        std::sort(check.params.begin(), check.params.end());
+    }
+    run.give_up = now_ + probe.timeout + kBeyondLimit;
+    questions_[check.id] = {id, index};
+    out_.emplace_back(std::move(check));
+}
+
+void Agent::State::on(const Probed& input) {
+    const auto question = questions_.extract(input.id);
+    if (!question) return;
+    const auto [id, index] = question.mapped();
+    const auto at = copies_.find(id);
+    if (at == copies_.end()) return;
+    Copy& copy = at->second;
+    const auto* spec = spec_of(copy);
+    // The container may have ended meanwhile, or another one been asked about.
+    if (!spec || index >= copy.probes.size() || copy.probes[index].asked != input.id) return;
+    if (copy.probed_spec != copy.entry.spec_digest || index >= spec->spec.probes.size()) return;
+    answer(copy, spec->spec.probes[index], copy.probes[index], input);
+}
+
+void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, const Probed& input) {
+    run.asked = 0;
+    run.give_up = kNever;
+    run.detail = one_line(input.detail);
+    if (!input.unknown && input.healthy) {
+        run.succeeded = true;
+        run.assumed = false;
+        run.bad = 0;
+        run.healthy = run.healthy || ++run.good >= spec.healthy_after;
+    } else if (!input.unknown) {
+        run.good = 0;
+        ++run.bad;
+        const bool was = run.healthy;
+        run.healthy = run.healthy && !run.assumed && run.bad < spec.unhealthy_after;
+        run.assumed = false;
+        if (was && !run.healthy)
+            event("unhealthy", instance_name(copy.entry) + ": probe " + spec.kind + ": " + run.detail,
+                  {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"probe", spec.kind}});
+    }
+    if (run.succeeded) {
+        run.next = now_ + spec.interval;
+        return;
+    }
+    run.pause = std::min(run.pause, spec.interval);
+    run.next = now_ + run.pause;
+    run.pause = run.pause * 3 / 2;
+}
+
+std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) const {
+    if (!spec) return "waits for its description";
+    for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
+        const auto& run = copy.probes[i];
+        if (run.healthy) continue;
+        return "probe " + spec->spec.probes[i].kind + ": " + (run.detail.empty() ? "no answer yet" : run.detail);
+    }
+    return {};
+}
+
+}  // namespace gantry::core

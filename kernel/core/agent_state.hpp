@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Inside of core::Agent. What the node should have (copies_) and what it has (containers_) are two tables; each turn
+// takes one input into them and then walks both once, doing the next step of whatever is not yet as it should be.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernel/core/agent.hpp"
+
+namespace gantry::core {
+
+class Agent::State {
+  public:
+    State(AgentFacts facts, Timing timing);
+
+    AgentEffects step(const AgentInput& input, Instant now);
+    Instant next_deadline() const { return deadline_; }
+    std::optional<CopyPlace> container_of(const CopyId& copy) const;
+    json::value document() const;
+    bool connected() const { return current_ != 0; }
+
+    // The durable part: what Save holds.
+    struct Saved {
+        std::string cluster_id, boot_id;  // boot_id: of the boot in which the list was accepted
+        std::string address;
+        ListNo applied;
+        std::vector<ListEntry> list;
+        std::vector<std::string> images;
+        std::map<std::string, CopySpec> specs;
+        std::map<CopyId, std::uint64_t> attempts;
+        std::uint64_t attempt_floor = 0;
+        Names names;
+    };
+    static Result<Saved> parse_saved(std::string_view document);
+
+  private:
+    struct ContainerKey {
+        CopyId copy;
+        std::uint64_t attempt = 0;
+        std::string runtime;
+        friend auto operator<=>(const ContainerKey&, const ContainerKey&) = default;
+    };
+    enum class Is : std::uint8_t { kCreated, kRunning, kExited };
+    enum class Doing : std::uint8_t { kNothing, kCreating, kStarting, kStopping, kRemoving };
+
+    struct Container {
+        Is is = Is::kCreated;
+        Doing doing = Doing::kNothing;
+        std::uint64_t touched = 0;  // turn of the last operation's begin or end: an older list is no evidence
+        bool unsure = false;        // list before acting on it
+        bool missed = false;        // one list did not show it though it should run
+        bool start_failed = false;
+        bool asked_to_stop = false;  // its end is no crash
+        bool cannot_stop = false;
+        Instant retry_at{};
+        Duration grace = seconds(10);
+        int exit_code = 0;
+        std::string detail, trouble;
+    };
+
+    struct ProbeRun {
+        Instant next{};
+        Duration pause{};
+        std::uint64_t asked = 0;  // id of the question under way
+        Instant give_up = kNever;
+        std::uint32_t good = 0, bad = 0;
+        bool healthy = false;
+        bool succeeded = false;  // once, since the start
+        bool assumed = false;    // adopted as healthy: the first answer decides
+        std::string detail;
+    };
+
+    struct Copy {
+        ListEntry entry;
+        bool held = false;  // after a reboot: not to be started before a controller says so
+        bool first_start = true;
+        std::uint64_t attempt = 0;  // last one used
+        std::optional<ContainerKey> current;
+        std::uint32_t crashes = 0, restarts = 0;
+        int exit_code = 0;
+        std::string last_end, waiting;
+        Instant restart_at{};
+        Instant running_since = kNever;
+        bool adopted = false;
+        std::string probed_spec;  // digest of the spec that `probes` are of
+        std::vector<ProbeRun> probes;
+        bool ready = false;
+    };
+
+    struct Runtime {
+        bool answered = false, listed = false, images_listed = false;
+        bool asking = false, ask_again = false;
+        std::uint64_t began = 0;  // turn in which the list was asked for
+        Instant list_at = kNever;
+        std::string trouble;
+        std::set<std::string> images;
+        std::vector<Seen> unclaimed;  // before the cluster is known
+    };
+
+    struct Fetch {
+        std::string runtime;
+        bool active = false;
+        std::uint32_t percent = 0, failures = 0;
+        Instant retry_at{};
+        std::string reason;
+    };
+
+    struct Peer {
+        bool welcomed = false;
+        std::uint64_t order = 0;  // the newest welcome wins
+    };
+
+    // agent.cpp
+    void work();
+    void event(std::string kind, std::string text, json::object fields = {});
+    void wait_until(Instant at) { deadline_ = std::min(deadline_, at); }
+    void on(const LoadMeasured& input) { load_ = input.load; }
+    void on(const AgentTick&) {}
+    void on(const ShutDown& input);
+
+    // agent_saved.cpp
+    void on(const AgentStart& input);
+    void load(Saved saved);
+    std::string saved_document() const;
+    void raise_floor();
+    void spend(const CopyId& id, std::uint64_t attempt);
+
+    // agent_containers.cpp: what the node has
+    void on(const ContainersListed& input);
+    void on(const ContainerExited& input);
+    void on(const OperationDone& input);
+    void look(const std::string& name, Runtime& runtime);  // lists when due
+    void ask(const std::string& name, Runtime& runtime);
+    void want_list(const std::string& name);
+    void need_list(const std::string& name);
+    void take_list(const std::string& name, Runtime& runtime, const std::vector<Seen>& seen);
+    void see(const ContainerKey& key, const Seen& seen, Runtime& runtime);
+    void miss(std::map<ContainerKey, Container>::iterator at, Runtime& runtime);
+    void erase(std::map<ContainerKey, Container>::iterator at, const std::string& why);
+    void done(const ContainerKey& key, Container& container, Doing what, const Status& result);
+    std::uint64_t begin(const ContainerKey& key, Container& container, Doing what);
+    void drive_out(const ContainerKey& key, Container& container);
+    Copy* owner(const ContainerKey& key);
+    std::string name_of(const ContainerKey& key) const;
+
+    // agent_copies.cpp: what it should have
+    void take_entries(const std::vector<ListEntry>& entries);
+    void adopt(const CopyId& id, Copy& copy);
+    void drive(const CopyId& id, Copy& copy);
+    void drive_current(const CopyId& id, Copy& copy, const CopySpec* spec);
+    void create(const CopyId& id, Copy& copy, const CopySpec& spec, const std::string& runtime);
+    void runs(Copy& copy, bool adopted);
+    void ended(Copy& copy, Container& container);
+    void crash(Copy& copy, const std::string& what);
+    const CopySpec* spec_of(const Copy& copy) const;
+    std::string runtime_of(const CopySpec& spec) const;  // empty: this node has none
+    ContainerWanted wanted(const CopyId& id, const Copy& copy, const CopySpec& spec) const;
+    std::string own_address() const;
+
+    // agent_probes.cpp
+    void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
+    void ask_probe(const CopyId& id, const CopySpec& spec, std::size_t index, ProbeRun& run);
+    void answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, const Probed& input);
+    void on(const Probed& input);
+    std::string why_not_ready(const Copy& copy, const CopySpec* spec) const;
+
+    // agent_images.cpp
+    void on(const ImagesListed& input);
+    void on(const ImageProgress& input);
+    void on(const ImageReady& input);
+    void fetch_images();
+    bool fetch_image(const std::string& digest, const std::string& runtime);
+    std::string image_reason(const std::string& digest) const;
+
+    // agent_names.cpp
+    void take_names(const Names& names);
+    void serve_names();
+
+    // agent_link.cpp
+    void on(const Connected& input);
+    void on(const Disconnected& input);
+    void on(const FromController& input);
+    void hello(PeerId peer);
+    void welcome(PeerId peer, const Welcome& message);
+    void choose_controller();
+    void leave(PeerId peer, const std::string& reason);
+    void take_ack(const HeartbeatAck& message);
+    void take_list(PeerId peer, const NodeList& list);
+    void take_specs(const Specs& specs);
+    void pull_specs();
+    void tell();
+    void send_report();
+    void send_events();
+    Report report() const;
+    CopyReport copy_report(const CopyId& id, const Copy& copy) const;
+    void add_unwanted(std::map<CopyId, CopyReport>& out) const;
+    ListNo shown_applied() const { return accepted_ ? applied_ : ListNo{}; }
+    Identity identity();
+    void send(AgentMessage message) { out_.emplace_back(Send{current_, std::move(message)}); }
+
+    AgentFacts facts_;
+    Timing timing_;
+    Instant now_{};
+    Instant deadline_ = kNever;
+    std::uint64_t turn_ = 0;
+    AgentEffects out_;
+    bool dirty_ = false;    // the durable part changed in this turn
+    bool started_ = false;  // AgentStart came
+    bool looked_ = false;   // every runtime answered its first list
+    bool silent_ = false;   // gantryd ends
+
+    // Durable.
+    std::string cluster_id_, list_boot_, address_;
+    ListNo applied_;
+    std::map<CopyId, Copy> copies_;
+    std::vector<std::string> prepull_;
+    std::map<std::string, CopySpec> specs_;
+    std::map<CopyId, std::uint64_t> spent_;  // attempts of copies that are gone: one may come back
+    std::uint64_t attempt_floor_ = 0;
+    Names names_;
+
+    bool without_state_ = false;  // AgentStart brought none
+    bool same_boot_ = false;      // as the one in which the saved list was accepted
+    bool accepted_ = false;       // the list is of this boot
+    bool confirmed_ = false;      // a controller of this session stands behind the list
+    std::map<std::string, Runtime> runtimes_;
+    std::map<ContainerKey, Container> containers_;
+    std::map<std::uint64_t, ContainerKey> operations_;
+    std::map<std::uint64_t, std::pair<CopyId, std::size_t>> questions_;
+    std::uint64_t last_id_ = 0;
+    std::map<std::string, Fetch> fetches_;
+    Load load_;
+
+    std::map<PeerId, Peer> peers_;
+    PeerId current_ = 0;
+    std::uint64_t seq_ = 0, welcomes_ = 0;
+    Duration heartbeat_;
+    Instant next_heartbeat_ = kNever;
+    std::uint32_t beats_ = 0;
+    std::optional<Report> last_report_;
+    Instant reported_at_{};
+    Instant pulled_list_at_{INT64_MIN / 2}, pull_specs_at_{};
+    std::string last_pulled_;
+    std::string last_refusal_;
+    Instant refused_at_{INT64_MIN / 2};
+
+    std::uint64_t table_no_ = 0;
+    bool names_changed_ = true;
+    std::vector<NameEntry> served_;
+
+    std::deque<NodeEvent> events_;
+    std::uint64_t events_dropped_ = 0;
+};
+
+// A text from outside, fit for messages: valid UTF-8, one line, bounded.
+std::string one_line(std::string_view text);
+// "axis_server.0"
+std::string instance_name(const ListEntry& entry);
+
+}  // namespace gantry::core
