@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The commands. Each answers its exit status, or Trouble.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernel/cli/session.hpp"
+#include "kernel/cli/trouble.hpp"
+
+namespace gantry::cli {
+
+struct DeployOptions {
+    std::string file;
+    bool dry_run = false;
+    bool wait = false;  // go on until the timeout while pending or failing
+    std::string timeout = "5m";
+};
+Outcome<int> deploy(const Session& session, const DeployOptions& options);
+
+Outcome<int> nodes(const Session& session);
+Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
+Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
+// intent: "active", "cordoned", "draining".
+Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
+
+Outcome<int> services(const Session& session);
+Outcome<int> instances(const Session& session);
+Outcome<int> explain(const Session& session, const std::string& service);
+Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout);
+
+struct EventsOptions {
+    bool follow = false;
+    std::optional<std::int64_t> after;
+    std::int64_t limit = 100;
+    std::string service, node;
+};
+Outcome<int> events(const Session& session, const EventsOptions& options);
+Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail);
+
+// server: "ip:port,..." of position servers that are asked as well; empty: VSOA_POS_SERVER.
+Outcome<int> resolve(const Session& session, const std::string& name, const std::string& server);
+
+struct ImportOptions {
+    std::string path;      // OCI layout: a folder or a tar file
+    std::string name;      // "NAME:TAG", or "NAME" for layouts that only have tags
+    std::string platform;  // "linux/arm64", for images of several
+};
+Outcome<int> image_import(const Session& session, const ImportOptions& options);
+Outcome<int> images(const Session& session);
+Outcome<int> image_remove(const Session& session, const std::string& reference);
+
+Outcome<int> secrets(const Session& session);
+Outcome<int> secret_set(const Session& session, const std::string& name, const std::string& file);
+Outcome<int> secret_remove(const Session& session, const std::string& name);
+
+Outcome<int> plugins(const Session& session);
+Outcome<int> status(const Session& session);
+Outcome<int> version(const Session& session);
+
+// Reads the "--timeout" of a command.
+Outcome<milliseconds> timeout_of(const std::string& text);
+
+}  // namespace gantry::cli

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/cli/document.hpp"
+
+#include <cstdio>
+#include <ctime>
+
+#include "kernel/base/units.hpp"
+
+namespace gantry::cli {
+
+const json::value* member_of(const json::value& document, std::string_view key) {
+    const auto* object = document.if_object();
+    return object ? object->if_contains(key) : nullptr;
+}
+
+std::string written(const json::value& value) {
+    if (value.is_null()) return {};
+    if (const auto* text = value.if_string()) return std::string(*text);
+    if (const auto* list = value.if_array()) {
+        std::string out;
+        for (const auto& item : *list) {
+            if (!out.empty()) out += ", ";
+            out += written(item);
+        }
+        return out;
+    }
+    return to_text(value);
+}
+
+std::string text_of(const json::value& document, std::string_view key) {
+    const auto* member = member_of(document, key);
+    return member ? written(*member) : std::string();
+}
+
+std::int64_t number_of(const json::value& document, std::string_view key, std::int64_t fallback) {
+    const auto* member = member_of(document, key);
+    if (!member) return fallback;
+    if (member->is_int64()) return member->as_int64();
+    if (member->is_uint64()) return static_cast<std::int64_t>(member->as_uint64());
+    return fallback;
+}
+
+bool flag_of(const json::value& document, std::string_view key) {
+    const auto* member = member_of(document, key);
+    return member && member->is_bool() && member->as_bool();
+}
+
+const json::array& items_of(const json::value& document, std::string_view key) {
+    static const json::array kNone;
+    const auto* member = member_of(document, key);
+    const auto* list = member ? member->if_array() : nullptr;
+    return list ? *list : kNone;
+}
+
+std::string age_text(std::int64_t ms) { return ms < 0 ? "-" : format_duration(milliseconds(ms)); }
+
+std::string local_time(std::chrono::system_clock::time_point at, bool with_date) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
+    const std::time_t whole = static_cast<std::time_t>(ms / 1000);
+    std::tm parts{};
+    localtime_r(&whole, &parts);
+    char text[64];
+    const auto size = std::strftime(text, sizeof text, with_date ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &parts);
+    std::snprintf(text + size, sizeof text - size, ".%03d", static_cast<int>(ms % 1000));
+    return text;
+}
+
+std::string local_time(std::string_view rfc3339, bool with_date) {
+    std::tm parts{};
+    int ms = 0, offset_hours = 0, offset_minutes = 0, used = 0;
+    const std::string text(rfc3339);
+    if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
+                    &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 6) {
+        return text;
+    }
+    auto rest = std::string_view(text).substr(static_cast<std::size_t>(used));
+    if (rest.starts_with('.')) {
+        rest.remove_prefix(1);
+        for (int place = 100; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; place /= 10) {
+            ms += place * (rest[0] - '0');
+            rest.remove_prefix(1);
+        }
+    }
+    const std::string zone(rest);
+    char sign = '+';
+    if (zone != "Z" && std::sscanf(zone.c_str(), "%c%2d:%2d", &sign, &offset_hours, &offset_minutes) != 3) return text;
+    parts.tm_year -= 1900;
+    parts.tm_mon -= 1;
+    const auto offset = (offset_hours * 60 + offset_minutes) * 60 * (sign == '-' ? -1 : 1);
+    const auto at = std::chrono::system_clock::from_time_t(timegm(&parts) - offset);
+    return local_time(at + std::chrono::milliseconds(ms), with_date);
+}
+
+}  // namespace gantry::cli

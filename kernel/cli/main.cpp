@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gantry: the command line. This file knows the commands' spelling; what they do is in the files named after them.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "kernel/cli/commands.hpp"
+
+namespace gantry::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  gantry image import axis_server.tar      bring an image into the controller's store
+  gantry deploy axis.toml                  run a service, wait until it is ready
+  gantry ps                                what runs where
+  gantry events -f                         follow what happens
+  gantry explain axis_server               why it runs where it runs
+
+Exit statuses:
+  0    done
+  1    the request was refused or failed
+  2    the command line is wrong
+  3    not found
+  4    timed out, or it did not get ready
+  5    gantryd cannot be reached
+  65   the manifest or the image is wrong
+  130  interrupted)";
+
+using Command = std::function<Outcome<int>(const Session&)>;
+
+// What was given on the command line, and the command that it chose.
+struct Given {
+    Session::Options session;
+    DeployOptions deploy;
+    EventsOptions events;
+    ImportOptions import;
+    std::string name, file, server, timeout = "5m";
+    std::vector<std::string> names;
+    bool dead = false, wait = false, follow = false;
+    std::int64_t after = 0, tail = 0;
+    CLI::Option *after_given = nullptr, *tail_given = nullptr;
+    Command chosen;
+};
+
+CLI::App* add(CLI::App& parent, Given& given, const char* name, const char* about, Command command) {
+    auto* app = parent.add_subcommand(name, about);
+    app->callback([&given, command = std::move(command)] { given.chosen = command; });
+    return app;
+}
+
+CLI::App* add_group(CLI::App& parent, const char* name, const char* about) {
+    auto* app = parent.add_subcommand(name, about);
+    app->require_subcommand(1);
+    return app;
+}
+
+void add_service_commands(CLI::App& app, Given& given) {
+    auto* deploy_app =
+        add(app, given, "deploy", "Run the service of a manifest; waits until it is ready or says why not",
+            [&](const Session& s) { return deploy(s, given.deploy); });
+    deploy_app->add_option("FILE", given.deploy.file, "The manifest (TOML); - is standard input")->required();
+    deploy_app->add_flag("--dry-run", given.deploy.dry_run, "Only show what would change and where it would run");
+    deploy_app->add_flag("--wait", given.deploy.wait, "Wait on while it is pending or failing, until the timeout");
+    deploy_app->add_option("--timeout", given.deploy.timeout, "How long to wait until it is ready")
+        ->capture_default_str();
+    deploy_app->footer(
+        "Examples:\n  gantry deploy axis.toml\n  gantry deploy --dry-run axis.toml\n"
+        "  gantry deploy --timeout 30s axis.toml\n\nCtrl-C ends the waiting, not the deployment.");
+
+    add(app, given, "services", "List services", services);
+    add(app, given, "ps", "List instances: where each runs and since when", instances);
+    auto* explain_app = add(app, given, "explain", "Say of each node why it may or may not run a service, and its rank",
+                            [&](const Session& s) { return explain(s, given.name); });
+    explain_app->add_option("SERVICE", given.name)->required();
+    auto* rm = add(app, given, "rm", "Remove a service",
+                   [&](const Session& s) { return remove_service(s, given.name, given.wait, given.timeout); });
+    rm->add_option("SERVICE", given.name)->required();
+    rm->add_flag("--wait", given.wait, "Wait until nothing of it runs");
+    rm->add_option("--timeout", given.timeout, "How long to wait")->capture_default_str();
+
+    auto* log_app = add(app, given, "logs", "Show what an instance writes", [&](const Session& s) {
+        return logs(s, given.name, given.follow,
+                    given.tail_given->count() > 0 ? std::optional(given.tail) : std::nullopt);
+    });
+    log_app->add_option("INSTANCE", given.name, "SERVICE.NUMBER, like axis_server.0")->required();
+    log_app->add_flag("-f,--follow", given.follow, "Go on with what it writes from now on");
+    given.tail_given = log_app->add_option("--tail,-n", given.tail, "Only the last N lines")
+                           ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
+    log_app->footer("Example:\n  gantry logs axis_server.0 -f --tail 20");
+
+    auto* resolve_app = add(app, given, "resolve", "Say who answers a name, and how long it has",
+                            [&](const Session& s) { return resolve(s, given.name, given.server); });
+    resolve_app->add_option("NAME", given.name)->required();
+    resolve_app->add_option("--server", given.server,
+                            "Position servers to ask as well, ip:port (default: VSOA_POS_SERVER)");
+    resolve_app->footer("Example:\n  gantry resolve axis_server --server 10.0.0.2:54");
+}
+
+void add_node_commands(CLI::App& app, Given& given) {
+    add(app, given, "nodes", "List nodes", nodes);
+    auto* group = add_group(app, "node", "Forget nodes, or say that silent ones are lost");
+    auto* rm = add(*group, given, "rm", "Forget a node",
+                   [&](const Session& s) { return node_remove(s, given.name, given.dead); });
+    rm->add_option("NODE", given.name)->required();
+    rm->add_flag("--dead", given.dead, "It will not come back with what it ran");
+    auto* lost = add(*group, given, "confirm-lost", "Take nodes as lost; without names all silent ones",
+                     [&](const Session& s) { return node_confirm_lost(s, given.names); });
+    lost->add_option("NODE", given.names);
+
+    const auto intent = [&](const char* name, const char* about, const char* value) {
+        auto* sub = add(app, given, name, about,
+                        [&given, value](const Session& s) { return node_intent(s, given.name, value); });
+        sub->add_option("NODE", given.name)->required();
+    };
+    intent("drain", "Move everything away from a node and place nothing on it", "draining");
+    intent("cordon", "Place nothing new on a node", "cordoned");
+    intent("uncordon", "Use a node again, after drain or cordon", "active");
+}
+
+void add_store_commands(CLI::App& app, Given& given) {
+    auto* group = add_group(app, "image", "Images in the controller's store");
+    auto* import = add(*group, given, "import", "Check an OCI image layout and bring its images into the store",
+                       [&](const Session& s) { return image_import(s, given.import); });
+    import->add_option("PATH", given.import.path, "A tar file (plain or compressed) or a folder")->required();
+    import->add_option("--name", given.import.name, "NAME:TAG; or NAME for layouts that only have tags");
+    import->add_option("--platform", given.import.platform, "OS/ARCHITECTURE, where an image has several");
+    import->footer(
+        "Examples:\n  gantry image import axis_server.tar\n  gantry image import layout/ --name axis_server:1.0");
+    add(*group, given, "ls", "List images", images);
+    auto* image_rm =
+        add(*group, given, "rm", "Remove an image", [&](const Session& s) { return image_remove(s, given.name); });
+    image_rm->add_option("IMAGE", given.name, "NAME:TAG")->required();
+
+    group = add_group(app, "secret", "Secrets that manifests name");
+    auto* set = add(*group, given, "set", "Set a secret; asks without echo on a terminal",
+                    [&](const Session& s) { return secret_set(s, given.name, given.file); });
+    set->add_option("NAME", given.name)->required();
+    set->add_option("--file", given.file,
+                    "Read it from a file, or - for standard input; one line end at its end is dropped");
+    add(*group, given, "ls", "List the names of secrets", secrets);
+    auto* secret_rm =
+        add(*group, given, "rm", "Remove a secret", [&](const Session& s) { return secret_remove(s, given.name); });
+    secret_rm->add_option("NAME", given.name)->required();
+}
+
+void add_other_commands(CLI::App& app, Given& given) {
+    auto* sub = add(app, given, "events", "Show the event log, the newest 100 by default", [&](const Session& s) {
+        if (given.after_given->count() > 0) given.events.after = given.after;
+        return events(s, given.events);
+    });
+    sub->add_flag("-f,--follow", given.events.follow, "Go on with events as they happen");
+    given.after_given = sub->add_option("--after", given.after, "Only events numbered above N")
+                            ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
+    sub->add_option("--limit,-n", given.events.limit, "At most N events, the newest")->check(CLI::Range(1, 10'000));
+    sub->add_option("--service", given.events.service, "Only events of a service");
+    sub->add_option("--node", given.events.node, "Only events of a node");
+    sub->footer("Example:\n  gantry events -f --service axis_server");
+    add(app, given, "status", "Summary of the cluster", status);
+    add(app, given, "plugins", "List the plugins of this gantryd and their state", plugins);
+    add(app, given, "version", "Versions of gantry and gantryd", version);
+}
+
+// A mistyped word has its neighbour among the commands or options that were possible where it stood.
+std::string did_you_mean(const CLI::App& root, int argc, char** argv) {
+    const CLI::App* at = &root;
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        const bool option = word.starts_with("-") && word.size() > 1;
+        std::vector<std::string> known;
+        if (option) {
+            for (const auto* level = at; level; level = level->get_parent()) {
+                for (const auto* o : level->get_options()) {
+                    for (const auto& name : o->get_lnames()) known.push_back("--" + name);
+                }
+            }
+        } else {
+            for (const auto* sub : at->get_subcommands([](const CLI::App*) { return true; }))
+                known.push_back(sub->get_name());
+            const auto sub = std::find(known.begin(), known.end(), word);
+            if (sub != known.end()) {
+                at = at->get_subcommand(word);
+                continue;
+            }
+        }
+        const auto bare = word.substr(0, word.find('='));
+        if (std::find(known.begin(), known.end(), bare) != known.end()) continue;
+        const std::vector<std::string_view> views(known.begin(), known.end());
+        if (const auto guess = nearest(bare, views)) return "`" + word + "`: did you mean `" + *guess + "`?";
+        if (!option && at->get_parent() == nullptr) return "`" + word + "` is no command";
+    }
+    return {};
+}
+
+int usage(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+    if (argc == 1) {
+        std::fputs(app.help().c_str(), stderr);
+        return exit_status::kUsage;
+    }
+    auto hint = did_you_mean(app, argc, argv);
+    std::fprintf(stderr, "gantry: %s\n", hint.empty() ? error.what() : hint.c_str());
+    std::fputs("Run gantry --help, or gantry COMMAND --help.\n", stderr);
+    return exit_status::kUsage;
+}
+
+int report(const Trouble& trouble, bool as_json) {
+    std::fflush(stdout);
+    const auto& error = trouble.error;
+    if (as_json) {
+        json::object out{{"code", code_name(error.code)}, {"message", error.message}};
+        if (!error.where.empty()) out["field"] = error.where;
+        std::fprintf(stderr, "%s\n", to_text(json::object{{"error", std::move(out)}}).c_str());
+    } else {
+        std::fprintf(stderr, "gantry: %s\n", clean(error.text()).c_str());
+    }
+    return trouble.status;
+}
+
+int run(int argc, char** argv) {
+    Given given;
+    CLI::App app("gantry: run services on a few gateways and keep them running", "gantry");
+    app.footer(kFooter);
+    app.require_subcommand(1);
+    app.fallthrough();
+    app.set_version_flag("--version", "gantry " GANTRY_VERSION);
+    app.add_option("--socket", given.session.socket, "gantryd's Unix socket")
+        ->envname("GANTRY_SOCKET")
+        ->capture_default_str();
+    app.add_flag("--json", given.session.json, "Documents as served, one per line");
+    app.add_flag("--no-color", given.session.no_color, "No colours (also: NO_COLOR)");
+    add_service_commands(app, given);
+    add_node_commands(app, given);
+    add_store_commands(app, given);
+    add_other_commands(app, given);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& asked) {
+        return app.exit(asked);  // --help, --version
+    } catch (const CLI::ParseError& error) {
+        return usage(app, error, argc, argv);
+    }
+    const Session session(given.session);
+    auto status = given.chosen(session);
+    if (!status) return report(status.error(), given.session.json);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
+        std::perror("gantry: cannot write the answer");
+        return exit_status::kFailed;
+    }
+    return *status;
+}
+
+}  // namespace
+}  // namespace gantry::cli
+
+int main(int argc, char** argv) {
+    try {
+        return gantry::cli::run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "gantry: %s\n", error.what());
+        return gantry::cli::exit_status::kFailed;
+    }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A manifest: TOML turned into the document that PUT /v1/services/NAME takes, with the place of every member, so that
+// what gantryd refuses is shown where the user wrote it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "kernel/base/json.hpp"
+#include "kernel/cli/trouble.hpp"
+
+namespace gantry::cli {
+
+class Manifest {
+  public:
+    // file "-" is standard input. Errors: exit_status::kBadData with file:line:column; kNotFound where there is none.
+    static Outcome<Manifest> read(const std::string& file);
+    static Outcome<Manifest> parse(std::string_view text, const std::string& file);
+
+    const json::value& document() const { return document_; }
+    const std::string& name() const { return name_; }
+
+    // file:line:column of a field's path ("placement.nodes[1]"): of the member, else of the nearest table around it.
+    std::string place(std::string_view field) const;
+    // A refusal of this manifest: its field becomes a place; what is wrong or not supported is kBadData.
+    Trouble explain(Trouble refused) const;
+
+  private:
+    struct Position {
+        std::uint32_t line = 1, column = 1;
+    };
+    friend class Converter;
+
+    std::string file_, name_;
+    json::value document_;
+    std::map<std::string, Position, std::less<>> positions_;
+};
+
+}  // namespace gantry::cli

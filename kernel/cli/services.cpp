@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <map>
+
+#include "kernel/base/units.hpp"
+#include "kernel/cli/commands.hpp"
+#include "kernel/cli/document.hpp"
+
+namespace gantry::cli {
+
+Outcome<milliseconds> timeout_of(const std::string& text) {
+    const auto duration = parse_duration(text);
+    if (!duration) return trouble(exit_status::kUsage, Code::kInvalid, "--timeout: " + duration.error().message);
+    return std::chrono::ceil<milliseconds>(*duration);
+}
+
+namespace {
+
+std::string pool_of(const json::value& service) {
+    auto nodes = text_of(service, "nodes");
+    if (!nodes.empty()) return nodes;
+    const auto* labels = member_of(service, "labels");
+    if (!labels || !labels->is_object()) return nodes;
+    for (const auto& [key, value] : labels->as_object()) {
+        if (!nodes.empty()) nodes += ", ";
+        nodes += std::string(key) + "=" + written(value);
+    }
+    return nodes;
+}
+
+// Why an instance is where it is not: its own reason, else each node's.
+std::string reason_of(const json::value& instance) {
+    auto reason = text_of(instance, "reason");
+    std::string nodes;
+    for (const auto& pending : items_of(instance, "pending")) {
+        if (!nodes.empty()) nodes += "; ";
+        nodes += text_of(pending, "node") + ": " + text_of(pending, "reason");
+    }
+    if (reason.empty() || nodes.empty()) return reason + nodes;
+    return reason + ": " + nodes;
+}
+
+}  // namespace
+
+Outcome<int> services(const Session& session) {
+    GANTRY_TRY(list, session.get("/v1/services"));
+    Table table({"NAME", "STATE", "READY", "MODE", "REVISION", "IMAGE", "POLICY", "POOL", "REASON"});
+    for (const auto& service : items_of(list)) {
+        const auto state = text_of(service, "state");
+        table.add({text_of(service, "name"),
+                   {state, color_of_state(state)},
+                   text_of(service, "ready") + "/" + text_of(service, "desired"),
+                   text_of(service, "mode"),
+                   text_of(service, "revision"),
+                   text_of(service, "image"),
+                   text_of(service, "policy"),
+                   pool_of(service),
+                   text_of(service, "reason")});
+    }
+    session.show(list, table, "no services yet: `gantry deploy FILE` makes one");
+    return exit_status::kOk;
+}
+
+Outcome<int> instances(const Session& session) {
+    GANTRY_TRY(list, session.get("/v1/instances"));
+    Table table({"INSTANCE", "STATE", "NODE", "EPOCH", "RESTARTS", "AGE", "REASON"});
+    for (const auto& instance : items_of(list)) {
+        const auto state = text_of(instance, "state");
+        table.add({text_of(instance, "instance"),
+                   {state, color_of_state(state)},
+                   text_of(instance, "node"),
+                   text_of(instance, "epoch"),
+                   text_of(instance, "restarts"),
+                   age_text(number_of(instance, "since_ms", -1)),
+                   reason_of(instance)});
+    }
+    session.show(list, table, "no instances: no service is deployed");
+    return exit_status::kOk;
+}
+
+Outcome<int> explain(const Session& session, const std::string& service) {
+    GANTRY_TRY(answer, session.get("/v1/services/" + encode(service) + "/explain"));
+    if (session.json()) {
+        session.show(answer);
+        return exit_status::kOk;
+    }
+    const auto instance = text_of(answer, "instance");
+    session.say_line("service " + service + (instance.empty() ? "" : ", instance " + instance) + ", policy " +
+                     text_of(answer, "policy"));
+    const auto& keys = items_of(answer, "key_names");
+    std::vector<std::string> headers = {"NODE", "VERDICT"};
+    for (const auto& key : keys) {
+        auto name = written(key);
+        std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
+            return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : static_cast<char>(c);
+        });
+        headers.push_back(name);
+    }
+    headers.insert(headers.end(), {"IMAGE", "HERE", "REASON"});
+    Table table(headers);
+    for (const auto& node : items_of(answer, "nodes")) {
+        const auto excluded = text_of(node, "excluded");
+        const auto& values = items_of(node, "keys");
+        std::vector<Table::Cell> row = {text_of(node, "node")};
+        row.push_back(excluded.empty() ? Table::Cell("rank " + text_of(node, "rank"), Color::kGood)
+                                       : Table::Cell("excluded", Color::kBusy));
+        for (std::size_t i = 0; i < keys.size(); ++i) row.emplace_back(i < values.size() ? written(values[i]) : "");
+        const auto* image = member_of(node, "has_image");
+        row.emplace_back(!image ? "" : flag_of(node, "has_image") ? "there" : "to fetch");
+        row.emplace_back(flag_of(node, "current") ? "yes" : "");
+        row.emplace_back(excluded);
+        table.add(std::move(row));
+    }
+    session.show(table);
+    return exit_status::kOk;
+}
+
+Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout) {
+    GANTRY_TRY(patience, timeout_of(timeout));
+    const auto target = "/v1/services/" + encode(service);
+    GANTRY_TRY(answer, session.change("DELETE", target));
+    if (session.json()) session.show(answer);
+    if (!wait) {
+        if (!session.json()) session.say_line("service " + service + " is being removed");
+        return exit_status::kOk;
+    }
+    catch_interrupts();
+    const auto deadline = Clock::now() + patience;
+    while (true) {
+        const auto left = session.get(target);
+        if (!left && left.error().status == exit_status::kNotFound) break;
+        if (!left) return std::unexpected(left.error());
+        if (Clock::now() >= deadline) {
+            return trouble(exit_status::kNotReady, Code::kDeadline,
+                           "service " + service + " is not gone after " + format_duration(patience) +
+                               "; it goes on being removed (`gantry ps` shows what is left)");
+        }
+        if (wait_for(-1, 0, std::min(deadline, Clock::now() + milliseconds(100))) == Waited::kInterrupted) {
+            return trouble(exit_status::kInterrupted, Code::kFailed,
+                           "interrupted; service " + service + " goes on being removed");
+        }
+    }
+    if (!session.json()) session.say_line("service " + service + " is removed");
+    return exit_status::kOk;
+}
+
+}  // namespace gantry::cli

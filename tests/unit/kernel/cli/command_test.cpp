@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The real program against a fake gantryd: what it asks, what it shows, how it ends.
+#include <catch2/catch.hpp>
+#include <map>
+
+#include "kernel/base/units.hpp"
+#include "kernel/cli/trouble.hpp"
+#include "tests/unit/kernel/cli/fake_server.hpp"
+#include "tests/unit/kernel/cli/image_builder.hpp"
+#include "tests/unit/kernel/cli/program.hpp"
+
+using namespace gantry;
+using namespace gantry::cli;
+
+namespace {
+
+const std::map<std::string, std::string> kDocuments = {
+    {"GET /v1/cluster", R"({"cluster_id":"c1","term":3,"controller":"SNode1","version":"0.9.0","role":"both"})"},
+    {"GET /v1/nodes",
+     R"({"items":[{"name":"SNode1","liveness":"ready","intent":"active","copies":2,"cpu_milli":2000,"cpu_used_milli":350,
+         "memory_bytes":1073741824,"memory_free_bytes":536870912,"address":"10.0.0.1","heard_ms":120},
+        {"name":"SNode2","liveness":"lost","intent":"cordoned","copies":0,"cpu_milli":2000,"memory_bytes":1,
+         "memory_free_bytes":0,"address":"10.0.0.2","heard_ms":61000,"reason":"silent for 61 s"}],"revision":7})"},
+    {"GET /v1/services",
+     R"({"items":[{"name":"陀螺仪","revision":4,"image":"axis:1.0","mode":"dynamic","policy":"least-loaded",
+         "nodes":["SNode1","SNode2"],"desired":2,"placed":1,"running":1,"ready":1,"state":"pending","reason":"no node fits"},
+        {"name":"axis_server","revision":1,"image":"axis:1.0","mode":"static","labels":{"site":"p3"},"desired":1,"ready":1,
+         "state":"ready"}],"revision":7})"},
+    {"GET /v1/instances",
+     R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000},
+        {"instance":"陀螺仪.1","state":"pending","epoch":0,"restarts":0,"since_ms":5,
+         "pending":[{"node":"SNode1","reason":"port 3002 is taken"},{"node":"SNode2","reason":"it is lost"}]}],"revision":7})"},
+    {"GET /v1/services/%E9%99%80%E8%9E%BA%E4%BB%AA/explain",
+     R"({"service":"陀螺仪","policy":"least-loaded","instance":"陀螺仪.1","key_names":["copies","free_memory"],
+         "nodes":[{"node":"SNode1","rank":1,"keys":[2,-5],"has_image":true,"current":true},
+                  {"node":"SNode2","excluded":"it is lost"}]})"},
+    {"GET /v1/images",
+     R"({"items":[{"name":"axis:1.0","digest":"sha256:0123456789abcdef","os":"linux","architecture":"amd64",
+         "size_bytes":1048576}],"revision":1})"},
+    {"GET /v1/secrets", R"({"items":["axis"],"revision":1})"},
+    {"GET /v1/plugins",
+     R"({"items":[{"role":"runtime","name":"oci","plugin":"oci","version":"0.9.0","state":"loaded","required":true,
+         "calls":12,"slow_calls":0,"operations_pending":0}],"revision":1})"},
+    {"GET /v1/events?after=0&limit=100",
+     R"({"items":[{"number":1,"time":"2026-11-22T12:03:04.123Z","kind":"placed","text":"a.0 placed on SNode1",
+         "fields":{"service":"a","node":"SNode1"}},
+        {"number":2,"time":"2026-11-22T12:03:05.000Z","kind":"lost","text":"SNode2 is lost","fields":{"node":"SNode2"}}]})"},
+    {"GET /v1/instances/axis_server.0/logs?tail=2", "one\ntwo\n"},
+    {"PUT /v1/nodes/SNode1/intent", "{}"},
+    {"DELETE /v1/nodes/SNode1?dead=1", "{}"},
+    {"POST /v1/nodes/confirm-lost", "{}"},
+    {"DELETE /v1/services/axis_server", "{}"},
+    {"PUT /v1/secrets/axis", "{}"},
+    {"DELETE /v1/images/axis:1.0", "{}"},
+};
+
+struct FakeGantryd {
+    FakeGantryd()
+        : server([](const FakeRequest& request, FakeConnection& connection) {
+              const auto found = kDocuments.find(request.text());
+              if (found != kDocuments.end()) return connection.answer(200, found->second);
+              connection.answer(404, R"({"error":{"code":"not_found","message":"there is no such thing"}})");
+          }) {}
+    Ran run(std::vector<std::string> arguments, const RunOptions& options = {}) {
+        arguments.insert(arguments.end(), {"--socket", server.socket()});
+        auto ran = run_gantry(arguments, options);
+        UNSCOPED_INFO(ran.out << ran.err);
+        return ran;
+    }
+    FakeServer server;
+};
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+std::string line_with(const std::string& text, std::string_view part) {
+    const auto at = text.find(part);
+    if (at == std::string::npos) return {};
+    const auto begin = text.rfind('\n', at) + 1;
+    return text.substr(begin, text.find('\n', at) - begin);
+}
+
+}  // namespace
+
+TEST_CASE("nodes are listed") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"nodes"});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(line_with(ran.out, "NAME") ==
+          "NAME    STATE  INTENT    COPIES  CPU     MEMORY  FREE     ADDRESS   HEARD          REASON");
+    CHECK(line_with(ran.out, "SNode1") ==
+          "SNode1  ready  active    2       0.35/2  1 GiB   512 MiB  10.0.0.1  120 ms ago");
+    CHECK(has(line_with(ran.out, "SNode2"), "1 min 1 s ago"));
+    CHECK(has(line_with(ran.out, "SNode2"), "silent for 61 s"));
+}
+
+TEST_CASE("services and instances align with wide names, and reasons are whole in a pipe") {
+    FakeGantryd gantryd;
+    const auto services = gantryd.run({"services"});
+    CHECK(services.status == exit_status::kOk);
+    const auto column = [](const std::string& line, std::string_view word) {
+        return display_width(line.substr(0, line.find(word)));
+    };
+    CHECK(column(line_with(services.out, "陀螺仪"), "pending") == column(line_with(services.out, "NAME"), "STATE"));
+    CHECK(column(line_with(services.out, "axis_server"), "ready") == column(line_with(services.out, "NAME"), "STATE"));
+    CHECK(has(line_with(services.out, "axis_server"), "site=p3"));
+
+    const auto ps = gantryd.run({"ps"});
+    CHECK(line_with(ps.out, "INSTANCE") == "INSTANCE  STATE    NODE    EPOCH  RESTARTS  AGE        REASON");
+    CHECK(line_with(ps.out, "陀螺仪.0") == "陀螺仪.0  ready    SNode1  3      1         1 min 5 s");
+    CHECK(has(line_with(ps.out, "陀螺仪.1"), "SNode1: port 3002 is taken; SNode2: it is lost"));
+}
+
+TEST_CASE("explain shows each node's verdict") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"explain", "陀螺仪"});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(has(ran.out, "COPIES  FREE_MEMORY"));
+    CHECK(has(line_with(ran.out, "SNode1"), "rank 1"));
+    CHECK(has(line_with(ran.out, "SNode2"), "excluded"));
+    CHECK(has(line_with(ran.out, "SNode2"), "it is lost"));
+}
+
+TEST_CASE("events are shown with milliseconds and selected") {
+    FakeGantryd gantryd;
+    const auto all = gantryd.run({"events"});
+    CHECK(all.out ==
+          "2026-11-22 12:03:04.123  placed              a.0 placed on SNode1\n"
+          "2026-11-22 12:03:05.000  lost                SNode2 is lost\n");
+    CHECK(gantryd.run({"events", "--service", "a"}).out == all.out.substr(0, all.out.find('\n') + 1));
+    CHECK(gantryd.run({"events", "--node", "SNode2"}).out == all.out.substr(all.out.find('\n') + 1));
+}
+
+TEST_CASE("documents are shown as served with --json") {
+    FakeGantryd gantryd;
+    for (const char* command : {"nodes", "services", "ps", "plugins", "status", "events"}) {
+        INFO(command);
+        const auto ran = gantryd.run({"--json", command});
+        CHECK(ran.status == exit_status::kOk);
+        for (std::size_t at = 0; at < ran.out.size();) {
+            const auto end = ran.out.find('\n', at);
+            REQUIRE(end != std::string::npos);
+            CHECK(parse_json(std::string_view(ran.out).substr(at, end - at)).has_value());
+            at = end + 1;
+        }
+    }
+    CHECK(gantryd.run({"nodes", "--json"}).out == to_text(*parse_json(kDocuments.at("GET /v1/nodes"))) + "\n");
+    const auto refused = gantryd.run({"--json", "explain", "nobody"});
+    CHECK(refused.status == exit_status::kNotFound);
+    CHECK(refused.err == "{\"error\":{\"code\":\"not_found\",\"message\":\"there is no such thing\"}}\n");
+}
+
+TEST_CASE("colours are for terminals that want them") {
+    FakeGantryd gantryd;
+    CHECK_FALSE(has(gantryd.run({"nodes"}).out, "\x1b["));
+    CHECK(has(gantryd.run({"nodes"}, {.terminal = true}).out, "\x1b[32mready"));
+    CHECK_FALSE(has(gantryd.run({"nodes", "--no-color"}, {.terminal = true}).out, "\x1b["));
+    CHECK_FALSE(has(gantryd.run({"nodes"}, {.terminal = true, .environment = {"NO_COLOR=1"}}).out, "\x1b["));
+}
+
+TEST_CASE("every other command asks what it should") {
+    FakeGantryd gantryd;
+    CHECK(gantryd.run({"drain", "SNode1"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"intent":"draining"})");
+    CHECK(gantryd.run({"cordon", "SNode1"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"intent":"cordoned"})");
+    CHECK(gantryd.run({"uncordon", "SNode1"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"intent":"active"})");
+    CHECK(gantryd.run({"node", "rm", "SNode1", "--dead"}).status == exit_status::kOk);
+    CHECK(gantryd.run({"node", "confirm-lost", "SNode1", "SNode2"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"nodes":["SNode1","SNode2"]})");
+    CHECK(gantryd.run({"node", "confirm-lost"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"nodes":[]})");
+    CHECK(gantryd.run({"rm", "axis_server"}).status == exit_status::kOk);
+    CHECK(gantryd.run({"rm", "axis_server", "--wait"}).out == "service axis_server is removed\n");
+    CHECK(gantryd.run({"image", "rm", "axis:1.0"}).status == exit_status::kOk);
+    CHECK(has(gantryd.run({"image", "ls"}).out, "axis:1.0  sha256:0123456789ab  linux/amd64  1 MiB"));
+    CHECK(has(gantryd.run({"plugins"}).out, "runtime"));
+    CHECK(gantryd.run({"logs", "axis_server.0", "--tail", "2"}).out == "one\ntwo\n");
+    const auto status = gantryd.run({"status"});
+    CHECK(has(status.out, "nodes       1 lost, 1 ready\n  node SNode2 is lost: silent for 61 s\n"));
+    CHECK(has(gantryd.run({"version"}).out, "gantryd 0.9.0"));
+}
+
+TEST_CASE("a secret comes from a pipe, a file or a terminal, and is not shown") {
+    FakeGantryd gantryd;
+    CHECK(gantryd.run({"secret", "ls"}).out == "NAME\naxis\n");
+    CHECK(gantryd.run({"secret", "set", "axis"}, {.input = "s3cret\n"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"value":"s3cret"})");
+    const TempFolder folder;
+    write_file(folder.path / "value", "from a file");
+    CHECK(gantryd.run({"secret", "set", "axis", "--file", folder.path / "value"}).status == exit_status::kOk);
+    CHECK(gantryd.server.requests().back().body == R"({"value":"from a file"})");
+    CHECK(gantryd.run({"secret", "set", "axis", "--file", "/nowhere"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"secret", "set", "axis"}).status == exit_status::kUsage);
+    CHECK(gantryd.run({"secret", "set", "axis"}, {.input = std::string(5000, 'x')}).status == exit_status::kUsage);
+    CHECK(gantryd.run({"secret", "set", "axis"}, {.input = "\xff\xfe"}).status == exit_status::kUsage);
+}
+
+TEST_CASE("exit statuses are as documented") {
+    FakeGantryd gantryd;
+    CHECK(gantryd.run({"explain", "nobody"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"logs", "nobody.0"}).status == exit_status::kNotFound);
+    CHECK(run_gantry({"ps", "--socket", "/nowhere/api.sock"}).status == exit_status::kUnreachable);
+    CHECK(run_gantry({"ps"}, {.environment = {"GANTRY_SOCKET=/nowhere/else.sock"}}).err.find("/nowhere/else.sock") !=
+          std::string::npos);
+    for (const auto code : {400, 403, 409, 500, 501, 503, 507}) {
+        FakeServer refusing([&](const FakeRequest&, FakeConnection& connection) { connection.answer(code, ""); });
+        CHECK(run_gantry({"ps", "--socket", refusing.socket()}).status == exit_status::kFailed);
+    }
+    FakeServer late([](const FakeRequest&, FakeConnection& connection) { connection.answer(504, ""); });
+    CHECK(run_gantry({"ps", "--socket", late.socket()}).status == exit_status::kNotReady);
+    CHECK(run_gantry({"--help"}).status == exit_status::kOk);
+    CHECK(run_gantry({"deploy", "--help"}).status == exit_status::kOk);
+    CHECK(run_gantry({"--version"}).out == "gantry 0.9.0\n");
+    CHECK(run_gantry({"version", "--socket", "/nowhere/api.sock"}).status == exit_status::kOk);
+}
+
+TEST_CASE("a command line that is wrong says what was meant") {
+    const auto err = [](std::vector<std::string> arguments) {
+        const auto ran = run_gantry(std::move(arguments));
+        CHECK(ran.status == exit_status::kUsage);
+        CHECK(ran.out.empty());
+        return ran.err;
+    };
+    CHECK(has(err({}), "Usage:"));
+    CHECK(has(err({"deply", "x"}), "did you mean `deploy`?"));
+    CHECK(has(err({"image", "imprt"}), "did you mean `import`?"));
+    CHECK(has(err({"ps", "--jsn"}), "did you mean `--json`?"));
+    CHECK(has(err({"deploy", "--dryrun", "x"}), "did you mean `--dry-run`?"));
+    CHECK(has(err({"fly"}), "`fly` is no command"));
+    CHECK(has(err({"explain"}), "SERVICE"));
+    CHECK(has(err({"deploy", "--timeout", "soon", "x"}), "--timeout"));
+    CHECK(has(err({"logs", "a.0", "--tail", "-1"}), "--tail"));
+    CHECK(has(err({"nodes", "extra"}), "extra"));
+}
+
+TEST_CASE("empty lists say what to do") {
+    FakeServer empty(
+        [](const FakeRequest&, FakeConnection& connection) { connection.answer(200, R"({"items":[],"revision":0})"); });
+    const auto ran = run_gantry({"services", "--socket", empty.socket()});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(ran.out.empty());
+    CHECK(has(ran.err, "gantry deploy FILE"));
+}
+
+TEST_CASE("followed logs and events end with the stream or with Ctrl-C") {
+    FakeServer server([&](const FakeRequest& request, FakeConnection& connection) {
+        if (request.target == "/v1/events?after=0&limit=20") {
+            return connection.answer(200, R"({"items":[{"number":5,"time":"x","kind":"k","text":"before"}]})");
+        }
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        if (request.target.starts_with("/v1/instances")) {
+            connection.send("6\r\nline1\n\r\n6\r\nline2\n\r\n0\r\n\r\n");
+        } else {
+            connection.send("2c\r\ndata: {\"number\":6,\"kind\":\"k\",\"text\":\"now\"}\n\n\r\n");
+            connection.receive();
+        }
+    });
+    CHECK(run_gantry({"logs", "a.0", "-f", "--socket", server.socket()}).out == "line1\nline2\n");
+    const auto ran = run_gantry({"events", "-f", "--socket", server.socket()},
+                                {.interrupt_when = [](const std::string& out) { return has(out, "now"); }});
+    CHECK(ran.status == 128 + 2);
+    CHECK(has(ran.out, "before\n"));
+    CHECK(server.count("GET /v1/events?follow=1&after=5") == 1);
+}
