@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/control/config.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/unit/kernel/control/folder.hpp"
+
+using namespace gantry;
+using control::read_config;
+
+namespace {
+
+const char* const kGood = R"(
+[node]
+name = "SNode1"
+labels = { site = "press-3", floor = "2" }
+[controller]
+listen = "0.0.0.0:3900"
+default_policy = "least-loaded"
+[controller.timing]
+heartbeat = "100ms"
+[placement.least-loaded]
+[runtime.oci]
+engine = "runc"
+[transport.vsoa]
+secret_file = "/etc/gantry/cluster.secret"
+[store.sqlite]
+path = "/var/lib/gantry/state.db"
+)";
+
+struct File : test::Folder {
+    Result<control::Config> read(const std::string& text) {
+        write("gantry.toml", text);
+        return read_config(path / "gantry.toml", "/usr/lib/gantry/plugins");
+    }
+    // The error's text without the folder.
+    std::string refusal(const std::string& text) {
+        const auto config = read(text);
+        REQUIRE_FALSE(config);
+        auto out = config.error().text();
+        const auto at = out.find("gantry.toml");
+        return at == out.npos ? out : out.substr(at);
+    }
+};
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+    return text.replace(text.find(what), what.size(), by);
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(File, "a good file gives its values, and defaults for the rest") {
+    const auto config = read(kGood);
+    REQUIRE(config);
+    CHECK(config->node->name == "SNode1");
+    CHECK(config->node->labels == core::Labels{{"floor", "2"}, {"site", "press-3"}});
+    CHECK(config->controller->timing.heartbeat == milliseconds(100));
+    CHECK(config->controller->timing.lost_after == seconds(1));
+    CHECK(config->state_dir == "/var/lib/gantry");
+    CHECK(config->plugin_path == std::vector<std::filesystem::path>{"/usr/lib/gantry/plugins"});
+}
+
+TEST_CASE_METHOD(File, "plugins keep the order of the file, and those that are needed are required") {
+    const auto config = read(kGood);
+    REQUIRE(config);
+    std::vector<std::string> names;
+    for (const auto& table : config->plugins) {
+        names.push_back(table.role + "." + table.name);
+        CHECK(table.required);
+    }
+    CHECK(names == std::vector<std::string>{"placement.least-loaded", "runtime.oci", "transport.vsoa", "store.sqlite"});
+    CHECK(config->plugins[1].values.at("engine").as_string() == "runc");
+    CHECK(config->plugins[1].places[0].second.line == 12);
+}
+
+TEST_CASE_METHOD(File, "an unknown key is refused with its place and a guess") {
+    CHECK(refusal(replaced(kGood, "listen", "lisen")) ==
+          "gantry.toml:6:1: [controller] has no key `lisen`, did you mean `listen`?");
+    CHECK(refusal(replaced(kGood, "[runtime.oci]", "[runtimes.oci]")).find("did you mean `runtime`?") !=
+          std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "a wrong type is refused with its place and what was expected") {
+    CHECK(refusal(replaced(kGood, "\"SNode1\"", "5")) == "gantry.toml:3:8: [node] name: expected text in quotes");
+    CHECK(refusal(replaced(kGood, "\"100ms\"", "\"quick\"")).starts_with("gantry.toml:9:13: "));
+    CHECK(refusal("workers = 0\n" + std::string(kGood)).find("from 1 to 64") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "a broken TOML text is refused with the place of the break") {
+    CHECK(refusal("[node\nname = 1").starts_with("gantry.toml:1:"));
+}
+
+TEST_CASE_METHOD(File, "a timing that contradicts a rule is refused with the rule") {
+    CHECK(refusal(replaced(kGood, "heartbeat = \"100ms\"", "lost_after = \"100ms\"")).find("lost_after") !=
+          std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "a node without a runtime and a controller without a store are refused") {
+    CHECK(refusal(replaced(kGood, "[runtime.oci]", "[probe.oci]")).find("role runtime") != std::string::npos);
+    CHECK(refusal(replaced(kGood, "[store.sqlite]", "[frontend.sqlite]")).find("role store") != std::string::npos);
+    CHECK(refusal("[plugins]\n").find("neither [node] nor [controller]") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "isolation other than none is refused until it exists") {
+    CHECK(refusal(replaced(kGood, "engine = \"runc\"", "isolation = \"process\"")).find("not yet supported") !=
+          std::string::npos);
+}
