@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/store/sqlite/database.hpp"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <unistd.h>
 
@@ -116,6 +117,8 @@ Database::Statement Database::prepare(const char* sql) const {
 void Database::create() const {
     const std::string fresh = path_ + ".new";
     for (const char* part : {"", "-wal", "-shm", "-journal"}) unlink((fresh + part).c_str());
+    // Secrets are among the values; SQLite gives its log the permissions of the database.
+    Fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)).reset();
     sqlite3* raw = nullptr;
     const int opened =
         sqlite3_open_v2(fresh.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);

@@ -83,6 +83,10 @@ TEST_CASE("a new database is empty, and what is committed is there after it was 
     struct stat made {};
     REQUIRE(stat((folder / "a").c_str(), &made) == 0);
     CHECK((made.st_mode & 0777) == 0700);
+    for (const char* suffix : {"", "-wal", ".lock"}) {
+        REQUIRE(stat((path + suffix).c_str(), &made) == 0);
+        CHECK((made.st_mode & 0777) == 0600);
+    }
 }
 
 TEST_CASE("load gives the keys that begin with the prefix, in order of their bytes") {
