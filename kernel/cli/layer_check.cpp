@@ -62,8 +62,9 @@ class LayerCheck {
         const char* raw = archive_entry_pathname(entry);
         if (!raw || !*raw) return "has no name";
         const std::string_view name(raw);
-        if (name.starts_with('/')) return "has an absolute name";
         const auto path = steps(name);
+        // umoci names the root itself "/".
+        if (name.starts_with('/') && !(path && path->empty())) return "has an absolute name";
         if (!path) return "climbs out of the image's root";
         if (const auto link = below_leaving_link(*path))
             return "lies below the symbolic link " + *link + ", which leaves the image's root";

@@ -43,7 +43,9 @@ class FakeStore {
 };
 
 std::string good_layer() {
-    return tar_of({{"bin", "", TarEntry::kFolder},
+    return tar_of({{"/", "", TarEntry::kFolder},  // umoci does so
+                   {"./", "", TarEntry::kFolder},
+                   {"bin", "", TarEntry::kFolder},
                    {"bin/busybox", std::string(100'000, 'b')},
                    {"bin/sh", "/bin/busybox", TarEntry::kSymbolicLink},
                    {"bin/ls", "bin/busybox", TarEntry::kHardLink},
