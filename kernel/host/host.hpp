@@ -6,7 +6,8 @@
 //     GANTRY_CHECK(host.configure(tables));     // metadata only: no plugin code has run
 //     GANTRY_CHECK(host.start());               // create, init, start; Code::kFailed names the required plugin
 //     host.runtime("oci")->list(...);
-//     host.stop();                              // stops and destroys all instances, joins the pool
+//     host.stop();                              // stops and destroys all instances, joins the pool; blocks: the loop
+//                                               // stands meanwhile, and the interfaces of the roles are gone after
 //
 // Threads: everything is called on the loop thread (the one that runs `io`).
 #pragma once
@@ -37,11 +38,11 @@ struct SourcePlace {
 // One `[role.name]` table of the configuration file. Values are strings, integers, doubles, booleans, or arrays of
 // strings.
 struct PluginTable {
-    std::string role, name;    // "placement", "least-loaded"
-    std::string plugin;        // file name without .so; default: name
+    std::string role, name;  // "placement", "least-loaded"
+    std::string plugin;      // file name without .so; default: name
     bool required = false;
     SourcePlace place;
-    json::object values;       // everything but plugin, isolation, required
+    json::object values;                                      // everything but plugin, isolation, required
     std::vector<std::pair<std::string, SourcePlace>> places;  // of the keys in values
 };
 
@@ -49,9 +50,11 @@ struct HostOptions {
     std::vector<std::filesystem::path> plugin_path;  // absolute; a plugin is PATH/<role>/<name>.so
     std::filesystem::path state_dir;                 // instances get state_dir/plugins/<role>.<name>
     unsigned workers = 2;                            // threads of the pool
+    // Called on any thread, one call at a time. It must not call the host.
     std::function<void(LogLevel, std::string_view plugin, std::string_view text)> log;
+    // Called on the loop.
     std::function<void(std::string kind, std::string text, json::object fields)> event;
-    ResourceTree* tree = nullptr;                    // for frontends; may be set before start()
+    ResourceTree* tree = nullptr;  // for frontends; may be set before start()
 };
 
 enum class PluginState : std::uint8_t { kLoaded, kRunning, kDegraded, kRefused, kFailed, kStopped };
@@ -63,6 +66,7 @@ struct PluginInfo {
     bool required = false;
     std::uint64_t calls = 0, slow_calls = 0, operations_pending = 0;
     std::string address;  // of a frontend's door
+    std::vector<std::pair<std::string, double>> metrics;
 };
 
 class Host {

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/host/file.hpp"
+
+#include <fcntl.h>
+#include <gantry/abi/entry.h>
+#include <gnu/libc-version.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "kernel/base/json.hpp"
+
+namespace gantry::host {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kRoles{{{"discovery", "discovery/1"},
+                                                                               {"placement", "placement/1"},
+                                                                               {"runtime", "runtime/1"},
+                                                                               {"probe", "probe/1"},
+                                                                               {"transport", "transport/1"},
+                                                                               {"directory", "directory/1"},
+                                                                               {"store", "draft.store"},
+                                                                               {"frontend", "draft.frontend"}}};
+
+std::string errno_text() { return std::strerror(errno); }
+
+// Owned by root or us, and by nobody else to write.
+Status check_owner(const struct stat& info, const std::string& path, bool folder) {
+    if (info.st_uid != 0 && info.st_uid != ::geteuid()) {
+        return fail(Code::kRefused, path + " belongs to user " + std::to_string(info.st_uid) +
+                                        ", expected root or user " + std::to_string(::geteuid()));
+    }
+    const bool sticky_root = folder && info.st_uid == 0 && (info.st_mode & S_ISVTX) != 0;
+    if ((info.st_mode & S_IWOTH) != 0 && !sticky_root) {
+        return fail(Code::kRefused, path + " can be written by everybody; run chmod o-w on it");
+    }
+    return {};
+}
+
+// One folder of the path; kNotFound if it has no such file.
+Result<int> open_in(const std::filesystem::path& folder, std::string_view role, const std::string& name) {
+    const std::filesystem::path sub = folder / role;
+    const int dir = ::open(sub.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0) {
+        const Code code = errno == ENOENT ? Code::kNotFound : Code::kRefused;
+        return fail(code, sub.string() + " cannot be opened as a folder: " + errno_text());
+    }
+    struct stat info {};
+    Status trusted = ::fstat(dir, &info) == 0 ? check_owner(info, sub.string(), true) : Status();
+    const int fd = ::openat(dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    const int why = errno;
+    ::close(dir);
+    if (fd < 0 && why == ENOENT) return fail(Code::kNotFound, "no such file");
+    if (!trusted) {
+        if (fd >= 0) ::close(fd);
+        return std::unexpected(std::move(trusted).error());
+    }
+    const std::string path = (sub / name).string();
+    if (fd < 0) {
+        if (why == ELOOP) return fail(Code::kRefused, path + " is a symbolic link, expected the file itself");
+        return fail(Code::kRefused, path + " cannot be opened: " + std::strerror(why));
+    }
+    return fd;
+}
+
+// What somebody may have meant: files of that role.
+std::string guess(const std::vector<std::filesystem::path>& path, std::string_view role, std::string_view plugin) {
+    std::vector<std::string> names;
+    for (const auto& folder : path) {
+        std::error_code ignored;  // an unreadable folder offers nothing
+        for (const auto& item : std::filesystem::directory_iterator(folder / role, ignored)) {
+            if (item.path().extension() == ".so") names.push_back(item.path().stem().string());
+        }
+    }
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    if (const auto near = nearest(plugin, views)) return ", did you mean `" + *near + "`?";
+    return {};
+}
+
+std::string border(std::uint32_t major, std::uint32_t minor) {
+    return std::to_string(major) + "." + std::to_string(minor);
+}
+
+// "GLIBC_2.34" is newer than this machine's.
+bool newer_libc(std::string_view version) {
+    constexpr std::string_view kPrefix = "GLIBC_2.";
+    if (!version.starts_with(kPrefix)) return false;
+    const int have = std::atoi(std::string_view(::gnu_get_libc_version()).substr(2).data());
+    return std::atoi(std::string(version.substr(kPrefix.size())).c_str()) > have;
+}
+
+Status check_border(const elf::Note& note) {
+    const bool draft = note.role.starts_with("draft.");
+    const bool major = note.abi_major == GANTRY_ABI_MAJOR;
+    if (major && (draft ? note.abi_minor == GANTRY_ABI_MINOR : note.abi_minor <= GANTRY_ABI_MINOR)) return {};
+    return fail(Code::kRefused, "built for SDK " + border(note.abi_major, note.abi_minor) +
+                                    ", this kernel offers SDK " + border(GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR) +
+                                    (draft ? " (a draft role needs exactly that)" : ""));
+}
+
+Status check_facts(const elf::Facts& facts) {
+    if (facts.run_path.size() > 0) {
+        return fail(Code::kRefused, "has a run path (" + facts.run_path + "), which would load libraries from there");
+    }
+    if (facts.text_relocations) return fail(Code::kRefused, "has text relocations; build it with -fPIC");
+    if (facts.executable_stack)
+        return fail(Code::kRefused, "asks for an executable stack; link it with -z noexecstack");
+    if (facts.exported != std::vector<std::string>{GANTRY_ENTRY_SYMBOL}) {
+        return fail(Code::kRefused, "exports " + std::to_string(facts.exported.size()) + " symbols" +
+                                        (facts.exported.empty() ? "" : " (" + facts.exported.front() + " ...)") +
+                                        ", expected " GANTRY_ENTRY_SYMBOL " alone");
+    }
+    const auto newer = std::ranges::find_if(facts.versions, newer_libc);
+    if (newer != facts.versions.end()) {
+        return fail(Code::kRefused, "needs " + *newer + ", this machine has GLIBC_" + ::gnu_get_libc_version() +
+                                        "; build it on an older system");
+    }
+    return {};
+}
+
+Status check_note(const elf::Reading& reading, std::string_view role) {
+    using elf::Fault;
+    const bool foreign = reading.facts.machine != 0 && reading.facts.machine != elf::own_machine();
+    if (foreign) {
+        return fail(Code::kRefused, "built for " + elf::machine_name(reading.facts.machine) + ", this machine is " +
+                                        elf::machine_name(elf::own_machine()));
+    }
+    // A note from the future may hold what this reader does not know: its version says why.
+    const bool from_future = reading.fault == Fault::kBadNote && reading.note.abi_minor + reading.note.abi_major > 0;
+    if (reading.fault == Fault::kNone || from_future) GANTRY_CHECK(check_border(reading.note));
+    if (reading.fault != Fault::kNone) return fail(Code::kRefused, reading.text);
+    if (reading.note.role != known_role(role)) {
+        return fail(Code::kRefused,
+                    "offers the role " + reading.note.role + ", expected " + std::string(known_role(role)));
+    }
+    return check_facts(reading.facts);
+}
+
+}  // namespace
+
+PluginFile::~PluginFile() {
+    if (fd >= 0) ::close(fd);
+}
+
+std::string_view known_role(std::string_view folder) {
+    const auto* it = std::ranges::find(kRoles, folder, [](const auto& role) { return role.first; });
+    return it == kRoles.end() ? std::string_view() : it->second;
+}
+
+Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesystem::path>& path, std::string_view role,
+                                                std::string_view plugin) {
+    const bool plain = !plugin.empty() && plugin.find('/') == std::string_view::npos && plugin.front() != '.';
+    if (!plain)
+        return fail(Code::kRefused, "`" + std::string(plugin) + "` is no name of a plugin, expected a file name");
+    const std::string name = std::string(plugin) + ".so";
+    auto file = std::make_shared<PluginFile>();
+    std::string looked;
+    for (const auto& folder : path) {
+        Result<int> fd = open_in(folder, role, name);
+        if (fd) {
+            file->fd = *fd;
+            file->path = (folder / role / name).string();
+            break;
+        }
+        if (fd.error().code != Code::kNotFound) return std::unexpected(std::move(fd).error());
+        looked += (looked.empty() ? "" : ", ") + (folder / role).string();
+    }
+    if (file->fd < 0) {
+        return fail(Code::kNotFound, "no " + name + " in " +
+                                         (looked.empty() ? "any folder: [plugins] path is empty" : looked) +
+                                         guess(path, role, plugin));
+    }
+    struct stat info {};
+    if (::fstat(file->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        return fail(Code::kRefused, file->path + " is no regular file");
+    }
+    GANTRY_CHECK(check_owner(info, file->path, false));
+    elf::Reading reading = elf::read_plugin(file->fd);
+    if (Status checked = check_note(reading, role); !checked) {
+        return fail(Code::kRefused, file->path + ": " + checked.error().message);
+    }
+    file->note = std::move(reading.note);
+    return file;
+}
+
+}  // namespace gantry::host

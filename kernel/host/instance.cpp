@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/host/instance.hpp"
+
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace gantry::host {
+namespace {
+
+// Jobs and the thread of stop() get this much more before they count as hanging.
+constexpr Duration kGrace = seconds(1);
+
+// What the thread that runs stop() shares with the loop; it may outlive the instance if the plugin hangs.
+struct Stopping {
+    std::mutex mutex;
+    std::condition_variable done;
+    bool returned = false;
+    gantry_status status = GANTRY_OK;
+    ErrorBuffer error;
+};
+
+const void* query_service(std::uint64_t handle, gantry_str id) noexcept {
+    return Context::find(handle) == nullptr ? nullptr : service_table(view(id));
+}
+
+}  // namespace
+
+Instance::Instance(PluginTable table, std::shared_ptr<Core> core)
+    : table_(std::move(table)), core_(std::move(core)), title_(table_.role + "." + table_.name) {
+    info_.role = table_.role;
+    info_.name = table_.name;
+    info_.plugin = table_.plugin.empty() ? table_.name : table_.plugin;
+    info_.required = table_.required;
+}
+
+Instance::~Instance() { stop(seconds(5)); }
+
+Status Instance::give_up(PluginState state, Error error) {
+    info_.state = state;
+    info_.reason = error.text();
+    core_->log(LogLevel::kError, title_, info_.reason);
+    return std::unexpected(std::move(error));
+}
+
+Status Instance::prepare() {
+    Result<std::shared_ptr<PluginFile>> file = open_plugin(core_->options.plugin_path, table_.role, info_.plugin);
+    if (!file) {
+        (void)give_up(PluginState::kRefused, std::move(file).error());  // recorded; start() answers for it
+        return {};
+    }
+    file_ = std::move(*file);
+    info_.file = file_->path;
+    info_.id = file_->note.id;
+    info_.version = file_->note.version;
+    info_.license = file_->note.license;
+    GANTRY_TRY(config, check_table(table_, file_->note.config));
+    config_ = std::move(config);
+    return {};
+}
+
+Status Instance::start() {
+    if (info_.state == PluginState::kRefused) return fail(Code::kRefused, info_.reason, table_.place.text());
+    Result<std::shared_ptr<const Library>> library = Library::load(*file_);
+    if (!library) return give_up(PluginState::kRefused, std::move(library).error());
+    library_ = std::move(*library);
+    if (Status made = create(); !made) return give_up(PluginState::kFailed, std::move(made).error());
+    Status status = init();
+    if (status) status = attach();
+    if (status) {
+        ErrorBuffer error;
+        start_called_ = true;
+        const gantry_status started = context_->timed("start", [&] { return plugin_.start(plugin_.self, &error.raw); });
+        if (started != GANTRY_OK) status = fail(code_of(started), "cannot start: " + error.text(started));
+    }
+    if (!status) {
+        stop(seconds(5));
+        return give_up(PluginState::kFailed, std::move(status).error());
+    }
+    info_.state = PluginState::kRunning;
+    core_->log(LogLevel::kDebug, title_, "running: " + info_.id + " " + info_.version);
+    return {};
+}
+
+Status Instance::create() {
+    context_ = Context::make(core_, title_);
+    const gantry_host raw{sizeof(raw), 0, context_->handle, &query_service};
+    plugin_ = {};
+    plugin_.struct_size = sizeof(plugin_);
+    ErrorBuffer error;
+    const gantry_status status =
+        context_->timed("create", [&] { return library_->entry().create(&raw, &plugin_, &error.raw); });
+    if (status != GANTRY_OK) return fail(code_of(status), "cannot be created: " + error.text(status));
+    const bool whole = plugin_.struct_size >= sizeof(plugin_) && plugin_.init != nullptr && plugin_.start != nullptr &&
+                       plugin_.stop != nullptr && plugin_.destroy != nullptr && plugin_.query != nullptr;
+    if (!whole) return fail(Code::kRefused, "its plugin table is incomplete; all slots of SDK 0.9 are needed");
+    created_ = true;
+    return {};
+}
+
+std::string Instance::make_state_dir(Status& status) const {
+    const std::filesystem::path path = core_->options.state_dir / "plugins" / title_;
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    if (!error) std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
+    if (error) {
+        status = fail(Code::kFailed, "its folder " + path.string() + " cannot be made: " + error.message());
+    }
+    return path.string();
+}
+
+Status Instance::init() {
+    Status status;
+    const std::string state_dir = make_state_dir(status);
+    GANTRY_CHECK(status);
+    const LoweredConfig config(table_.name, state_dir, config_);
+    ErrorBuffer error;
+    const gantry_status done =
+        context_->timed("init", [&] { return plugin_.init(plugin_.self, config.get(), &error.raw); });
+    if (done == GANTRY_OK) return {};
+    return fail(code_of(done), "does not accept its configuration: " + error.text(done), table_.place.text());
+}
+
+Status Instance::attach() {
+    const std::string interface = elf::role_interface(file_->note.role);
+    const void* const raw = plugin_.query(plugin_.self, str(interface));
+    if (raw == nullptr) return fail(Code::kRefused, "has no table " + interface + ", which its note promises");
+    const auto site = [&]<class Table>(const Table* table) { return Site<Table>{context_, plugin_.self, table}; };
+    const std::string& role = table_.role;
+    if (role == "discovery") adapters_.discovery = adapt(site(static_cast<const gantry_discovery*>(raw)));
+    if (role == "placement") adapters_.placement = adapt(site(static_cast<const gantry_placement*>(raw)));
+    if (role == "runtime") adapters_.runtime = adapt(site(static_cast<const gantry_runtime*>(raw)));
+    if (role == "probe") adapters_.probe = adapt(site(static_cast<const gantry_probe*>(raw)));
+    if (role == "transport") adapters_.transport = adapt(site(static_cast<const gantry_transport*>(raw)));
+    if (role == "directory") adapters_.directory = adapt(site(static_cast<const gantry_directory*>(raw)));
+    if (role == "store") adapters_.store = adapt(site(static_cast<const gantry_store*>(raw)));
+    if (role == "frontend") {
+        const auto door = site(static_cast<const gantry_frontend*>(raw));
+        if (door.has(&gantry_frontend::address)) info_.address = copy(door.table->address(plugin_.self));
+    }
+    return {};
+}
+
+void Instance::stop(Duration limit) {
+    if (!created_) {
+        if (info_.state == PluginState::kLoaded) info_.state = PluginState::kStopped;
+        if (context_ != nullptr) context_->end("the plugin was not created");
+        return;
+    }
+    bool back = true;
+    std::string reason;
+    if (start_called_) {
+        auto shared = std::make_shared<Stopping>();
+        const std::int64_t deadline = (boottime_now() + limit).ns;
+        std::thread thread([shared, plugin = plugin_, deadline] {
+            const gantry_status status = plugin.stop(plugin.self, deadline, &shared->error.raw);
+            std::lock_guard lock(shared->mutex);
+            shared->status = status;
+            shared->returned = true;
+            shared->done.notify_all();
+        });
+        std::unique_lock lock(shared->mutex);
+        back = shared->done.wait_for(lock, limit + kGrace, [&] { return shared->returned; });
+        if (back && shared->status != GANTRY_OK)
+            reason = "did not stop in order: " + shared->error.text(shared->status);
+        lock.unlock();
+        back ? thread.join() : thread.detach();
+    }
+    context_->end("the plugin was stopped");
+    back = core_->pool.drain(context_->handle, kGrace) && back;
+    created_ = false;
+    if (!back) {
+        // Its code still runs somewhere: nothing of it may be freed.
+        info_.state = PluginState::kFailed;
+        info_.reason = "hangs: it did not stop before its deadline";
+        core_->log(LogLevel::kError, title_, info_.reason);
+        adapters_ = {};
+        return;
+    }
+    destroy();
+    if (!reason.empty()) core_->log(LogLevel::kWarn, title_, reason);
+    if (info_.state == PluginState::kRunning || info_.state == PluginState::kDegraded) {
+        info_.state = PluginState::kStopped;
+        info_.reason = reason;
+    }
+}
+
+void Instance::destroy() {
+    adapters_ = {};
+    plugin_.destroy(plugin_.self);
+    plugin_ = {};
+}
+
+PluginInfo Instance::info() const {
+    PluginInfo out = info_;
+    if (context_ != nullptr) {
+        out.calls = context_->calls.load();
+        out.slow_calls = context_->slow_calls.load();
+        out.operations_pending = context_->pending->load();
+        std::lock_guard lock(context_->metrics_mutex);
+        out.metrics.assign(context_->metrics.begin(), context_->metrics.end());
+    }
+    return out;
+}
+
+}  // namespace gantry::host

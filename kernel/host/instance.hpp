@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One `[role.name]` table and the plugin behind it, from the file on disk to the end of its life. [loop]
+#pragma once
+
+#include "kernel/host/adapter.hpp"
+#include "kernel/host/library.hpp"
+#include "kernel/host/schema.hpp"
+
+namespace gantry::host {
+
+class Instance {
+  public:
+    Instance(PluginTable table, std::shared_ptr<Core> core);
+    ~Instance();
+    Instance(const Instance&) = delete;
+    Instance& operator=(const Instance&) = delete;
+
+    // Finds and reads the file, checks the table. A file that cannot be used makes the instance refused; the error is
+    // only for a wrong table.
+    Status prepare();
+    // create, init, start. The error is also the reason that info() shows.
+    Status start();
+    // stop, within `limit`, and destroy. An instance that does not come back is left as it is and counts as failed.
+    void stop(Duration limit);
+
+    PluginInfo info() const;
+    PluginState state() const { return info_.state; }
+    const std::string& title() const { return title_; }
+    const PluginTable& table() const { return table_; }
+    // Of a running instance.
+    const Adapters& adapters() const { return adapters_; }
+
+  private:
+    Status create();
+    Status init();
+    Status attach();
+    Status give_up(PluginState state, Error error);
+    std::string make_state_dir(Status& status) const;
+    void destroy();
+
+    std::shared_ptr<const Library> library_;  // the last to go
+    const PluginTable table_;
+    const std::shared_ptr<Core> core_;
+    const std::string title_;  // "runtime.oci"
+    PluginInfo info_;
+    std::shared_ptr<PluginFile> file_;
+    std::vector<ConfigValue> config_;
+    std::shared_ptr<Context> context_;
+    gantry_plugin plugin_{};
+    bool created_ = false;
+    bool start_called_ = false;
+    Adapters adapters_;
+};
+
+}  // namespace gantry::host

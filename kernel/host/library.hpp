@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A plugin's code in this process. A file is loaded once, from the descriptor that was checked, and never unloaded.
+#pragma once
+
+#include <gantry/abi/entry.h>
+
+#include <memory>
+
+#include "kernel/host/file.hpp"
+
+namespace gantry::host {
+
+class Library {
+  public:
+    // The library of that file, loaded now or before.
+    static Result<std::shared_ptr<const Library>> load(const PluginFile& file);
+
+    const gantry_entry& entry() const { return *entry_; }
+
+  private:
+    Library() = default;
+    const gantry_entry* entry_ = nullptr;
+};
+
+}  // namespace gantry::host
