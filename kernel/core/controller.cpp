@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One step: the input, then everything that follows from it.
+#include "kernel/core/controller.hpp"
+
+#include <algorithm>
+
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+Controller::Controller(Timing timing, std::vector<std::string> policies)
+    : state_(std::make_unique<State>(timing, std::move(policies))) {}
+Controller::~Controller() = default;
+Controller::Controller(Controller&&) noexcept = default;
+Controller& Controller::operator=(Controller&&) noexcept = default;
+
+Result<Effects> Controller::load(std::span<const Entry> entries, const std::string& fresh_id, Instant now) {
+    return state_->load(entries, fresh_id, now);
+}
+Effects Controller::step(const Input& input, Instant now) { return state_->step(input, now); }
+Instant Controller::next_deadline() const { return state_->next_deadline(); }
+json::array Controller::nodes(Instant now) const { return state_->nodes(now); }
+json::array Controller::services() const { return state_->services(); }
+json::array Controller::instances() const { return state_->instances(); }
+json::array Controller::images() const { return state_->images(); }
+json::array Controller::secrets() const { return state_->secrets(); }
+json::array Controller::names() const { return state_->names(); }
+Result<json::value> Controller::service(const std::string& name) const { return state_->service(name); }
+Result<json::value> Controller::explain(
+    const std::string& service, Instant now, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+    const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const {
+    return state_->explain(service, now, rank, key_names);
+}
+std::string Controller::cluster_id() const { return state_->cluster_id_; }
+std::uint64_t Controller::term() const { return state_->term_; }
+Result<Controller::Place> Controller::place(const std::string& instance) const { return state_->place(instance); }
+std::vector<Entry> Controller::stored() const { return state_->stored(); }
+
+namespace {
+
+template <class T>
+constexpr bool kIsApiChange =
+    std::is_same_v<T, ApiDeploy> || std::is_same_v<T, ApiRemoveService> || std::is_same_v<T, ApiSetIntent> ||
+    std::is_same_v<T, ApiRemoveNode> || std::is_same_v<T, ApiConfirmLost> || std::is_same_v<T, ApiSetImage> ||
+    std::is_same_v<T, ApiRemoveImage> || std::is_same_v<T, ApiSetSecret>;
+
+}  // namespace
+
+Effects Controller::State::step(const Input& input, Instant now) {
+    Effects effects;
+    out_ = &effects;
+    now_ = std::max(now_, now);
+    std::visit(
+        [&](const auto& value) {
+            on(value);
+            settle();
+            effects.api_change = kIsApiChange<std::decay_t<decltype(value)>> && !effects.writes.empty();
+        },
+        input);
+    out_ = nullptr;
+    return effects;
+}
+
+// While a policy is being asked, its in-process answer arrives within the same turn and changes the same lists again:
+// they are sent when no question follows, or at the next input (next_deadline() is then at once).
+void Controller::State::settle() {
+    if (!removing_.empty()) check_removed();
+    plan_moves();
+    retry_waiting();
+    pump();
+    const bool more_follows = !out_->ranks.empty();
+    if (!more_follows) flush_lists();
+    flush_documents();
+    if (!more_follows) flush_names();
+}
+
+void Controller::State::on(const Tick&) {
+    check_silence();
+    std::vector<std::uint64_t> late;
+    for (const auto& [id, question] : questions_)
+        if (question.deadline <= now_) late.push_back(id);
+    for (const auto id : late)
+        if (const auto at = questions_.find(id); at != questions_.end())
+            question_failed(at->second, "no answer within " + std::to_string(kRankLimit / seconds(1)) + " s");
+    for (const auto no : std::set<std::uint64_t>(waiting_))
+        if (Service* service = find_service(no); service && service->ask_again <= now_) enqueue(*service);
+}
+
+void Controller::State::on(const LoopLate& input) {
+    const auto shift = [&](Instant& at) {
+        if (at != kNever) at = at + input.lag;
+    };
+    for (auto& [name, node] : nodes_) {
+        node.heard = std::min(node.heard + input.lag, now_);
+        shift(node.dropped);
+        if (node.hold_until.ns != 0) shift(node.hold_until);
+    }
+    for (auto& [id, question] : questions_) shift(question.deadline);
+    if (paused_until_) shift(*paused_until_);
+}
+
+Instant Controller::State::next_deadline() const {
+    if (!dirty_lists_.empty() || names_dirty_) return now_;
+    Instant due = kNever;
+    for (const auto& [name, node] : nodes_) {
+        if (node.down()) continue;
+        if (node.liveness == Liveness::kReady) due = std::min(due, suspect_at(node));
+        const Instant lost = lost_at(node);
+        due = std::min(due, paused_until_ && silent(node) ? std::max(lost, *paused_until_) : lost);
+    }
+    for (const auto& [id, question] : questions_) due = std::min(due, question.deadline);
+    for (const auto no : waiting_) due = std::min(due, service_by_no_.at(no)->ask_again);
+    return due;
+}
+
+void Controller::State::event(std::string kind, std::string text, json::object fields) {
+    out_->acts.push_back(Event{std::move(kind), std::move(text), std::move(fields)});
+}
+
+std::uint32_t Controller::State::image_no(const std::string& digest) {
+    const auto [at, fresh] = image_numbers_.try_emplace(digest, static_cast<std::uint32_t>(image_digests_.size()));
+    if (fresh) image_digests_.push_back(digest);
+    return at->second;
+}
+
+}  // namespace gantry::core

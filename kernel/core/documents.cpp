@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Documents for readers (docs/api.md, "Members").
+#include <algorithm>
+#include <charconv>
+
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+std::int64_t ms(Duration duration) { return duration / milliseconds(1); }
+
+json::object text_map(const Labels& labels) {
+    json::object out;
+    for (const auto& [key, value] : labels) out[key] = value;
+    return out;
+}
+
+template <class Texts>
+json::array texts(const Texts& values) {
+    json::array out;
+    for (const auto& value : values) out.emplace_back(value);
+    return out;
+}
+
+}  // namespace
+
+json::object Controller::State::node_document(const Node& node, Instant now) const {
+    json::array runtimes, images, stale;
+    for (const auto& runtime : node.runtimes)
+        runtimes.push_back(json::object{{"name", runtime.name},
+                                        {"system", runtime.system},
+                                        {"architectures", texts(runtime.architectures)},
+                                        {"fenceable", runtime.fenceable}});
+    for (const auto image : node.images) images.emplace_back(image_digests_[image]);
+    for (const auto& [copy, entry] : node.stale) {
+        std::string why = entry.reason;
+        if (entry.cannot_stop) why = "cannot stop" + (why.empty() ? "" : ": " + why);
+        stale.push_back(json::object{{"copy", entry.instance + "#" + std::to_string(copy.epoch)},
+                                     {"state", copy_state_name(entry.state)},
+                                     {"since_ms", ms(now - entry.since)},
+                                     {"reason", std::move(why)}});
+    }
+    json::object out{{"name", node.name},
+                     {"liveness", liveness_name(node.liveness)},
+                     {"intent", intent_name(node.intent)},
+                     {"reason", node.reason},
+                     {"node_id", node.node_id},
+                     {"boot_id", node.boot_id},
+                     {"session", node.session},
+                     {"address", node.public_address()},
+                     {"labels", text_map(node.labels)},
+                     {"runtimes", std::move(runtimes)},
+                     {"cpu_milli", node.cpu_milli},
+                     {"memory_bytes", node.memory_bytes},
+                     {"memory_free_bytes", node.load.memory_free_bytes},
+                     {"cpu_used_milli", node.load.cpu_used_milli},
+                     {"copies", node.copies.size()},
+                     {"heard_ms", ms(now - node.heard)}};
+    out["term"] = term_;
+    out["list_no"] = node.list_no;
+    out["applied"] = json::object{{"term", node.applied.term}, {"list_no", node.applied.no}};
+    out["images"] = std::move(images);
+    out["fetching"] = texts(node.fetching);
+    out["stale"] = std::move(stale);
+    out["version"] = node.version;
+    return out;
+}
+
+json::array Controller::State::nodes(Instant now) const {
+    json::array out;
+    for (const auto& [name, node] : nodes_) out.push_back(node_document(node, now));
+    return out;
+}
+
+json::object Controller::State::service_document(const Service& service) const {
+    const Revision& last = service.last();
+    std::size_t placed = 0, running = 0, old = 0;
+    const Instance* pending = nullptr;
+    for (const auto& [index, instance] : service.instances) {
+        placed += instance.node != nullptr;
+        running += instance.node && copy_runs(instance.state);
+        old += outdated(service, instance);
+        if (!instance.node && !instance.stopping && !pending) pending = &instance;
+    }
+    const std::size_t desired = service.instances.size();
+    std::string state = "deploying", why;
+    if (service.removing) {
+        state = "removing";
+        why = "its copies are being stopped";
+    } else if (last.failing) {
+        state = "failing";
+        for (const auto& node : last.failed) why += (why.empty() ? "keeps crashing on " : ", ") + node;
+    } else if (pending) {
+        state = "pending";
+        for (const auto& entry : pending_reasons(service))
+            why += (why.empty() ? "" : "; ") + std::string(entry.at("node").as_string()) + " " +
+                   std::string(entry.at("reason").as_string());
+    } else if (service.ready == desired && old == 0) {
+        state = "ready";
+    } else if (old != 0) {
+        why = std::to_string(old) + " of " + std::to_string(desired) + " still run an older revision";
+    } else {
+        for (const auto& [index, instance] : service.instances)
+            if (!instance.ready && why.empty()) why = instance.text() + ": " + instance.reason;
+    }
+    return {{"name", service.name},
+            {"revision", last.number},
+            {"image", last.spec.image},
+            {"image_digest", last.image_digest},
+            {"mode", service.is_static() ? "static" : "dynamic"},
+            {"policy", policy_of(service)},
+            {"nodes", texts(last.spec.nodes)},
+            {"labels", text_map(last.spec.pool_labels)},
+            {"desired", desired},
+            {"placed", placed},
+            {"running", running},
+            {"ready", service.ready},
+            {"state", std::move(state)},
+            {"reason", std::move(why)}};
+}
+
+json::array Controller::State::services() const {
+    json::array out;
+    for (const auto& [name, service] : services_) out.push_back(service_document(service));
+    return out;
+}
+
+json::object Controller::State::instance_document(const Service& service, const Instance& instance,
+                                                  const json::array& pending) const {
+    std::string state(copy_state_name(instance.state)), why = instance.reason;
+    if (!instance.node) {
+        state = "pending";
+        if (instance.stopping)
+            why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(instance.epoch);
+    } else if (service.last().failing && instance.crashes >= timing_.crashes_to_move) {
+        state = "failing";
+    } else if (instance.node->intent == Intent::kDraining && instance.node->moving_out == 0 &&
+               !fits_somewhere(service, instance, true)) {
+        why = service.is_static() ? "stays on the draining node: its placement is static"
+                                  : "stays on the draining node: no other node can take it";
+    } else if (outdated(service, instance) && !fits_somewhere(service, instance, false)) {
+        why = "stays at its revision: the new one fits no node";
+    }
+    json::object out{{"instance", instance.text()},
+                     {"service", service.name},
+                     {"index", instance.index},
+                     {"epoch", instance.epoch},
+                     {"revision", instance.node ? instance.revision : service.last().number},
+                     {"state", std::move(state)},
+                     {"node", instance.node ? instance.node->name : ""},
+                     {"attempt", instance.attempt},
+                     {"restarts", instance.restarts},
+                     {"crashes", instance.crashes},
+                     {"exit_code", instance.exit_code},
+                     {"reason", std::move(why)},
+                     {"since_ms", ms(now_ - instance.since)}};
+    out["pending"] = instance.node || instance.stopping ? json::array() : pending;
+    return out;
+}
+
+namespace {
+
+// Only the first pending instance of a service lists every node; the others have the same reasons.
+constexpr std::size_t kReasonsOfOthers = 4;
+
+json::array cut(const json::array& reasons) {
+    json::array out;
+    for (std::size_t i = 0; i < std::min(reasons.size(), kReasonsOfOthers); ++i) out.push_back(reasons[i]);
+    return out;
+}
+
+}  // namespace
+
+json::array Controller::State::instances_of(const Service& service) const {
+    json::array out;
+    json::array reasons;
+    bool shown = false;
+    for (const auto& [index, instance] : service.instances) {
+        const bool pending = !instance.node && !instance.stopping;
+        if (pending && !shown) reasons = pending_reasons(service);
+        out.push_back(instance_document(service, instance, reasons));
+        if (pending && !std::exchange(shown, true)) reasons = cut(reasons);
+    }
+    return out;
+}
+
+json::array Controller::State::instances() const {
+    json::array out;
+    for (const auto& [name, service] : services_)
+        for (auto& document : instances_of(service)) out.push_back(std::move(document));
+    return out;
+}
+
+Result<json::value> Controller::State::service(const std::string& name) const {
+    const auto at = services_.find(name);
+    if (at == services_.end()) return fail(Code::kNotFound, "there is no service " + name);
+    json::object out = service_document(at->second);
+    out["document"] = to_json(at->second.last().spec);
+    out["instances"] = instances_of(at->second);
+    return out;
+}
+
+json::array Controller::State::images() const {
+    json::array out;
+    for (const auto& [name, image] : images_) {
+        json::object entry{{"name", name}};
+        for (const auto& member : document(image)) entry[member.key()] = member.value();
+        out.push_back(std::move(entry));
+    }
+    return out;
+}
+
+json::array Controller::State::secrets() const {
+    json::array out;
+    for (const auto& [name, value] : secrets_) out.push_back(json::object{{"name", name}});
+    return out;
+}
+
+json::array Controller::State::names() const {
+    json::array out;
+    for (const auto& [key, named] : names_) {
+        const auto service = service_by_no_.find(named.entry.copy.instance.service_no);
+        const std::string instance = (service == service_by_no_.end() ? "?" : service->second->name) + "." +
+                                     std::to_string(named.entry.copy.instance.index);
+        out.push_back(json::object{{"name", named.entry.name},
+                                   {"address", named.entry.address},
+                                   {"port", named.entry.port},
+                                   {"node", named.entry.node},
+                                   {"instance", instance},
+                                   {"since_ms", ms(now_ - named.since)}});
+    }
+    return out;
+}
+
+Result<Controller::Place> Controller::State::place(const std::string& instance) const {
+    const auto dot = instance.rfind('.');
+    std::uint32_t index = 0;
+    if (dot == std::string::npos ||
+        std::from_chars(instance.data() + dot + 1, instance.data() + instance.size(), index).ptr !=
+            instance.data() + instance.size() ||
+        dot + 1 == instance.size())
+        return fail(
+            Code::kInvalid,
+            "not an instance: expected a service, a dot and a number (\"axis_server.0\"), got \"" + instance + "\"");
+    const auto service = services_.find(instance.substr(0, dot));
+    if (service == services_.end()) return fail(Code::kNotFound, "there is no service " + instance.substr(0, dot));
+    const auto at = service->second.instances.find(index);
+    if (at == service->second.instances.end()) return fail(Code::kNotFound, "there is no instance " + instance);
+    if (!at->second.node) return fail(Code::kUnavailable, instance + " is on no node: it is pending");
+    const Node& node = *at->second.node;
+    if (node.peer == 0) return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is not connected");
+    return Place{node.name, node.peer, at->second.copy()};
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Why each node may or may not have an instance of a service now, and in which order the policy would take them.
+#include <algorithm>
+
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+Result<json::value> Controller::State::explain(
+    const std::string& service_name, Instant, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+    const std::function<std::vector<std::string>(const std::string&)>& key_names) const {
+    const auto at = services_.find(service_name);
+    if (at == services_.end()) return fail(Code::kNotFound, "there is no service " + service_name);
+    const Service& service = at->second;
+    const Revision& revision = service.last();
+
+    struct Row {
+        const Node* node = nullptr;
+        std::string excluded;
+        bool has_image = false;
+        Keys keys{};
+    };
+    std::vector<Row> passed, excluded;
+    const auto& pool = pool_of(service);
+    Rank question =
+        question_for(service, static_cast<std::uint32_t>(std::max<std::size_t>(1, service.unplaced.size())));
+    for (const auto& [name, node] : nodes_) {
+        const auto candidate_at =
+            std::find_if(pool.begin(), pool.end(), [&](const PoolNode& entry) { return entry.node == &node; });
+        const Exclusion exclusion = candidate_at == pool.end() ? Exclusion::kPool : rules(revision, *candidate_at);
+        if (exclusion != Exclusion::kNone) {
+            excluded.push_back({&node, reason(exclusion, revision, node), false, {}});
+            continue;
+        }
+        question.candidates.push_back(candidate(revision, service.no, node, nullptr));
+        passed.push_back({&node, "", question.candidates.back().has_image, {}});
+    }
+    std::string failed;
+    if (!passed.empty()) {
+        const auto keys = rank(question);
+        if (keys && keys->size() == passed.size())
+            for (std::size_t i = 0; i < passed.size(); ++i) passed[i].keys = (*keys)[i];
+        else
+            failed = keys ? "policy " + question.policy + " answered for other candidates"
+                          : "policy " + question.policy + " failed: " + keys.error().text();
+    }
+    std::stable_sort(passed.begin(), passed.end(), [](const Row& a, const Row& b) {
+        return std::tuple(!a.has_image, a.keys) < std::tuple(!b.has_image, b.keys);
+    });
+
+    const auto names = key_names(question.policy);
+    json::array key_list, rows;
+    for (const auto& name : names) key_list.emplace_back(name);
+    const auto current = [&](const Node& node) { return node.of_service.contains(service.no); };
+    std::size_t place = 0;
+    for (const auto& row : passed) {
+        json::array keys;
+        for (std::size_t i = 0; i < std::min(names.size(), row.keys.size()); ++i) keys.emplace_back(row.keys[i]);
+        json::object out{{"node", row.node->name}};
+        if (failed.empty()) {
+            out["rank"] = ++place;
+            out["keys"] = std::move(keys);
+        } else {
+            out["excluded"] = failed;
+        }
+        out["has_image"] = row.has_image;
+        out["current"] = current(*row.node);
+        rows.push_back(std::move(out));
+    }
+    for (const auto& row : excluded)
+        rows.push_back(
+            json::object{{"node", row.node->name}, {"excluded", row.excluded}, {"current", current(*row.node)}});
+    for (const auto& name : revision.spec.nodes)
+        if (!nodes_.contains(name))
+            rows.push_back(json::object{{"node", name}, {"excluded", "never joined"}, {"current", false}});
+    return json::object{{"service", service.name},
+                        {"policy", question.policy},
+                        {"key_names", std::move(key_list)},
+                        {"nodes", std::move(rows)}};
+}
+
+}  // namespace gantry::core

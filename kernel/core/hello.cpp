@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A node says hello: who may, and what it means for a node that was known (faults.md 1 and 4).
+#include <algorithm>
+
+#include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+void Controller::State::refuse(PeerId peer, const std::string& node, std::string kind, std::string reason) {
+    // A refused node comes back at once, for ever: it is told each time, people once a minute.
+    auto& told = told_[kind + " " + node];
+    if (told.ns == 0 || now_ - told >= kTellAgain) {
+        told = now_;
+        event(std::move(kind), reason, {{"node", node}});
+    }
+    out_->acts.push_back(SendTo{peer, Refused{reason}});
+    close(peer, std::move(reason));
+}
+
+// True: answered, nothing more to do.
+bool Controller::State::refuse_hello(const PeerMessage& input, const Hello& message) {
+    const std::string& name = message.node;
+    if (const auto good = check_name(name, "the node's name"); !good) {
+        refuse(input.peer, "?", "node-refused", good.error().message + ", set by [node] name");
+        return true;
+    }
+    if (message.id.node_id.empty() || message.id.boot_id.empty()) {
+        refuse(input.peer, name, "node-refused", name + " said hello without node id or boot id");
+        return true;
+    }
+    if (!message.cluster_id.empty() && message.cluster_id != cluster_id_) {
+        refuse(input.peer, name, "foreign-cluster",
+               name + " belongs to cluster " + message.cluster_id + ", this controller has " + cluster_id_ +
+                   ": its copies run on untouched; restore the controller's database, or remove the node's state file "
+                   "to let it join");
+        return true;
+    }
+    const auto at = nodes_.find(name);
+    if (at == nodes_.end()) {
+        if (nodes_.size() < limits::kNodes) return false;
+        refuse(input.peer, name, "node-refused",
+               name + " is refused: the cluster has " + std::to_string(nodes_.size()) + " nodes already");
+        return true;
+    }
+    const Node& node = at->second;
+    if (node.node_id != message.id.node_id && !node.down()) {
+        refuse(input.peer, name, "name-taken",
+               "a second machine calls itself " + name + ": expected node id " + node.node_id + ", got " +
+                   message.id.node_id + "; give one of them another [node] name");
+        return true;
+    }
+    return false;
+}
+
+void Controller::State::hello(const PeerMessage& input, const Hello& message) {
+    if (refuse_hello(input, message)) return;
+    // The same machine under a new name: the old name is free once it is lost.
+    for (auto& [name, other] : nodes_) {
+        if (other.node_id != message.id.node_id || name == message.node) continue;
+        if (!other.down()) {
+            refuse(input.peer, message.node, "name-taken",
+                   "the node id of " + message.node + " is known as " + name + ", which is " +
+                       std::string(liveness_name(other.liveness)) + "; run gantry node rm " + name + " --dead");
+            return;
+        }
+        forget(other);
+        break;
+    }
+    const auto [at, fresh] = nodes_.try_emplace(message.node);
+    Node& node = at->second;
+    const bool same_machine = !fresh && node.node_id == message.id.node_id;
+    const bool same_boot = same_machine && node.boot_id == message.id.boot_id;
+    if (same_boot) {
+        const bool old =
+            message.id.session < node.session || (message.id.session == node.session && message.id.seq <= node.seq);
+        if (old) return close(input.peer, "an older session");
+    }
+    if (!fresh && !same_boot) {
+        if (!node.down()) node_lost(node, Liveness::kLost, "new boot id");
+        forget_stale(node);
+    }
+    // The newest connection wins: the old one may hang.
+    if (node.peer != 0 && node.peer != input.peer) {
+        peers_.erase(node.peer);
+        close(node.peer, "replaced by a newer connection");
+    }
+    if (Node* other = node_of(input.peer); other && other != &node) other->peer = 0;
+    node.name = message.node;
+    if (take_facts(node, input, message)) dirty(node);
+    if (fresh) event("node-joined", node.name + " joined from " + input.address, {{"node", node.name}});
+    welcome(node, input.peer);
+    if (!same_boot || node.down()) {
+        if (node.liveness == Liveness::kReady) --nodes_ready_;
+        node.liveness = Liveness::kNew;
+        node.reason = "its first report is awaited";
+        node.reported = false;
+    } else if (node.liveness == Liveness::kSuspect) {
+        if (node.reported)
+            now_ready(node);
+        else
+            node.liveness = Liveness::kNew;
+    }
+    node.hold_until = {};
+}
+
+// Takes what the hello says of the machine; true if something that is stored changed.
+bool Controller::State::take_facts(Node& node, const PeerMessage& input, const Hello& message) {
+    const json::object before = document(node);
+    const auto labels = node.labels;
+    const auto runtimes = node.runtimes;
+    const bool joins = node.node_id.empty();
+    const std::string address = node.public_address();
+    node.node_id = message.id.node_id;
+    node.boot_id = message.id.boot_id;
+    node.session = message.id.session;
+    node.seq = message.id.seq;
+    node.address = input.address;
+    node.advertise = message.advertise;
+    node.labels = message.labels;
+    std::sort(node.labels.begin(), node.labels.end());
+    node.runtimes = message.runtimes;
+    node.probes = message.probes;
+    node.cpu_milli = message.cpu_milli;
+    node.memory_bytes = message.memory_bytes;
+    node.version = message.version;
+    node.applied = message.applied;
+    if (labels != node.labels || runtimes != node.runtimes || joins) {
+        ++nodes_version_;
+        for (auto& [name, service] : services_) rolling_.insert(service.no);
+        moves_dirty_ = true;
+        // Which images this node should have ready depends on the pools that it is in now.
+        for (const auto& [image, count] : std::map<std::uint32_t, std::uint32_t>(node.prepull))
+            for (std::uint32_t i = 0; i < count; ++i) prepull(node, image, -1);
+        for (const auto& [name, service] : services_)
+            if (!service.removing && service.last().spec.prepull && in_pool(service.last().spec, node))
+                prepull(node, service.last().image_no, 1);
+    }
+    if (address != node.public_address())
+        for (const auto& [id, instance] : node.copies)
+            if (instance->ready) announce_copy(*instance, true);
+    return before != document(node);
+}
+
+void Controller::State::welcome(Node& node, PeerId peer) {
+    node.peer = peer;
+    node.quiet = Quiet::kConnected;
+    node.heard = now_;
+    peers_[peer] = &node;
+    send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address()});
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// When a node is suspect and when it is lost (faults.md 4).
+#include <algorithm>
+
+#include "kernel/base/units.hpp"
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+Instant Controller::State::suspect_at(const Node& node) const {
+    return std::max(node.heard + timing_.suspect_after, node.hold_until);
+}
+
+Instant Controller::State::lost_at(const Node& node) const {
+    Instant at{};
+    switch (node.quiet) {
+        case Quiet::kConnected:
+            at = node.heard + timing_.lost_after;
+            break;
+        case Quiet::kReset:
+            at = node.dropped + timing_.reset_grace;
+            break;
+        case Quiet::kClosed:
+            at = std::max(node.dropped + timing_.reset_grace, node.heard + timing_.lost_after);
+            break;
+        case Quiet::kLoaded:
+            at = node.dropped + timing_.start_grace;
+            break;
+    }
+    return std::max(at, node.hold_until);
+}
+
+// Connected, as far as anyone knows, and yet not heard.
+bool Controller::State::silent(const Node& node) const {
+    return node.quiet == Quiet::kConnected && !node.down() && now_ >= suspect_at(node);
+}
+
+void Controller::State::check_silence() {
+    std::size_t alive = 0, quiet = 0;
+    bool one_is_due = false;
+    for (auto& [name, node] : nodes_) {
+        if (node.liveness == Liveness::kReady && now_ >= suspect_at(node)) {
+            --nodes_ready_;
+            node.liveness = Liveness::kSuspect;
+            node.reason = "silent for " + format_duration(now_ - node.heard);
+            event("node-suspect", name + ": " + node.reason, {{"node", name}});
+        }
+        if (node.liveness != Liveness::kReady && node.liveness != Liveness::kSuspect) continue;
+        ++alive;
+        if (!silent(node)) continue;
+        ++quiet;
+        one_is_due = one_is_due || now_ >= lost_at(node);
+    }
+    const bool together = alive >= 4 && quiet * 2 > alive;
+    if (together && one_is_due && !paused_until_) {
+        paused_until_ = now_ + timing_.mass_pause;
+        event(
+            "moves-paused",
+            std::to_string(quiet) + " of " + std::to_string(alive) +
+                " nodes fell silent together: this controller's own link is more likely; they are taken for lost in " +
+                format_duration(timing_.mass_pause) + " or by gantry node confirm-lost");
+    } else if (paused_until_ && (!together || now_ >= *paused_until_)) {
+        event("moves-resumed", together ? "nodes still silent are taken for lost" : "nodes answer again");
+        paused_until_.reset();
+        // The pause of this silence is used up: those are lost below, together.
+        for (auto& [name, node] : nodes_)
+            if (together && silent(node) && now_ >= lost_at(node)) node_lost(node, Liveness::kLost, "silence");
+    }
+    for (auto& [name, node] : nodes_) {
+        if (node.down() || now_ < lost_at(node)) continue;
+        if (paused_until_ && silent(node)) continue;
+        const char* cause = node.quiet == Quiet::kConnected ? "silence"
+                            : node.quiet == Quiet::kReset   ? "reset"
+                            : node.quiet == Quiet::kClosed  ? "closed"
+                                                            : "not back after the controller's start";
+        node_lost(node, Liveness::kLost, cause);
+    }
+}
+
+void Controller::State::node_lost(Node& node, Liveness becomes, const std::string& cause) {
+    if (node.liveness == Liveness::kReady) --nodes_ready_;
+    node.liveness = becomes;
+    node.reason = cause;
+    node.reported = false;
+    event(becomes == Liveness::kLeft ? "node-left" : "node-lost",
+          node.name + (becomes == Liveness::kLeft ? " leaves" : " is lost: " + cause) + ", " +
+              std::to_string(node.copies.size()) + " copies",
+          {{"node", node.name}, {"cause", cause}});
+    copies_lost(node, cause, cause == "new boot id");
+    // What it had not yet confirmed will not be waited for.
+    for (const auto& [copy, stale] : node.stale) {
+        Instance* instance = find(copy.instance);
+        if (!instance || !instance->stopping || instance->moving_from != node.name) continue;
+        instance->stopping = false;
+        dirty(*instance);
+        wants_place(*instance);
+    }
+    // A connection that went quiet is worth nothing; the node says hello again when it can.
+    if (becomes == Liveness::kLost && node.peer != 0) {
+        peers_.erase(node.peer);
+        close(node.peer, cause);
+        node.peer = 0;
+        node.quiet = Quiet::kClosed;
+    }
+    node.hold_until = {};
+    moves_dirty_ = true;
+    touched_.insert(&node);
+    dirty(node);
+    dirty_list(node);
+}
+
+void Controller::State::copies_lost(Node& node, const std::string& cause, bool rebooted) {
+    const auto copies = node.copies;
+    for (const auto& [copy, instance] : copies) {
+        event("lost", instance->text() + " lost with " + node.name + ": " + cause,
+              {{"service", instance->service->name},
+               {"instance", instance->text()},
+               {"node", node.name},
+               {"epoch", copy.epoch}});
+        std::erase_if(instance->lost_on,
+                      [&](const auto& held) { return held.first == node.name || held.second <= now_; });
+        instance->lost_on.emplace_back(node.name, now_ + timing_.return_hold);
+        detach(*instance, false, rebooted);
+        wants_place(*instance);
+    }
+}
+
+// Nothing of an old boot runs any more.
+void Controller::State::forget_stale(Node& node) {
+    while (!node.stale.empty()) stale_gone(node, CopyId(node.stale.begin()->first), false);
+}
+
+void Controller::State::on(const ApiConfirmLost& input) {
+    std::vector<Node*> nodes;
+    for (const auto& name : input.nodes) {
+        const auto at = nodes_.find(name);
+        if (at == nodes_.end()) return reply(input.request, fail(Code::kNotFound, "there is no node " + name, "nodes"));
+        if (at->second.liveness == Liveness::kReady || at->second.liveness == Liveness::kNew)
+            return reply(input.request, fail(Code::kConflict,
+                                             name + " is " + std::string(liveness_name(at->second.liveness)) +
+                                                 ": only a silent node can be confirmed lost",
+                                             "nodes"));
+        if (!at->second.down()) nodes.push_back(&at->second);
+    }
+    if (input.nodes.empty())
+        for (auto& [name, node] : nodes_)
+            if (node.liveness == Liveness::kSuspect && silent(node)) nodes.push_back(&node);
+    json::array lost;
+    for (Node* node : nodes) {
+        lost.emplace_back(node->name);
+        node_lost(*node, Liveness::kLost, "confirmed by the operator");
+    }
+    reply(input.request, json::object{{"lost", std::move(lost)}});
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Messages of nodes, and what they do to a node's state.
+#include "kernel/base/units.hpp"
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+std::string_view liveness_name(Liveness liveness) {
+    switch (liveness) {
+        case Liveness::kNew:
+            return "new";
+        case Liveness::kReady:
+            return "ready";
+        case Liveness::kSuspect:
+            return "suspect";
+        case Liveness::kLost:
+            return "lost";
+        case Liveness::kLeft:
+            return "left";
+    }
+    return "new";
+}
+
+std::string_view intent_name(Intent intent) {
+    switch (intent) {
+        case Intent::kActive:
+            return "active";
+        case Intent::kCordoned:
+            return "cordoned";
+        case Intent::kDraining:
+            return "draining";
+    }
+    return "active";
+}
+
+namespace {
+
+const Identity* identity_of(const AgentMessage& message) {
+    return std::visit([](const auto& m) { return &m.id; }, message);
+}
+
+}  // namespace
+
+Node* Controller::State::node_of(PeerId peer) {
+    const auto at = peers_.find(peer);
+    return at == peers_.end() ? nullptr : at->second;
+}
+
+void Controller::State::on(const PeerMessage& input) {
+    if (const auto* message = std::get_if<Hello>(&input.message)) return hello(input, *message);
+    Node* node = node_of(input.peer);
+    const Identity& id = *identity_of(input.message);
+    // A message of another boot or session, an older one, or one of a connection that was replaced says nothing.
+    if (!node || id.node_id != node->node_id || id.boot_id != node->boot_id || id.session != node->session) return;
+    if (id.seq <= node->seq) return;
+    node->seq = id.seq;
+    if (const auto* message = std::get_if<Heartbeat>(&input.message)) {
+        heard_from(*node, message->load, message->applied);
+        // Before the first report a node is told nothing: its list may be older than what it runs.
+        if (node->reported || node->down())
+            send(*node, HeartbeatAck{message->id.seq, {term_, node->list_no}, names_no_});
+    } else if (const auto* full = std::get_if<Report>(&input.message)) {
+        report(*node, *full);
+    } else if (std::holds_alternative<PullList>(input.message)) {
+        heard_from(*node, node->load, node->applied);
+        if (!node->reported && !node->down()) return;
+        send(*node, list_of(*node));
+        send(*node, names_table());
+    } else if (const auto* pull = std::get_if<PullSpecs>(&input.message)) {
+        heard_from(*node, node->load, node->applied);
+        send_specs(*node, *pull);
+    } else if (std::holds_alternative<Leaving>(input.message)) {
+        leave(*node);
+    } else if (std::holds_alternative<Hold>(input.message)) {
+        hold(*node);
+    } else if (const auto* told = std::get_if<NodeEvent>(&input.message)) {
+        json::object fields = told->fields;
+        fields["node"] = node->name;
+        event(told->kind, told->text, std::move(fields));
+    }
+}
+
+void Controller::State::heard_from(Node& node, const Load& load, const ListNo& applied) {
+    node.heard = now_;
+    node.load = load;
+    node.applied = applied;
+    if (node.liveness != Liveness::kSuspect) return;
+    if (node.reported)
+        now_ready(node);
+    else
+        node.liveness = Liveness::kNew;
+}
+
+void Controller::State::now_ready(Node& node) {
+    const Liveness before = node.liveness;
+    if (before == Liveness::kReady) return;
+    ++nodes_ready_;
+    node.liveness = Liveness::kReady;
+    node.reason.clear();
+    node.hold_until = {};
+    touched_.insert(&node);
+    moves_dirty_ = true;
+    event("node-ready", node.name + (before == Liveness::kSuspect ? " answers again" : " is ready"),
+          {{"node", node.name}});
+}
+
+void Controller::State::on(const PeerDown& input) {
+    Node* node = node_of(input.peer);
+    if (!node) return;
+    peers_.erase(input.peer);
+    node->peer = 0;
+    node->dropped = now_;
+    node->quiet = input.reset ? Quiet::kReset : Quiet::kClosed;
+    if (node->liveness != Liveness::kReady && node->liveness != Liveness::kSuspect) return;
+    if (node->liveness == Liveness::kReady) --nodes_ready_;
+    node->liveness = Liveness::kSuspect;
+    node->reason = input.reset ? "its connection broke" : "it closed its connection";
+    if (node->hold_until > now_) node->reason = "gantryd restarts there";
+    event("node-suspect", node->name + ": " + node->reason, {{"node", node->name}});
+}
+
+void Controller::State::hold(Node& node) {
+    node.heard = now_;
+    node.hold_until = now_ + timing_.hold;
+    event("node-hold", node.name + ": gantryd restarts, its copies run on for up to " + format_duration(timing_.hold),
+          {{"node", node.name}});
+}
+
+void Controller::State::leave(Node& node) {
+    node.heard = now_;
+    if (node.down()) return;
+    node_lost(node, Liveness::kLeft, "leaving");
+}
+
+void Controller::State::send(const Node& node, ControllerMessage message) {
+    if (node.peer != 0) out_->acts.push_back(SendTo{node.peer, std::move(message)});
+}
+
+void Controller::State::close(PeerId peer, std::string reason) {
+    out_->acts.push_back(ClosePeer{peer, std::move(reason)});
+}
+
+void Controller::State::send_specs(const Node& node, const PullSpecs& message) {
+    const std::set<std::string> wanted(message.digests.begin(), message.digests.end());
+    Specs specs;
+    for (const auto& [name, service] : services_)
+        for (const auto& [number, revision] : service.revisions)
+            if (wanted.contains(revision.digest)) specs.specs[revision.digest] = revision.copy_spec;
+    for (auto& part : divide(specs)) send(node, std::move(part));
+}
+
+// Its copies must be lost already.
+void Controller::State::forget(Node& node) {
+    if (node.peer != 0) {
+        peers_.erase(node.peer);
+        close(node.peer, "the node was removed");
+    }
+    forget_stale(node);
+    dirty_lists_.erase(&node);
+    touched_.erase(&node);
+    other_writes_.push_back({"node/" + node.name, std::nullopt});
+    dirty_nodes_.erase(node.name);
+    const auto still_asked = [&](Question& question) {
+        std::erase_if(question.order, [&](const auto& scored) { return scored.node == &node; });
+        std::replace(question.asked.begin(), question.asked.end(), &node, static_cast<Node*>(nullptr));
+        if (question.dry) question.dry->imagined.erase(&node);
+    };
+    for (auto& [id, question] : questions_) still_asked(question);
+    ++nodes_version_;
+    const std::string name = node.name;
+    nodes_.erase(name);
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The hard rules of placement, each with a reason that a person can read.
+#include <algorithm>
+
+#include "kernel/base/units.hpp"
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+const std::string* label(const Labels& labels, const std::string& key) {
+    const auto at = std::lower_bound(labels.begin(), labels.end(), key,
+                                     [](const auto& entry, const std::string& wanted) { return entry.first < wanted; });
+    return at != labels.end() && at->first == key ? &at->second : nullptr;
+}
+
+// The first of `wanted` that the node does not have.
+const std::pair<std::string, std::string>* unmet(const Labels& wanted, const Node& node) {
+    for (const auto& want : wanted) {
+        const std::string* has = label(node.labels, want.first);
+        if (!has || *has != want.second) return &want;
+    }
+    return nullptr;
+}
+
+const RuntimeHello* runtime_for(const ServiceSpec& spec, const Node& node) {
+    if (spec.runtime.empty()) return node.runtimes.empty() ? nullptr : &node.runtimes.front();
+    for (const auto& runtime : node.runtimes)
+        if (runtime.name == spec.runtime) return &runtime;
+    return nullptr;
+}
+
+bool runs_image(const RuntimeHello& runtime, const Revision& revision) {
+    if (!revision.system.empty() && runtime.system != revision.system) return false;
+    return revision.architecture.empty() || std::find(runtime.architectures.begin(), runtime.architectures.end(),
+                                                      revision.architecture) != runtime.architectures.end();
+}
+
+std::string platforms(const Node& node) {
+    std::string out;
+    for (const auto& runtime : node.runtimes)
+        for (const auto& architecture : runtime.architectures) {
+            const std::string platform = runtime.system + "/" + architecture;
+            if (out.find(platform) == std::string::npos) out += (out.empty() ? "" : ", ") + platform;
+        }
+    return out.empty() ? "nothing" : out;
+}
+
+std::string cores(std::int64_t milli) {
+    std::string fraction = std::to_string(1'000 + milli % 1'000).substr(1);
+    while (!fraction.empty() && fraction.back() == '0') fraction.pop_back();
+    return std::to_string(milli / 1'000) + (fraction.empty() ? "" : "." + fraction);
+}
+
+}  // namespace
+
+bool Controller::State::in_pool(const ServiceSpec& spec, const Node& node) const {
+    if (!spec.nodes.empty()) return std::find(spec.nodes.begin(), spec.nodes.end(), node.name) != spec.nodes.end();
+    return unmet(spec.pool_labels, node) == nullptr;
+}
+
+Exclusion Controller::State::fixed_rules(const Revision& revision, const Node& node) const {
+    const auto fits = [&](const RuntimeHello& runtime) { return runs_image(runtime, revision); };
+    if (std::none_of(node.runtimes.begin(), node.runtimes.end(), fits)) return Exclusion::kPlatform;
+    const RuntimeHello* runtime = runtime_for(revision.spec, node);
+    if (!runtime) return Exclusion::kRuntime;
+    if (!fits(*runtime)) return Exclusion::kPlatform;
+    return unmet(revision.spec.constraints, node) ? Exclusion::kLabels : Exclusion::kNone;
+}
+
+std::vector<PoolNode> Controller::State::build_pool(const Revision& revision) const {
+    std::vector<PoolNode> pool;
+    const auto add = [&](const Node& node) { pool.push_back({const_cast<Node*>(&node), fixed_rules(revision, node)}); };
+    if (revision.spec.nodes.empty()) {
+        for (const auto& [name, node] : nodes_)
+            if (in_pool(revision.spec, node)) add(node);
+        return pool;
+    }
+    for (const auto& name : std::set<std::string>(revision.spec.nodes.begin(), revision.spec.nodes.end()))
+        if (const auto at = nodes_.find(name); at != nodes_.end()) add(at->second);
+    return pool;
+}
+
+const std::vector<PoolNode>& Controller::State::pool_of(const Service& service) const {
+    if (service.pool_version != nodes_version_) {
+        service.pool = build_pool(service.last());
+        service.pool_version = nodes_version_;
+    }
+    return service.pool;
+}
+
+namespace {
+
+Exclusion state_rules(const Node& node) {
+    switch (node.liveness) {
+        case Liveness::kNew:
+            return Exclusion::kNew;
+        case Liveness::kSuspect:
+            return Exclusion::kSuspect;
+        case Liveness::kLost:
+            return Exclusion::kLost;
+        case Liveness::kLeft:
+            return Exclusion::kLeft;
+        case Liveness::kReady:
+            break;
+    }
+    switch (node.intent) {
+        case Intent::kCordoned:
+            return Exclusion::kCordoned;
+        case Intent::kDraining:
+            return Exclusion::kDraining;
+        case Intent::kActive:
+            break;
+    }
+    return Exclusion::kNone;
+}
+
+}  // namespace
+
+// given_back: what a copy that is about to go takes now. imagined: what a dry run has put there already.
+Exclusion Controller::State::resource_rules(const Revision& revision, const Node& node, const Need* given_back,
+                                            const Imagined* imagined) const {
+    const Need& need = revision.need;
+    std::int64_t cpu = node.cpu_milli - node.cpu_used, memory = node.memory_bytes - node.memory_used;
+    if (given_back) {
+        cpu += given_back->cpu_milli;
+        memory += given_back->memory_bytes;
+    }
+    if (imagined) {
+        cpu -= imagined->cpu_milli;
+        memory -= imagined->memory_bytes;
+    }
+    if (need.cpu_milli > 0 && need.cpu_milli > cpu) return Exclusion::kCpu;
+    if (need.memory_bytes > 0 && need.memory_bytes > memory) return Exclusion::kMemory;
+    for (const auto port : need.ports) {
+        const auto used = node.ports.find(port);
+        std::uint32_t users = used == node.ports.end() ? 0 : used->second;
+        if (users != 0 && given_back)
+            users -= static_cast<std::uint32_t>(std::count(given_back->ports.begin(), given_back->ports.end(), port));
+        if (users != 0 || (imagined && imagined->ports.contains(port))) return Exclusion::kPorts;
+    }
+    return Exclusion::kNone;
+}
+
+Exclusion Controller::State::rules(const Revision& revision, const PoolNode& candidate, const Need* given_back,
+                                   const Imagined* imagined) const {
+    const Node& node = *candidate.node;
+    if (const auto state = state_rules(node); state != Exclusion::kNone) return state;
+    if (candidate.fixed != Exclusion::kNone) return candidate.fixed;
+    if (const auto full = resource_rules(revision, node, given_back, imagined); full != Exclusion::kNone) return full;
+    if (!revision.failed.empty() && !revision.failing && revision.failed.contains(node.name))
+        return Exclusion::kFailedHere;
+    return Exclusion::kNone;
+}
+
+bool Controller::State::held(const Instance& instance, const Node& node) const {
+    return std::any_of(instance.lost_on.begin(), instance.lost_on.end(),
+                       [&](const auto& lost) { return lost.first == node.name && lost.second > now_; });
+}
+
+// Whether the instance could be placed if its copy were stopped now.
+bool Controller::State::fits_somewhere(const Service& service, const Instance& instance, bool without_own_node) const {
+    const Need* own = &service.revisions.at(instance.revision).need;
+    for (const auto& candidate : pool_of(service)) {
+        const bool here = candidate.node == instance.node;
+        if (service.is_static() && candidate.node->name != instance.bound) continue;
+        if (here && without_own_node) continue;
+        if (rules(service.last(), candidate, here ? own : nullptr) == Exclusion::kNone) return true;
+    }
+    return false;
+}
+
+std::string Controller::State::reason(Exclusion exclusion, const Revision& revision, const Node& node) const {
+    const ServiceSpec& spec = revision.spec;
+    switch (exclusion) {
+        case Exclusion::kNone:
+            return "";
+        case Exclusion::kPool:
+            return "not in the pool";
+        case Exclusion::kNew:
+            return node.quiet == Quiet::kConnected ? "joins: its first report is awaited" : "not back yet";
+        case Exclusion::kSuspect:
+            return "suspect: " + node.reason;
+        case Exclusion::kLost:
+            return "lost: " + node.reason;
+        case Exclusion::kLeft:
+            return "left";
+        case Exclusion::kCordoned:
+            return "cordoned";
+        case Exclusion::kDraining:
+            return "draining";
+        case Exclusion::kPlatform:
+            return "the image is " + revision.system + "/" + revision.architecture + ", the node runs " +
+                   platforms(node);
+        case Exclusion::kRuntime:
+            return spec.runtime.empty() ? "it has no runtime" : "it has no runtime " + spec.runtime;
+        case Exclusion::kLabels: {
+            const auto* want = unmet(spec.constraints, node);
+            if (!want) return "labels do not match";
+            const std::string* has = label(node.labels, want->first);
+            return "label " + want->first + ": expected " + want->second + (has ? ", got " + *has : ", has none");
+        }
+        case Exclusion::kCpu:
+            return "needs " + cores(spec.cpu_milli) + " cores, " +
+                   cores(std::max<std::int64_t>(0, node.cpu_milli - node.cpu_used)) + " of " + cores(node.cpu_milli) +
+                   " are free";
+        case Exclusion::kMemory:
+            return "needs " + format_size(spec.memory_bytes) + " of memory, " +
+                   format_size(std::max<std::int64_t>(0, node.memory_bytes - node.memory_used)) + " of " +
+                   format_size(node.memory_bytes) + " are free";
+        case Exclusion::kPorts:
+            for (const auto port : revision.need.ports)
+                if (node.ports.contains(port)) return "port " + std::to_string(port) + " is taken";
+            return "a port is taken";
+        case Exclusion::kFailedHere:
+            return "kept crashing there";
+        case Exclusion::kHeld:
+            return "was lost there less than " + format_duration(timing_.return_hold) + " ago";
+    }
+    return "";
+}
+
+}  // namespace gantry::core

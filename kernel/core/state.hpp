@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The controller's state and rules. One file of methods per noun: nodes.cpp, reports.cpp, placement.cpp, ...
+// Private to kernel/core.
+#pragma once
+
+#include <optional>
+#include <tuple>
+
+#include "kernel/core/controller.hpp"
+#include "kernel/core/records.hpp"
+
+namespace gantry::core {
+
+inline constexpr Duration kRankLimit = seconds(1);   // a policy that has not answered by then failed
+inline constexpr Duration kRankRetry = seconds(1);   // a service whose policy failed asks again
+inline constexpr Duration kTellAgain = seconds(60);  // a refused node is an event at most so often
+inline constexpr std::size_t kReasonsShown = 100;    // nodes with a reason in one document
+inline constexpr std::size_t kDryRunShown = 1'000;   // instances placed by a dry run
+
+// What a dry run has placed so far: nothing of it is real.
+struct Imagined {
+    std::uint32_t copies = 0;
+    std::int64_t cpu_milli = 0, memory_bytes = 0;
+    std::set<std::uint16_t> ports;
+};
+
+struct DryRun {
+    RequestId request = 0;
+    json::object reply;
+    json::array placement;
+    Service service;                  // as it would be
+    std::vector<std::uint32_t> left;  // instances to place, the next one last
+    std::map<const Node*, Imagined> imagined;
+};
+
+// One service that is being placed: its candidates in order, and what the policy was asked last.
+struct Question {
+    struct Scored {
+        bool lacks_image = false;
+        Keys keys{};
+        Node* node = nullptr;
+        std::uint64_t load_version = 0;
+        friend bool operator<(const Scored& a, const Scored& b) {
+            return std::tie(a.lacks_image, a.keys, a.node->name) < std::tie(b.lacks_image, b.keys, b.node->name);
+        }
+    };
+    std::uint64_t id = 0;  // of the Rank that waits for its answer
+    std::uint64_t service_no = 0;
+    std::string policy;
+    std::vector<Node*> asked;
+    std::set<Scored> order;
+    std::size_t candidates = 0;
+    std::uint64_t nodes_version = 0;  // pools were like this
+    Instant deadline{};
+    std::optional<DryRun> dry;
+};
+
+class Controller::State {
+  public:
+    State(Timing timing, std::vector<std::string> policies) : timing_(timing), policies_(std::move(policies)) {}
+
+    Result<Effects> load(std::span<const Entry> entries, const std::string& fresh_id, Instant now);
+    Effects step(const Input& input, Instant now);
+    Instant next_deadline() const;
+
+    // documents.cpp, explain.cpp
+    json::array nodes(Instant now) const;
+    json::array services() const;
+    json::array instances() const;
+    json::array images() const;
+    json::array secrets() const;
+    json::array names() const;
+    Result<json::value> service(const std::string& name) const;
+    Result<json::value> explain(const std::string& service, Instant now,
+                                const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+                                const std::function<std::vector<std::string>(const std::string&)>& key_names) const;
+    Result<Place> place(const std::string& instance) const;
+    std::vector<Entry> stored() const;
+
+    std::string cluster_id_;
+    std::uint64_t term_ = 0;
+
+  private:
+    struct Image {
+        std::string digest, os, architecture;
+        std::int64_t size_bytes = 0;
+        friend bool operator==(const Image&, const Image&) = default;
+    };
+    struct Named {  // a NameEntry in the table
+        NameEntry entry;
+        Instant since{};
+    };
+
+    // --- inputs (controller.cpp, nodes.cpp, api.cpp)
+    void on(const PeerMessage& input);
+    void on(const PeerDown& input);
+    void on(const Ranked& input);
+    void on(const RankFailed& input);
+    void on(const Tick&);
+    void on(const LoopLate& input);
+    void on(const ApiDeploy& input);
+    void on(const ApiRemoveService& input);
+    void on(const ApiSetIntent& input);
+    void on(const ApiRemoveNode& input);
+    void on(const ApiConfirmLost& input);
+    void on(const ApiSetImage& input);
+    void on(const ApiRemoveImage& input);
+    void on(const ApiSetSecret& input);
+    void settle();  // what follows from the input, once per step
+
+    // --- nodes (nodes.cpp, hello.cpp, liveness.cpp)
+    void hello(const PeerMessage& input, const Hello& message);
+    bool refuse_hello(const PeerMessage& input, const Hello& message);
+    void refuse(PeerId peer, const std::string& node, std::string kind, std::string reason);
+    void welcome(Node& node, PeerId peer);
+    bool take_facts(Node& node, const PeerMessage& input, const Hello& message);
+    void heard_from(Node& node, const Load& load, const ListNo& applied);
+    void hold(Node& node);
+    void leave(Node& node);
+    void send_specs(const Node& node, const PullSpecs& message);
+    void send(const Node& node, ControllerMessage message);
+    void close(PeerId peer, std::string reason);
+    void forget(Node& node);
+    Node* node_of(PeerId peer);
+    void now_ready(Node& node);
+    Instant suspect_at(const Node& node) const;
+    Instant lost_at(const Node& node) const;
+    bool silent(const Node& node) const;
+    void check_silence();
+    void node_lost(Node& node, Liveness becomes, const std::string& cause);
+    void copies_lost(Node& node, const std::string& cause, bool rebooted);
+    void forget_stale(Node& node);
+
+    // --- reports (reports.cpp)
+    void report(Node& node, const Report& message);
+    void report_copy(Node& node, const CopyReport& copy);
+    void report_current(Instance& instance, const CopyReport& copy);
+    void tell_change(const Instance& instance, const CopyReport& copy, CopyState before, bool was_ready);
+    void report_stale(Node& node, const CopyReport& copy);
+    void drop_gone(Node& node, const Report& message);
+    bool take_back(Node& node, Instance& instance, const CopyReport& copy);
+    void kept_crashing(Instance& instance);
+    void recovered(Instance& instance);
+
+    // --- instances (instances.cpp)
+    void assign(Instance& instance, Node& node);
+    void attach(Instance& instance, Node& node);               // bookkeeping of a current copy
+    void detach(Instance& instance, bool planned, bool gone);  // the copy becomes stale, or is gone
+    void set_state(Instance& instance, CopyState state);
+    void set_ready(Instance& instance, bool ready);
+    void end_move(Instance& instance);
+    void begin_move(Instance& instance, const std::string& why);
+    void use(Node& node, const Need& need, int sign);
+    void add_stale(Node& node, const CopyId& copy, Stale stale);
+    void stale_gone(Node& node, const CopyId& copy, bool told);
+    void wants_place(Instance& instance);
+    void remove_instance(Service& service, std::uint32_t index);
+    void check_removed();
+    std::uint64_t next_epoch(const Instance& instance) const;
+    Instance* find(const InstanceId& id);
+    Service* find_service(std::uint64_t no);
+
+    // --- placement (placement.cpp, rules.cpp)
+    const std::vector<PoolNode>& pool_of(const Service& service) const;
+    std::vector<PoolNode> build_pool(const Revision& revision) const;
+    bool in_pool(const ServiceSpec& spec, const Node& node) const;
+    Exclusion fixed_rules(const Revision& revision, const Node& node) const;
+    Exclusion resource_rules(const Revision& revision, const Node& node, const Need* given_back,
+                             const Imagined* imagined) const;
+    Exclusion rules(const Revision& revision, const PoolNode& candidate, const Need* given_back = nullptr,
+                    const Imagined* imagined = nullptr) const;
+    std::string reason(Exclusion exclusion, const Revision& revision, const Node& node) const;
+    bool held(const Instance& instance, const Node& node) const;
+    bool fits_somewhere(const Service& service, const Instance& instance, bool without_own_node) const;
+    RankCandidate candidate(const Revision& revision, std::uint64_t service_no, const Node& node,
+                            const Imagined* imagined) const;
+    Rank question_for(const Service& service, std::uint32_t wanted) const;
+    const std::string& policy_of(const Service& service) const;
+    void retry_waiting();
+    void enqueue(Service& service);
+    void pump();
+    void begin_question(Service& service);
+    void place_static(Service& service);
+    void tell_placed(const Instance& instance, const std::string& why, const Keys* keys);
+    void ask(Question& question, const Service& service, std::size_t wanted, const std::vector<Node*>& nodes);
+    void answered(std::uint64_t id, const std::vector<Keys>& keys);
+    void advance(Question& question);
+    void imagine(Question& question);
+    Node* choose(Question& question, const Revision& revision, const Instance* instance, Node** outdated);
+    void question_failed(Question& question, const std::string& why);
+    void end_question(std::uint64_t id);
+    void cancel_placing(Service& service);
+    void finish_dry_run(Question& question, const std::string& why);
+    void still_pending(Service& service);
+    json::array pending_reasons(const Service& service) const;
+
+    // --- rollout (rollout.cpp)
+    void plan_moves();
+    void plan_rollout(Service& service);
+    void plan_drain(Node& node);
+    bool outdated(const Service& service, const Instance& instance) const;
+
+    // --- API (api.cpp, deploy.cpp)
+    void reply(RequestId request, Result<json::value> result);
+    Status check_deploy(const ServiceSpec& spec) const;
+    json::array deploy_warnings(const ServiceSpec& spec) const;
+    Revision make_revision(const ServiceSpec& spec, const Service* service);
+    Service& new_service(const std::string& name);
+    void change(Service& service, Revision revision);
+    void start_dry_run(const ApiDeploy& input, const ServiceSpec& spec, const Service* service, json::object reply);
+    void match_instances(Service& service);
+    void match_static(Service& service);
+    Instance& add_instance(Service& service, std::uint32_t index);
+    void set_prepull(const Service& service, int sign);
+    void drop_service(Service& service);
+    void forget_revisions(Service& service);
+    bool uses_secret(const Service& service, const std::string& secret) const;
+    void derive(Revision& revision);
+
+    // --- lists and names (lists.cpp)
+    void dirty_list(Node& node) { dirty_lists_.insert(&node); }
+    void dirty(Instance& instance) { dirty_instances_.insert(instance.id()); }
+    void dirty(Service& service) { dirty_services_.insert(service.name); }
+    void dirty(Node& node) { dirty_nodes_.insert(node.name); }
+    void flush_lists();
+    void flush_names();
+    NodeList list_of(const Node& node) const;
+    void announce_copy(Instance& instance, bool present);
+    Names names_table() const;
+    void prepull(Node& node, std::uint32_t image, int sign);
+
+    // --- stored form (stored.cpp, load.cpp)
+    void flush_documents();
+    void write(std::string key, const std::optional<json::object>& value);
+    json::object meta_document() const;
+    json::object document(const Service& service) const;
+    json::object document(const Instance& instance) const;
+    json::object document(const Node& node) const;
+    json::object document(const Image& image) const;
+    static bool worth_storing(const Instance& instance);
+    Status load_meta(const json::value& value);
+    Status load_secret(const std::string& name, const json::value& value);
+    Status load_node(const std::string& name, const json::value& value, Instant now);
+    Status load_service(const std::string& name, const json::value& value);
+    Status load_instance(const std::string& id, const json::value& value);
+    Status load_image(const std::string& name, const json::value& value);
+    Status load_entry(const std::string& key, const json::value& value, Instant now);
+    void loaded(Instant now);
+
+    // --- documents
+    json::object node_document(const Node& node, Instant now) const;
+    json::array instances_of(const Service& service) const;
+    json::object service_document(const Service& service) const;
+    json::object instance_document(const Service& service, const Instance& instance, const json::array& pending) const;
+
+    void event(std::string kind, std::string text, json::object fields = {});
+    std::uint32_t image_no(const std::string& digest);
+
+    Timing timing_;
+    std::vector<std::string> policies_;
+    Instant now_{};
+    Effects* out_ = nullptr;
+
+    std::uint64_t next_service_no_ = 1;
+    std::map<std::string, Service, std::less<>> services_;
+    std::map<std::uint64_t, Service*> service_by_no_;
+    std::map<std::string, Node, std::less<>> nodes_;
+    std::map<PeerId, Node*> peers_;
+    std::map<std::string, Image, std::less<>> images_;
+    std::map<std::string, std::string, std::less<>> secrets_;
+    std::map<std::string, std::uint32_t, std::less<>> image_numbers_;
+    std::vector<std::string> image_digests_;
+    std::map<std::string, Instant> told_;  // refused nodes
+
+    std::uint64_t nodes_version_ = 1;  // of what pools depend on
+    std::uint32_t copies_total_ = 0, nodes_ready_ = 0;
+
+    std::map<std::pair<std::string, CopyId>, Named> names_;
+    std::uint64_t names_no_ = 1;  // 0 would say that there is no table yet
+    bool names_dirty_ = false;
+
+    std::set<Node*, NodeByName> dirty_lists_, touched_;
+    std::set<InstanceId> dirty_instances_;
+    std::set<std::string> dirty_services_, dirty_nodes_;
+    std::vector<Write> other_writes_;
+
+    std::map<std::string, std::set<std::uint64_t>> queue_;  // by policy: services to place
+    std::set<std::uint64_t> waiting_;                       // services with instances that found no node
+    std::map<std::uint64_t, Question> questions_;           // by id of the Rank asked last
+    std::map<std::string, std::uint64_t> asking_;           // policy -> id
+    std::map<std::uint64_t, std::uint64_t> asked_for_;      // service -> id
+    std::uint64_t next_question_ = 1;
+
+    std::set<std::uint64_t> rolling_;  // services that may have copies to replace
+    std::set<std::uint64_t> removing_;
+    bool moves_dirty_ = false;
+    std::optional<Instant> paused_until_;
+};
+
+}  // namespace gantry::core

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The stored form, written: one JSON document per key. load.cpp reads it back to the same state.
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+json::object text_map(const Labels& labels) {
+    json::object out;
+    for (const auto& [key, value] : labels) out[key] = value;
+    return out;
+}
+
+template <class Texts>
+json::array texts(const Texts& values) {
+    json::array out;
+    for (const auto& value : values) out.emplace_back(value);
+    return out;
+}
+
+}  // namespace
+
+json::object Controller::State::meta_document() const {
+    return {{"version", 1}, {"cluster_id", cluster_id_}, {"term", term_}, {"next_service_no", next_service_no_}};
+}
+
+json::object Controller::State::document(const Image& image) const {
+    return {{"digest", image.digest},
+            {"os", image.os},
+            {"architecture", image.architecture},
+            {"size_bytes", image.size_bytes}};
+}
+
+json::object Controller::State::document(const Service& service) const {
+    json::array revisions;
+    for (const auto& [number, revision] : service.revisions)
+        revisions.push_back(json::object{{"revision", number},
+                                         {"generation", revision.generation},
+                                         {"document", to_json(revision.spec)},
+                                         {"image_digest", revision.image_digest},
+                                         {"os", revision.system},
+                                         {"architecture", revision.architecture},
+                                         {"failed", texts(revision.failed)},
+                                         {"failing", revision.failing}});
+    return {{"no", service.no},
+            {"epoch_floor", service.epoch_floor},
+            {"removing", service.removing},
+            {"revisions", std::move(revisions)}};
+}
+
+// Instances that never had a copy are as their service says.
+bool Controller::State::worth_storing(const Instance& instance) {
+    return instance.epoch != 0 || instance.seen != 0 || !instance.bound.empty();
+}
+
+json::object Controller::State::document(const Instance& instance) const {
+    json::value current;
+    if (instance.node) current = json::object{{"node", instance.node->name}, {"ready", instance.ready}};
+    return {{"epoch", instance.epoch},
+            {"seen", instance.seen},
+            {"revision", instance.revision},
+            {"current", std::move(current)},
+            {"next", nullptr},
+            {"bound", instance.bound},
+            {"moving_from", instance.moving_from},
+            {"stopping", instance.stopping}};
+}
+
+json::object Controller::State::document(const Node& node) const {
+    json::array runtimes;
+    for (const auto& runtime : node.runtimes)
+        runtimes.push_back(json::object{{"name", runtime.name},
+                                        {"system", runtime.system},
+                                        {"architectures", texts(runtime.architectures)},
+                                        {"fenceable", runtime.fenceable}});
+    return {{"node_id", node.node_id},
+            {"boot_id", node.boot_id},
+            {"session", node.session},
+            {"liveness", node.down() ? liveness_name(node.liveness) : "known"},
+            {"reason", node.down() ? node.reason : ""},
+            {"intent", intent_name(node.intent)},
+            {"list_no", node.list_no},
+            {"address", node.address},
+            {"advertise", node.advertise},
+            {"labels", text_map(node.labels)},
+            {"runtimes", std::move(runtimes)},
+            {"probes", texts(node.probes)},
+            {"cpu_milli", node.cpu_milli},
+            {"memory_bytes", node.memory_bytes},
+            {"version", node.version}};
+}
+
+void Controller::State::write(std::string key, const std::optional<json::object>& value) {
+    std::optional<std::string> text;
+    if (value) text = json::serialize(*value);
+    out_->writes.push_back({std::move(key), std::move(text)});
+}
+
+void Controller::State::flush_documents() {
+    for (const auto& name : std::exchange(dirty_services_, {})) {
+        const auto at = services_.find(name);
+        write("service/" + name, at == services_.end() ? std::nullopt : std::optional(document(at->second)));
+    }
+    for (const auto& id : std::exchange(dirty_instances_, {})) {
+        const Instance* instance = find(id);
+        const bool keep = instance && worth_storing(*instance);
+        write("instance/" + id.text(), keep ? std::optional(document(*instance)) : std::nullopt);
+    }
+    for (const auto& name : std::exchange(dirty_nodes_, {})) {
+        const auto at = nodes_.find(name);
+        write("node/" + name, at == nodes_.end() ? std::nullopt : std::optional(document(at->second)));
+    }
+}
+
+std::vector<Entry> Controller::State::stored() const {
+    std::map<std::string, std::string> out;
+    const auto add = [&](std::string key, const json::object& value) { out[std::move(key)] = json::serialize(value); };
+    add("meta", meta_document());
+    for (const auto& [name, image] : images_) add("image/" + name, document(image));
+    for (const auto& [name, value] : secrets_) add("secret/" + name, json::object{{"value", value}});
+    for (const auto& [name, node] : nodes_) add("node/" + name, document(node));
+    for (const auto& [name, service] : services_) {
+        add("service/" + name, document(service));
+        for (const auto& [index, instance] : service.instances)
+            if (worth_storing(instance)) add("instance/" + instance.id().text(), document(instance));
+    }
+    std::vector<Entry> entries;
+    entries.reserve(out.size());
+    for (auto& [key, value] : out) entries.push_back({key, std::move(value)});
+    return entries;
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/core/timing.hpp"
+
+#include "kernel/base/units.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+Status at_least(const char* name, Duration got, const std::string& rule, Duration least) {
+    if (got >= least) return {};
+    return fail(Code::kInvalid,
+                std::string(name) + " is " + format_duration(got) + ", expected " + rule + ", that is at least " +
+                    format_duration(least),
+                std::string("controller.timing.") + name);
+}
+
+}  // namespace
+
+Status check_timing(const Timing& t) {
+    GANTRY_CHECK(at_least("heartbeat", t.heartbeat, "no more than a hundred heartbeats a second", milliseconds(10)));
+    GANTRY_CHECK(
+        at_least("suspect_after", t.suspect_after, "two heartbeats or more: one may be late", 2 * t.heartbeat));
+    GANTRY_CHECK(at_least("lost_after", t.lost_after, "more than suspect_after: a node is suspect before it is lost",
+                          t.suspect_after + milliseconds(1)));
+    GANTRY_CHECK(at_least("reset_grace", t.reset_grace, "time for a broken connection to come back: one heartbeat",
+                          t.heartbeat));
+    GANTRY_CHECK(at_least("hold", t.hold, "no less than lost_after: a hold is meant to be patient", t.lost_after));
+    GANTRY_CHECK(at_least("start_grace", t.start_grace, "no less than lost_after: nodes must find the controller again",
+                          t.lost_after));
+    GANTRY_CHECK(at_least("return_hold", t.return_hold, "no negative time", Duration(0)));
+    GANTRY_CHECK(
+        at_least("mass_pause", t.mass_pause, "no less than lost_after: it is a pause before the loss", t.lost_after));
+    GANTRY_CHECK(at_least("restart_delay", t.restart_delay, "a pause between crashes", milliseconds(1)));
+    GANTRY_CHECK(at_least("stable_after", t.stable_after, "more than restart_delay: else no crash ever follows another",
+                          t.restart_delay + milliseconds(1)));
+    if (t.crashes_to_move < 1)
+        return fail(Code::kInvalid, "crashes_to_move is 0, expected 1 or more", "controller.timing.crashes_to_move");
+    if (t.nodes_to_give_up < 1)
+        return fail(Code::kInvalid, "nodes_to_give_up is 0, expected 1 or more", "controller.timing.nodes_to_give_up");
+    return {};
+}
+
+}  // namespace gantry::core
