@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The cluster's secret, and the key that this transport derives from it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace vsoa_transport {
+
+inline constexpr std::size_t kSecretMin = 16;  // bytes
+inline constexpr std::size_t kSecretMax = 4096;
+
+// The pre-shared key of TLS. Wiped when it goes.
+class Key {
+  public:
+    static constexpr std::size_t kSize = 32;
+
+    // HKDF-SHA256 (RFC 5869) over the secret, with a label of this transport's own: another use of the same secret
+    // gets another key. Line ends at the end of the secret do not count.
+    explicit Key(std::string_view secret);
+    // Throws gantry::Failure with what the operator must change.
+    static Key from_file(const std::string& path);
+    ~Key();
+    Key(const Key&) = delete;
+    Key& operator=(const Key&) = delete;
+
+    const std::uint8_t* data() const { return bytes_.data(); }
+
+  private:
+    std::array<std::uint8_t, kSize> bytes_{};
+};
+
+}  // namespace vsoa_transport
