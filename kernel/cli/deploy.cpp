@@ -18,11 +18,13 @@ constexpr auto kFailingPatience = std::chrono::seconds(10);
 constexpr auto kAwayPatience = std::chrono::seconds(30);  // gantryd may be restarted
 constexpr std::int64_t kCrashes = 3;                      // in a row, then it is called failing
 
-bool concerns(const json::value& event, const std::string& service, const std::string& image) {
+// image: its name and its digest, which is all that a node knows of it.
+bool concerns(const json::value& event, const std::string& service, const std::vector<std::string>& image) {
     const auto* fields = member_of(event, "fields");
     const json::value& place = fields ? *fields : event;
-    return text_of(place, "service") == service || text_of(place, "instance").starts_with(service + ".") ||
-           (!image.empty() && text_of(place, "image") == image);
+    if (text_of(place, "service") == service || text_of(place, "instance").starts_with(service + ".")) return true;
+    const auto about = text_of(place, "image");
+    return !about.empty() && std::find(image.begin(), image.end(), about) != image.end();
 }
 
 class Follower {
@@ -82,11 +84,7 @@ class Follower {
     }
 
     bool is_ready() const {
-        const bool state = text_of(last_, "state") == "ready" && number_of(last_, "revision", revision_) >= revision_;
-        const auto& all = items_of(last_, "instances");
-        return state && std::none_of(all.begin(), all.end(), [&](const json::value& instance) {
-                   return number_of(instance, "revision", revision_) < revision_;
-               });
+        return text_of(last_, "state") == "ready" && number_of(last_, "revision", revision_) >= revision_;
     }
 
     void say_ready() const {
@@ -114,8 +112,9 @@ class Follower {
             return not_ready("is pending: no node fits", Code::kUnavailable);
         }
         const auto& all = items_of(last_, "instances");
-        const bool crashing = std::any_of(all.begin(), all.end(), [](const json::value& instance) {
-            return number_of(instance, "crashes") >= kCrashes;
+        const bool crashing = std::any_of(all.begin(), all.end(), [&](const json::value& instance) {
+            return number_of(instance, "crashes") >= kCrashes &&
+                   number_of(instance, "revision", revision_) >= revision_;
         });
         if (crashing || (state == "failing" && lasted >= kFailingPatience)) {
             return not_ready("is failing", Code::kFailed);
@@ -135,7 +134,7 @@ class Follower {
 
     // Waits for something to happen, then takes all that is there.
     Outcome<bool> take_events(EventFeed& feed, Clock::time_point until) {
-        const auto image = image_of();
+        const std::vector<std::string> image{text_of(last_, "image"), text_of(last_, "image_digest")};
         for (bool happened = false; true;) {
             const auto left = std::chrono::ceil<milliseconds>(until - Clock::now());
             GANTRY_TRY(event, feed.next(happened ? milliseconds(0) : std::max(left, milliseconds(0))));
@@ -144,11 +143,6 @@ class Follower {
             progress_.event(*event);
             happened = true;
         }
-    }
-
-    std::string image_of() const {
-        const auto* service = member_of(manifest_.document(), "service");
-        return service ? text_of(*service, "image") : std::string();
     }
 
     const Session& session_;

@@ -52,6 +52,10 @@ const json::array& items_of(const json::value& document, std::string_view key) {
     return list ? *list : kNone;
 }
 
+std::string endpoint_text(const std::string& address, const std::string& port) {
+    return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + port;
+}
+
 std::string age_text(std::int64_t ms) { return ms < 0 ? "-" : format_duration(milliseconds(ms)); }
 
 std::string local_time(std::chrono::system_clock::time_point at, bool with_date) {

@@ -21,6 +21,9 @@ bool flag_of(const json::value& document, std::string_view key);
 const json::value* member_of(const json::value& document, std::string_view key);
 const json::array& items_of(const json::value& document, std::string_view key = "items");
 
+// "10.0.0.1:3002", "[fd00::1]:3002".
+std::string endpoint_text(const std::string& address, const std::string& port);
+
 // "1.2 s", "3 min 5 s"; "-" for a negative one.
 std::string age_text(std::int64_t ms);
 // RFC 3339 to local time with milliseconds: "2026-11-22 12:03:04.123", or without the date. What is no time: as it is.

@@ -100,7 +100,7 @@ Asked as_asked(std::string_view datagram, milliseconds took) {
     }
     const auto time = " (in " + age_text(took.count()) + ")";
     if (text_of(*document, "addr").empty()) return {"does not know the name" + time, *document, false};
-    return {text_of(*document, "addr") + ":" + text_of(*document, "port") +
+    return {endpoint_text(text_of(*document, "addr"), text_of(*document, "port")) +
                 (flag_of(*document, "security") ? ", TLS" : "") + time,
             *document, true};
 }
@@ -143,7 +143,7 @@ bool show_names(const Session& session, const json::value& answer) {
     }
     Table table({"NAME", "ADDRESS", "INSTANCE", "NODE", "SINCE"});
     for (const auto& name : items) {
-        table.add({text_of(name, "name"), text_of(name, "address") + ":" + text_of(name, "port"),
+        table.add({text_of(name, "name"), endpoint_text(text_of(name, "address"), text_of(name, "port")),
                    text_of(name, "instance"), text_of(name, "node"), age_text(number_of(name, "since_ms", -1))});
     }
     if (table.size() > 0) session.show(table);

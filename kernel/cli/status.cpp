@@ -39,11 +39,9 @@ Outcome<int> agent_status(const Session& session, const json::value& cluster) {
         session.show(node);
         return exit_status::kOk;
     }
-    const auto name = text_of(node, "name");
-    session.say_line("node        " + (name.empty() ? "this one" : name) +
-                     ", an agent without a controller of its own");
-    const auto controller = text_of(cluster, "controller");
-    session.say_line("controller  " + (controller.empty() ? "not connected" : controller));
+    session.say_line("node        " + text_of(node, "node"));
+    session.say_line(flag_of(node, "connected") ? "controller  connected; ask there for services and nodes"
+                                                : "controller  not connected; what runs here goes on running");
     session.say_line("copies      " + counted(json::object{{"items", items_of(node, "copies")}}, "state"));
     return exit_status::kOk;
 }

@@ -235,6 +235,19 @@ TEST_CASE("a command line that is wrong says what was meant") {
     CHECK(has(err({"nodes", "extra"}), "extra"));
 }
 
+TEST_CASE("the status of a node without a controller tells what it has") {
+    FakeServer agent([](const FakeRequest& request, FakeConnection& connection) {
+        if (request.target == "/v1/cluster") return connection.answer(200, R"({"version":"0.9.0","role":"agent"})");
+        if (request.target != "/v1/node") return connection.answer(503, "");
+        connection.answer(200, R"({"node":"SNode2","connected":false,"copies":[{"copy":"1.0#2","state":"running"}]})");
+    });
+    const auto ran = run_gantry({"status", "--socket", agent.socket()});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(has(ran.out, "node        SNode2\n"));
+    CHECK(has(ran.out, "not connected"));
+    CHECK(has(ran.out, "1 running"));
+}
+
 TEST_CASE("empty lists say what to do") {
     FakeServer empty(
         [](const FakeRequest&, FakeConnection& connection) { connection.answer(200, R"({"items":[],"revision":0})"); });

@@ -176,6 +176,13 @@ TEST_CASE("a deployment that crashes ends with where to look") {
     CHECK(has(ran.err, "crashed 3 times in a row, exit code 1; see `gantry logs axis_server.0`"));
 }
 
+TEST_CASE("crashes of an older revision are not held against the new one") {
+    auto old = service("deploying", R"("state":"failing","node":"SNode1","crashes":9)");
+    old.replace(old.rfind("\"revision\":4"), 12, "\"revision\":3");
+    FakeDeployment gantryd({old, service("ready", R"("state":"ready","node":"SNode1")")});
+    CHECK(gantryd.deploy().status == exit_status::kOk);
+}
+
 TEST_CASE("a deployment that takes too long ends at its timeout") {
     FakeDeployment gantryd({service("deploying", R"("state":"creating","node":"SNode1")")});
     const auto ran = gantryd.deploy({"--timeout", "300ms"});
