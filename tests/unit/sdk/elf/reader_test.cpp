@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <gantry/elf/reader.hpp>
+#include <iterator>
+#include <random>
+
+using namespace gantry::elf;
+
+namespace {
+
+std::vector<std::uint8_t> file_bytes(const char* path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+const ConfigKey& key(const Note& note, std::string_view name) {
+    auto it = std::ranges::find(note.config, name, &ConfigKey::name);
+    REQUIRE(it != note.config.end());
+    return *it;
+}
+
+}  // namespace
+
+TEST_CASE("a plugin's note says what its plugin.toml says") {
+    const int fd = ::open(GANTRY_PLUGIN_FILE, O_RDONLY | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    const Reading reading = read_plugin(fd);
+    ::close(fd);
+    CHECK(reading.text == "");
+    REQUIRE(reading.fault == Fault::kNone);
+    const Note& note = reading.note;
+    CHECK(note.id == "org.gantry.test.everything");
+    CHECK(note.name == "Everything \"quoted\" \\ 陀螺仪");
+    CHECK(note.version == "1.2.3");
+    CHECK(note.role == "placement/1");
+    CHECK(note.abi_minor == 9);
+    CHECK(note.permissions == std::vector<std::string>{"network", "root"});
+    CHECK(note.config.size() == 10);
+    CHECK(note.config.front().name == "text");
+    CHECK(key(note, "text").default_value == "one\ntwo");
+    CHECK(key(note, "mode").choices == std::vector<std::string>{"fast", "safe"});
+    CHECK(key(note, "count").min == "-1");
+    CHECK(key(note, "ratio").default_value == "0.5");
+    CHECK(key(note, "wait").default_value == "1500000000");
+    CHECK(key(note, "room").default_value == "67108864");
+    CHECK(key(note, "on").default_value == "true");
+    CHECK(key(note, "names").default_list == std::vector<std::string>{"a", "b"});
+    CHECK(key(note, "none").default_list == std::vector<std::string>{});
+    CHECK(key(note, "token").required);
+    CHECK(key(note, "token").secret);
+}
+
+TEST_CASE("a plugin exports its entry alone and asks for nothing dangerous") {
+    const Reading reading = read_plugin(file_bytes(GANTRY_PLUGIN_FILE));
+    REQUIRE(reading.fault == Fault::kNone);
+    CHECK(reading.facts.machine == own_machine());
+    CHECK(reading.facts.exported == std::vector<std::string>{"gantry_plugin_entry"});
+    CHECK(reading.facts.run_path == "");
+    CHECK_FALSE(reading.facts.text_relocations);
+    CHECK_FALSE(reading.facts.executable_stack);
+    CHECK(std::ranges::count(reading.facts.needed, "libc.so.6") == 1);
+    CHECK(std::ranges::any_of(reading.facts.versions, [](const auto& v) { return v.starts_with("GLIBCXX_"); }));
+}
+
+TEST_CASE("what is no plugin is told apart") {
+    const auto fault = [](const std::vector<std::uint8_t>& bytes) { return read_plugin(bytes).fault; };
+    CHECK(fault({}) == Fault::kNotElf);
+    CHECK(fault(std::vector<std::uint8_t>{'#', '!', '/', 'b', 'i', 'n'}) == Fault::kNotElf);
+    CHECK(fault({0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}) == Fault::kForeign);
+    CHECK(fault(file_bytes("/lib/x86_64-linux-gnu/libm.so.6")) == Fault::kNoNote);
+    CHECK(read_plugin(-1).fault == Fault::kUnreadable);
+    const int folder = ::open("/", O_RDONLY | O_CLOEXEC);
+    CHECK(read_plugin(folder).fault == Fault::kUnreadable);
+    ::close(folder);
+}
+
+TEST_CASE("a truncated plugin never crashes the reader") {
+    const std::vector<std::uint8_t> whole = file_bytes(GANTRY_PLUGIN_FILE);
+    std::vector<std::size_t> lengths;
+    for (std::size_t n = 0; n < 1'024; ++n) lengths.push_back(n);
+    for (std::size_t n = 1'024; n < whole.size(); n += whole.size() / 300 + 1) lengths.push_back(n);
+    std::size_t broken = 0;
+    for (std::size_t n : lengths) {
+        // Exactly n bytes of its own, so that a sanitizer sees a read behind them.
+        const std::vector<std::uint8_t> part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n));
+        broken += read_plugin(part).fault != Fault::kNone;
+    }
+    CHECK(broken > 0);
+}
+
+TEST_CASE("a thousand mutated plugins never crash the reader") {
+    const std::vector<std::uint8_t> whole = file_bytes(GANTRY_PLUGIN_FILE);
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    std::size_t noticed = 0;
+    for (int round = 0; round < 1'000; ++round) {
+        std::vector<std::uint8_t> mutated = whole;
+        const int changes = 1 + static_cast<int>(random() % 16);
+        for (int i = 0; i < changes; ++i) {
+            // Mostly where the tables are: the headers and the first pages.
+            const std::size_t span = random() % 4 == 0 ? mutated.size() : std::min<std::size_t>(mutated.size(), 8'192);
+            const std::size_t at = random() % span;
+            if (random() % 2 == 0) {
+                mutated[at] = static_cast<std::uint8_t>(random());
+            } else {
+                const std::uint8_t value = random() % 2 == 0 ? 0xff : 0x00;
+                for (std::size_t k = at; k < std::min(at + 8, mutated.size()); ++k) mutated[k] = value;
+            }
+        }
+        noticed += read_plugin(mutated).fault != Fault::kNone;
+    }
+    CHECK(noticed > 0);
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <gantry/testing/drivers.hpp>
+
+#include "tests/unit/sdk/cpp/entry_of.hpp"
+
+using namespace gantry;
+using namespace gantry::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+// A transport inside one process: peers are instances that know each other by address.
+class Wire final : public Transport {
+  public:
+    TransportFacts facts() const override { return {false, 1'024, 4'096}; }
+    void listen(Operation<Listening> op, std::string address) override {
+        wires()[address] = this;
+        op.done({address});
+    }
+    void dial(Operation<Dialled> op, std::string address) override {
+        const auto it = wires().find(address);
+        if (it == wires().end()) return op.fail(Code::kUnavailable, "nobody listens at " + address);
+        other_ = it->second;
+        other_->other_ = this;
+        events().up(1, false, address, "here");
+        other_->events().up(1, true, "here", address);
+        op.done({1});
+    }
+    Code send(PeerId, Channel channel, std::string_view data) override {
+        if (data.size() > 1'024) return Code::kInvalid;
+        if (other_ == nullptr) return Code::kNotFound;
+        other_->events().message(1, channel, data);
+        return Code::kOk;
+    }
+    void close(PeerId peer) override {
+        if (other_ != nullptr) other_->events().down(peer, Down::kClosed, "");
+    }
+    void stop(Instant) override {
+        std::erase_if(wires(), [this](const auto& item) { return item.second == this; });
+    }
+
+  private:
+    static std::map<std::string, Wire*>& wires() {
+        static std::map<std::string, Wire*> all;
+        return all;
+    }
+    Wire* other_ = nullptr;
+};
+
+class Rolls final : public Discovery {
+  public:
+    void begin_search() override {
+        std::uint32_t number = 0;
+        host().random(&number, sizeof(number));
+        events().found({true, "", std::to_string(number), 5s});
+    }
+    void end_search() override { events().gone({true, "", "", {}}); }
+};
+
+std::string roll(std::uint64_t seed) {
+    FakeHost host({.seed = seed});
+    Instance& instance = host.load(entry_of<Rolls>());
+    DiscoveryDriver discovery(instance);
+    instance.start();
+    discovery.begin_search();
+    host.turn();
+    REQUIRE(discovery.found.size() == 1);
+    CHECK(discovery.found[0].ttl == 5s);
+    return discovery.found[0].address;
+}
+
+}  // namespace
+
+TEST_CASE("two instances of a transport meet on one fake host") {
+    FakeHost host;
+    Instance &a = host.load(entry_of<Wire>()), &b = host.load(entry_of<Wire>());
+    TransportDriver left(a), right(b);
+    a.start();
+    b.start();
+    CHECK(left.facts().message_max_bytes == 1'024);
+    CHECK(left.dial("b").wait().text == "nobody listens at b");
+    REQUIRE(right.listen("b").wait().result.address == "b");
+    REQUIRE(left.dial("b").wait().result.peer == 1);
+    CHECK(left.send(1, Channel::kBulk, std::string("\0x", 2)) == Code::kOk);
+    CHECK(left.send(1, Channel::kBulk, std::string(2'000, 'x')) == Code::kInvalid);
+    CHECK(left.close(1) == Code::kOk);
+    REQUIRE(host.run_until([&] { return right.downs.size() == 1; }));
+    REQUIRE(right.messages.size() == 1);
+    CHECK(right.messages[0].data == std::string("\0x", 2));
+    CHECK(right.ups.at(0).inbound);
+    CHECK_FALSE(left.ups.at(0).inbound);
+    CHECK(left.open_stream(1, "s", Fd()).wait().code == Code::kUnsupported);
+}
+
+TEST_CASE("randomness is decided by the seed") {
+    CHECK(roll(1) == roll(1));
+    CHECK(roll(1) != roll(2));
+}
+
+TEST_CASE("a plugin's file is loaded with its schema's defaults, and settings are checked against it") {
+    FakeHost host;
+    CHECK_NOTHROW(host.load(GANTRY_PLUGIN_FILE, Settings().string("token", "t")));
+    CHECK_THROWS_WITH(host.load(GANTRY_PLUGIN_FILE), "'token' is required");
+    CHECK_THROWS_WITH(host.load(GANTRY_PLUGIN_FILE, Settings().string("tokn", "t")), "unknown key 'tokn'");
+    CHECK_THROWS_WITH(host.load(GANTRY_PLUGIN_FILE, Settings().integer("token", 1)), "'token' must be a string");
+    CHECK_THROWS_WITH(host.load("/nonexistent.so"), Catch::Contains("/nonexistent.so"));
+}
+
+TEST_CASE("the fake host's folder goes with it") {
+    std::string folder;
+    {
+        FakeHost host;
+        folder = host.folder();
+        CHECK(std::filesystem::is_directory(folder));
+    }
+    CHECK_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_CASE("with real time the clock moves by itself") {
+    FakeHost host({.real_time = true});
+    const Instant begin = host.now();
+    host.advance(20ms);
+    CHECK(host.now() >= begin + 20ms);
+}
