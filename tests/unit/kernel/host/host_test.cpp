@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/host/host.hpp"
+
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/unit/kernel/host/bench_of_host.hpp"
+
+namespace gantry::host {
+namespace {
+
+Result<ProbeAnswer> check(Bench& bench, const std::string& what, Duration limit = seconds(10)) {
+    Probe* const probe = bench.host->probe("actor");
+    REQUIRE(probe != nullptr);
+    return bench.wait<ProbeAnswer>([&](auto done) { probe->check(question(what), limit, done); });
+}
+
+std::vector<PluginTable> one(PluginTable only) {
+    std::vector<PluginTable> out;
+    out.push_back(std::move(only));
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("a plugin runs, answers, is listed and stops") {
+    Bench bench;
+    Host& host = bench.start(one(table("probe", "actor", {{"count", 3}, {"wait", "2s"}})));
+    CHECK(bench.logged("configured wait=2000000000 room=65536 count=3 loud=no names=1 token=4"));
+    CHECK(std::filesystem::is_directory(bench.folder / "state" / "plugins" / "probe.actor"));
+
+    const Result<ProbeAnswer> answer = check(bench, "answer");
+    REQUIRE(answer);
+    CHECK(answer->verdict == Verdict::kHealthy);
+    CHECK(answer->latency == milliseconds(3));
+    CHECK(answer->detail == "port 4000");
+
+    PluginInfo info = host.plugins().at(0);
+    CHECK(plugin_state_name(info.state) == "running");
+    CHECK(info.id == "org.gantry.test.actor");
+    CHECK(info.version == "1.0.0");
+    CHECK(info.file == GANTRY_TEST_PLUGINS "/probe/actor.so");
+    CHECK(info.operations_pending == 0);
+    CHECK(info.metrics == std::vector<std::pair<std::string, double>>{{"starts_total", 1}});
+
+    host.stop();
+    CHECK(plugin_state_name(host.plugins().at(0).state) == "stopped");
+    CHECK(host.probe("actor") == nullptr);
+}
+
+TEST_CASE("one file serves two tables, and every Host of a process") {
+    for (int round = 0; round < 2; ++round) {
+        Bench bench;
+        std::vector<PluginTable> tables;
+        for (const char* name : {"first", "second"}) {
+            PluginTable t = table("probe", name);
+            t.plugin = "actor";
+            tables.push_back(std::move(t));
+        }
+        Host& host = bench.start(std::move(tables));
+        CHECK(host.probes().size() == 2);
+        CHECK(host.probes().at(1).first == "second");
+        CHECK(host.probe("third") == nullptr);
+    }
+}
+
+TEST_CASE("an exception of a plugin becomes an error with its text") {
+    Bench bench;
+    bench.start(one(table("probe", "actor")));
+    const Result<ProbeAnswer> answer = check(bench, "throw");
+    REQUIRE_FALSE(answer);
+    CHECK(answer.error().code == Code::kRefused);
+    CHECK(answer.error().text() == "probe.actor: check: not for you");
+}
+
+TEST_CASE("an answer may come from any thread, and only the first counts") {
+    Bench bench;
+    bench.start(one(table("probe", "actor")));
+    CHECK(check(bench, "thread")->detail == "t");
+    for (int i = 0; i < 50; ++i) {
+        const Result<ProbeAnswer> answer = check(bench, "race");
+        REQUIRE(answer);
+        CHECK((answer->detail == "loop" || answer->detail == "pool"));
+    }
+}
+
+TEST_CASE("no answer before the deadline is unknown, and a late one is stale") {
+    Bench bench;
+    bench.start(one(table("probe", "actor")));
+    const Result<ProbeAnswer> answer = check(bench, "late", milliseconds(30));
+    REQUIRE_FALSE(answer);
+    CHECK(answer.error().code == Code::kUnknown);
+    CHECK(answer.error().text() == "probe.actor: check: no answer before the deadline");
+    CHECK(bench.run_until([&] { return bench.logged("nobody waits"); }));
+}
+
+TEST_CASE("stopping a plugin ends what it still owes") {
+    Bench bench;
+    Host& host = bench.start(one(table("probe", "actor")));
+    std::optional<Result<ProbeAnswer>> answer;
+    host.probe("actor")->check(question("keep"), seconds(60), [&](Result<ProbeAnswer> r) { answer = std::move(r); });
+    CHECK(host.plugins().at(0).operations_pending == 1);
+    host.stop();
+    CHECK(host.plugins().at(0).operations_pending == 0);
+    REQUIRE(bench.run_until([&] { return answer.has_value(); }));
+    CHECK_FALSE(*answer);
+}
+
+TEST_CASE("a plugin whose stop throws is stopped all the same") {
+    Bench bench;
+    Host& host = bench.start(one(table("probe", "actor", {{"fail_in", "stop"}})));
+    host.stop();
+    CHECK(plugin_state_name(host.plugins().at(0).state) == "stopped");
+    CHECK(bench.logged("did not stop in order: told to fail in stop"));
+}
+
+TEST_CASE("slow calls on the loop are counted, and very slow ones logged") {
+    Bench bench;
+    Host& host = bench.start(one(table("probe", "actor")));
+    const std::uint64_t before = host.plugins().at(0).slow_calls;
+    CHECK(check(bench, "nap"));
+    CHECK(host.plugins().at(0).slow_calls == before + 1);
+    CHECK(check(bench, "sleep"));
+    CHECK(host.plugins().at(0).slow_calls == before + 2);
+    CHECK(bench.logged("check held the loop for 6"));
+}
+
+TEST_CASE("a slot that is missing answers unsupported") {
+    Bench bench;
+    std::vector<PluginTable> tables;
+    tables.push_back(table("probe", "bare"));
+    tables.push_back(table("runtime", "half"));
+    Host& host = bench.start(std::move(tables));
+    const auto bare =
+        bench.wait<ProbeAnswer>([&](auto done) { host.probe("bare")->check(question("x"), seconds(5), done); });
+    REQUIRE_FALSE(bare);
+    CHECK(bare.error().code == Code::kUnsupported);
+    CHECK(bare.error().text() == "probe.bare: check: not offered by this plugin");
+    const auto images =
+        bench.wait<std::vector<std::string>>([&](auto done) { host.runtime("half")->images(seconds(5), done); });
+    REQUIRE_FALSE(images);
+    CHECK(images.error().code == Code::kUnsupported);
+}
+
+TEST_CASE("a runtime's containers, facts and exits cross the border whole") {
+    Bench bench;
+    Host& host = bench.start(one(table("runtime", "half")));
+    Runtime& runtime = *host.runtime("half");
+    CHECK(runtime.facts().system == "linux");
+    CHECK(runtime.facts().architectures == std::vector<std::string>{"amd64"});
+    CHECK(runtime.facts().fenceable);
+    CHECK_FALSE(runtime.facts().exec);
+    std::vector<std::pair<std::string, int>> exits;
+    int changes = 0;
+    runtime.begin([&](std::string name, int code) { exits.emplace_back(std::move(name), code); }, [&] { ++changes; });
+
+    ContainerSpec spec;
+    spec.name = "c1";
+    const auto refused = bench.wait<void>([&](auto done) { runtime.create(spec, seconds(5), done); });
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Code::kNotFound);
+    spec.image = "sha256:x";
+    spec.args = {"/bin/true"};
+    spec.env = {{"A", "b"}};
+    spec.mounts = {{"/src", "/dst", true}};
+    spec.labels = {{"gantry.service", "陀螺仪"}};
+    REQUIRE(bench.wait<void>([&](auto done) { runtime.create(spec, seconds(5), done); }));
+    REQUIRE(bench.wait<void>([&](auto done) { runtime.start("c1", seconds(5), done); }));
+    REQUIRE(bench.wait<void>([&](auto done) { runtime.stop("c1", seconds(1), seconds(5), done); }));
+    REQUIRE(bench.run_until([&] { return changes == 1; }));
+    CHECK(exits == std::vector<std::pair<std::string, int>>{{"c1", 143}});
+    const auto list = bench.wait<std::vector<Container>>([&](auto done) { runtime.list(seconds(5), done); });
+    REQUIRE(list);
+    REQUIRE(list->size() == 1);
+    CHECK(list->at(0).state == ContainerState::kExited);
+    CHECK(list->at(0).exit_code == 143);
+    CHECK(list->at(0).detail == "/bin/true|b|/dst");
+    CHECK(list->at(0).labels == spec.labels);
+    REQUIRE(bench.wait<void>([&](auto done) { runtime.remove("c1", seconds(5), done); }));
+
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    CHECK_FALSE(bench.wait<void>([&](auto done) { runtime.logs("c1", true, -1, ends[1], done); }));
+    char byte = 0;
+    CHECK(::read(ends[0], &byte, 1) == 0);  // the descriptor was taken and closed
+    ::close(ends[0]);
+}
+
+TEST_CASE("a policy gives keys for every candidate, or an error with its text") {
+    Bench bench;
+    Host& host = bench.start(one(table("placement", "negative")));
+    Placement& policy = *host.placement("negative");
+    CHECK(policy.key_names() == std::vector<std::string>{"rank", "copies"});
+    const Labels high{{"rank", "9"}, {"zone", "a"}};
+    std::vector<CandidateView> candidates(3);
+    candidates[0] = {"a", 0, 0, 0, 0, 1, 2, 0, true, nullptr};
+    candidates[1] = {"b", 0, 0, 0, 0, 0, 0, 0, true, &high};
+    candidates[2] = {"c", 0, 0, 0, 0, 4, 0, 0, true, &high};
+    RankQuestion question;
+    question.service = "s";
+    question.candidates = candidates;
+    std::vector<Keys> keys(3);
+    REQUIRE(policy.score(question, keys));
+    CHECK(keys == std::vector<Keys>{{0, 3, 0, 0}, {-9, 0, 0, 0}, {-9, 4, 0, 0}});
+    question.service = "forbidden";
+    const Status refused = policy.score(question, keys);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text() == "placement.negative: score: not this service");
+}
+
+TEST_CASE("the kernel's own work runs on the pool and ends on the loop") {
+    Bench bench;
+    Host& host = bench.make();
+    std::thread::id worker;
+    std::optional<std::thread::id> loop;
+    host.work([&] { worker = std::this_thread::get_id(); }, [&] { loop = std::this_thread::get_id(); });
+    REQUIRE(bench.run_until([&] { return loop.has_value(); }));
+    CHECK(*loop == std::this_thread::get_id());
+    CHECK(worker != *loop);
+}
+
+}  // namespace gantry::host
