@@ -5,17 +5,28 @@ namespace gantry {
 
 std::string_view code_name(Code code) {
     switch (code) {
-        case Code::kInvalid: return "invalid";
-        case Code::kNotFound: return "not_found";
-        case Code::kExists: return "exists";
-        case Code::kConflict: return "conflict";
-        case Code::kRefused: return "refused";
-        case Code::kUnsupported: return "unsupported";
-        case Code::kFull: return "full";
-        case Code::kUnavailable: return "unavailable";
-        case Code::kDeadline: return "deadline";
-        case Code::kUnknown: return "unknown";
-        case Code::kFailed: return "failed";
+        case Code::kInvalid:
+            return "invalid";
+        case Code::kNotFound:
+            return "not_found";
+        case Code::kExists:
+            return "exists";
+        case Code::kConflict:
+            return "conflict";
+        case Code::kRefused:
+            return "refused";
+        case Code::kUnsupported:
+            return "unsupported";
+        case Code::kFull:
+            return "full";
+        case Code::kUnavailable:
+            return "unavailable";
+        case Code::kDeadline:
+            return "deadline";
+        case Code::kUnknown:
+            return "unknown";
+        case Code::kFailed:
+            return "failed";
     }
     return "failed";
 }
