@@ -93,6 +93,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     if (fresh) event("node-joined", node.name + " joined from " + input.address, {{"node", node.name}});
     welcome(node, input.peer);
     if (!same_boot || node.down()) {
+        dirty(node);
         if (node.liveness == Liveness::kReady) --nodes_ready_;
         node.liveness = Liveness::kNew;
         node.reason = "its first report is awaited";
@@ -138,6 +139,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
             if (!service.removing && service.last().spec.prepull && in_pool(service.last().spec, node))
                 prepull(node, service.last().image_no, 1);
     }
+    touched_.insert(&node);
     if (address != node.public_address())
         for (const auto& [id, instance] : node.copies)
             if (instance->ready) announce_copy(*instance, true);

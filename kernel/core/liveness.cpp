@@ -36,9 +36,19 @@ bool Controller::State::silent(const Node& node) const {
     return node.quiet == Quiet::kConnected && !node.down() && now_ >= suspect_at(node);
 }
 
-void Controller::State::check_silence() {
+// More than half of four or more: more likely the controller's own link.
+bool Controller::State::silent_together() const {
     std::size_t alive = 0, quiet = 0;
-    bool one_is_due = false;
+    for (const auto& [name, node] : nodes_) {
+        if (node.liveness != Liveness::kReady && node.liveness != Liveness::kSuspect) continue;
+        ++alive;
+        quiet += silent(node);
+    }
+    return alive >= 4 && quiet * 2 > alive;
+}
+
+void Controller::State::check_silence() {
+    std::size_t due = 0;
     for (auto& [name, node] : nodes_) {
         if (node.liveness == Liveness::kReady && now_ >= suspect_at(node)) {
             --nodes_ready_;
@@ -46,24 +56,19 @@ void Controller::State::check_silence() {
             node.reason = "silent for " + format_duration(now_ - node.heard);
             event("node-suspect", name + ": " + node.reason, {{"node", name}});
         }
-        if (node.liveness != Liveness::kReady && node.liveness != Liveness::kSuspect) continue;
-        ++alive;
-        if (!silent(node)) continue;
-        ++quiet;
-        one_is_due = one_is_due || now_ >= lost_at(node);
+        due += node.liveness == Liveness::kSuspect && silent(node) && now_ >= lost_at(node);
     }
-    const bool together = alive >= 4 && quiet * 2 > alive;
-    if (together && one_is_due && !paused_until_) {
+    const bool together = silent_together();
+    if (together && due != 0 && !paused_until_) {
         paused_until_ = now_ + timing_.mass_pause;
-        event(
-            "moves-paused",
-            std::to_string(quiet) + " of " + std::to_string(alive) +
-                " nodes fell silent together: this controller's own link is more likely; they are taken for lost in " +
-                format_duration(timing_.mass_pause) + " or by gantry node confirm-lost");
+        event("moves-paused",
+              "more than half of the nodes fell silent together: this controller's own link is more likely; they are "
+              "taken for lost in " +
+                  format_duration(timing_.mass_pause) + " or by gantry node confirm-lost");
     } else if (paused_until_ && (!together || now_ >= *paused_until_)) {
         event("moves-resumed", together ? "nodes still silent are taken for lost" : "nodes answer again");
         paused_until_.reset();
-        // The pause of this silence is used up: those are lost below, together.
+        // The pause of this silence is used up: those are lost together.
         for (auto& [name, node] : nodes_)
             if (together && silent(node) && now_ >= lost_at(node)) node_lost(node, Liveness::kLost, "silence");
     }

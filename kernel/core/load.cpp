@@ -260,6 +260,8 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
     event(fresh ? "cluster-created" : "controller-started",
           (fresh ? "new cluster " : "cluster ") + cluster_id_ + ", term " + std::to_string(term_) + ", " +
               std::to_string(nodes_.size()) + " nodes, " + std::to_string(services_.size()) + " services");
+    // Also when it is empty: nodes may still hold a table of an earlier term.
+    out_->acts.push_back(Announce{names_table()});
     out_ = nullptr;
     return effects;
 }

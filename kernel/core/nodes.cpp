@@ -159,8 +159,7 @@ void Controller::State::forget(Node& node) {
     forget_stale(node);
     dirty_lists_.erase(&node);
     touched_.erase(&node);
-    other_writes_.push_back({"node/" + node.name, std::nullopt});
-    dirty_nodes_.erase(node.name);
+    dirty(node);
     const auto still_asked = [&](Question& question) {
         std::erase_if(question.order, [&](const auto& scored) { return scored.node == &node; });
         std::replace(question.asked.begin(), question.asked.end(), &node, static_cast<Node*>(nullptr));

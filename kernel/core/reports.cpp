@@ -189,7 +189,7 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
 void Controller::State::kept_crashing(Instance& instance) {
     Service& service = *instance.service;
     Revision& revision = service.last();
-    if (instance.revision != revision.number) return;  // the rollout replaces it
+    if (service.revisions.at(instance.revision).generation != revision.generation) return;  // the rollout replaces it
     Node& node = *instance.node;
     if (revision.failed.insert(node.name).second) dirty(service);
     std::size_t candidates = 1;
@@ -227,7 +227,7 @@ void Controller::State::kept_crashing(Instance& instance) {
 
 void Controller::State::recovered(Instance& instance) {
     Revision& revision = instance.service->last();
-    if (revision.failed.empty() || instance.revision != revision.number) return;
+    if (revision.failed.empty()) return;
     if (revision.failed.erase(instance.node->name) == 0) return;
     revision.failing = false;
     dirty(*instance.service);

@@ -127,6 +127,7 @@ class Controller::State {
     Instant suspect_at(const Node& node) const;
     Instant lost_at(const Node& node) const;
     bool silent(const Node& node) const;
+    bool silent_together() const;
     void check_silence();
     void node_lost(Node& node, Liveness becomes, const std::string& cause);
     void copies_lost(Node& node, const std::string& cause, bool rebooted);
@@ -283,7 +284,6 @@ class Controller::State {
     std::set<Node*, NodeByName> dirty_lists_, touched_;
     std::set<InstanceId> dirty_instances_;
     std::set<std::string> dirty_services_, dirty_nodes_;
-    std::vector<Write> other_writes_;
 
     std::map<std::string, std::set<std::uint64_t>> queue_;  // by policy: services to place
     std::set<std::uint64_t> waiting_;                       // services with instances that found no node

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The main paths: deploy, place, ready, lost, placed again.
-#include "controller_shell.hpp"
+#include "tests/unit/kernel/core/controller_shell.hpp"
 
 using namespace gantry;
 using namespace gantry::core;

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// faults.md 6, and planned moves until `next` exists: return, drain, changed manifests, failures.
+#include "tests/unit/kernel/core/controller_shell.hpp"
+
+using namespace gantry;
+using namespace gantry::core;
+
+namespace {
+
+json::value version(int v, std::vector<std::string> nodes, int instances = 1) {
+    auto out = manifest("s", std::move(nodes), instances);
+    out.as_object()["container"] = json::object{{"args", {"run", std::to_string(v)}}};
+    return out;
+}
+
+std::string state(const ControllerShell& c, const std::string& instance) {
+    return std::string(c.instance(instance).at("state").as_string());
+}
+
+void crash(ControllerShell& c, const std::string& node, const CopyId& copy, std::uint32_t times) {
+    for (std::uint32_t i = 1; i <= times; ++i) {
+        c.set(node, copy, CopyState::kWaiting, i);
+        c.report(node);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("6: a copy that returns while its instance is pending is current again, and no epoch is used up") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(version(1, {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    c.reset("a");
+    c.wait(seconds(1), {});
+    CHECK(c.where("s.0") == "");
+    CHECK(state(c, "s.0") == "pending");
+    c.connect("a");
+    c.report("a");
+    CHECK(c.where("s.0") == "a");
+    CHECK(c.copy("s.0").epoch == 1);
+    CHECK(state(c, "s.0") == "ready");
+    CHECK(c.count("returned") == 1);
+}
+
+TEST_CASE("6: a copy that returns is not taken back to a node that is none for it any more") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(version(1, {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    c.reset("a");
+    c.wait(seconds(1), {});
+    REQUIRE(c.deploy(version(1, {"b"})).has_value());
+    c.connect("a");
+    c.report("a");
+    CHECK(c.where("s.0") == "");
+    CHECK(c.node_document("a").at("stale").as_array().size() == 1);
+}
+
+TEST_CASE("6: a changed manifest replaces one instance at a time: stopped, confirmed, placed, ready, next") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b", "c"}, 3)).has_value());
+    for (const auto* name : {"a", "b", "c"}) c.obey(name, CopyState::kReady);
+    const auto same = c.deploy(version(1, {"a", "b", "c"}, 3));
+    CHECK(same->at("changed").as_bool() == false);
+    CHECK(c.count("moving") == 0);
+
+    REQUIRE(c.deploy(version(2, {"a", "b", "c"}, 3)).has_value());
+    for (int i = 0; i < 3; ++i) {
+        const std::string instance = "s." + std::to_string(i);
+        CHECK(c.count("moving") == std::size_t(i) + 1);
+        CHECK(c.where(instance) == "");
+        CHECK(c.instance(instance).at("reason").as_string().starts_with("waits for "));
+        const std::string old = i == 0 ? "a" : i == 1 ? "b" : "c";
+        c.obey(old, CopyState::kRunning);
+        const std::string now = c.where(instance);
+        REQUIRE_FALSE(now.empty());
+        CHECK(c.copy(instance).epoch == 2);
+        CHECK(c.count("moving") == std::size_t(i) + 1);
+        c.obey(now, CopyState::kRunning);
+        CHECK(c.count("moving") == std::size_t(i) + 1);
+        c.set(now, c.copy(instance), CopyState::kReady);
+        c.report(now);
+    }
+    CHECK(c.core->service("s")->at("state").as_string() == "ready");
+    CHECK(c.core->service("s")->at("revision").to_number<int>() == 2);
+    // The old revision is forgotten.
+    const auto stored = parse_json(c.store.at("service/s"));
+    CHECK(stored->at("revisions").as_array().size() == 1);
+}
+
+TEST_CASE("6: another number or another pool replaces no copy that may stay") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    REQUIRE(c.deploy(version(1, {"a", "b"}, 4)).has_value());
+    CHECK(c.count("moving") == 0);
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    CHECK(c.core->service("s")->at("ready").to_number<int>() == 4);
+    REQUIRE(c.deploy(version(1, {"b"}, 4)).has_value());
+    // Those on a move, one after the other.
+    for (int i = 0; i < 20; ++i)
+        for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    for (int i = 0; i < 4; ++i) CHECK(c.where("s." + std::to_string(i)) == "b");
+    CHECK(c.count("moving") == 2);
+    REQUIRE(c.deploy(version(1, {"b"}, 1)).has_value());
+    CHECK(c.core->instances().size() == 1);
+    CHECK(c.node("b").list.copies.size() == 1);
+}
+
+TEST_CASE("6: a revision that fits no node replaces nothing") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(version(1, {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    auto greedy = version(2, {"a"});
+    greedy.as_object()["resources"] = json::object{{"memory", "4GiB"}};
+    REQUIRE(c.deploy(greedy).has_value());
+    CHECK(c.where("s.0") == "a");
+    CHECK(state(c, "s.0") == "ready");
+    CHECK(c.instance("s.0").at("reason").as_string() == "stays at its revision: the new one fits no node");
+    REQUIRE(c.deploy(version(3, {"a"})).has_value());
+    CHECK(c.count("moving") == 1);
+    c.obey("a", CopyState::kReady);
+    CHECK(state(c, "s.0") == "ready");
+}
+
+TEST_CASE("6: a broken revision stops the rollout at its first instance; the next revision goes on from there") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    REQUIRE(c.deploy(version(2, {"a", "b"}, 2)).has_value());
+    c.obey("a", CopyState::kRunning);
+    const std::string there = c.where("s.0");
+    c.obey(there, CopyState::kRunning);
+    c.wait_all(seconds(60));
+    CHECK(c.count("moving") == 1);
+    CHECK(c.where("s.1") == "b");
+    REQUIRE(c.deploy(version(3, {"a", "b"}, 2)).has_value());
+    CHECK(c.count("moving") == 2);
+    for (int i = 0; i < 20; ++i)
+        for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    CHECK(c.core->service("s")->at("state").as_string() == "ready");
+}
+
+TEST_CASE("6: the controller starts again in the middle of a replacement and finishes it") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    REQUIRE(c.deploy(version(2, {"a", "b"}, 2)).has_value());
+    c.start();
+    for (const auto* name : {"a", "b"}) {
+        c.connect(name);
+        c.report(name);
+    }
+    // Not confirmed yet: the old copy is still there.
+    CHECK(c.where("s.0") == "");
+    for (int i = 0; i < 20; ++i)
+        for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    CHECK(c.core->service("s")->at("state").as_string() == "ready");
+    CHECK(c.copy("s.0").epoch == 2);
+    CHECK(c.copy("s.1").epoch == 2);
+}
+
+TEST_CASE("6: a drain moves one instance at a time and ends; active ends it early") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(manifest("s", {"a"}, 3)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.deploy(manifest("s", {"a", "b"}, 3)).has_value());
+    REQUIRE(c.deploy(manifest("fixed", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    CHECK_FALSE(c.api(ApiSetIntent{0, "a", "asleep"}).has_value());
+    REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
+    CHECK(c.count("moving") == 1);
+    c.obey("a", CopyState::kReady);
+    CHECK(c.where("s.0") == "b");
+    CHECK(c.count("moving") == 1);
+    c.obey("b", CopyState::kReady);
+    CHECK(c.count("moving") == 2);
+    SECTION("to its end: what has no other candidate stays, with the reason") {
+        for (int i = 0; i < 10; ++i)
+            for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+        for (int i = 0; i < 3; ++i) CHECK(c.where("s." + std::to_string(i)) == "b");
+        CHECK(c.where("fixed.0") == "a");
+        CHECK(c.instance("fixed.0").at("reason").as_string() ==
+              "stays on the draining node: no other node can take it");
+        CHECK(c.count("drained") == 0);
+        REQUIRE(c.api(ApiRemoveService{0, "fixed"}).has_value());
+        c.obey("a", CopyState::kReady);
+        CHECK(c.count("drained") == 1);
+    }
+    SECTION("called off") {
+        REQUIRE(c.api(ApiSetIntent{0, "a", "active"}).has_value());
+        for (int i = 0; i < 10; ++i)
+            for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+        CHECK(c.count("moving") == 2);
+        CHECK(c.where("s.2") == "a");
+        CHECK(c.core->service("s")->at("ready").to_number<int>() == 3);
+    }
+}
+
+TEST_CASE("6: five crashes in a row move an instance; where every candidate failed it stays and is failing") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"})).has_value());
+    c.obey("a", CopyState::kRunning);
+    crash(c, "a", c.copy("s.0"), 4);
+    CHECK(c.where("s.0") == "a");
+    crash(c, "a", c.copy("s.0"), 5);
+    CHECK(c.where("s.0") == "b");
+    CHECK(c.count("gives-up-node") == 1);
+    c.obey("a", CopyState::kRunning);
+    c.obey("b", CopyState::kRunning);
+    crash(c, "b", c.copy("s.0"), 5);
+    CHECK(c.where("s.0") == "b");
+    CHECK(state(c, "s.0") == "failing");
+    CHECK(c.core->service("s")->at("state").as_string() == "failing");
+    CHECK(c.count("failing") == 1);
+    crash(c, "b", c.copy("s.0"), 9);
+    CHECK(c.count("failing") == 1);
+    SECTION("it is remembered") {
+        c.start();
+        CHECK(c.core->service("s")->at("state").as_string() == "failing");
+    }
+    SECTION("a new revision begins anew") {
+        REQUIRE(c.deploy(version(2, {"a", "b"})).has_value());
+        for (int i = 0; i < 10; ++i)
+            for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+        CHECK(c.core->service("s")->at("state").as_string() == "ready");
+    }
+    SECTION("it runs after all") {
+        c.set("b", c.copy("s.0"), CopyState::kReady, 0);
+        c.report("b");
+        CHECK(c.core->service("s")->at("state").as_string() == "ready");
+    }
+    SECTION("a new candidate is tried at the next crash") {
+        REQUIRE(c.deploy(version(1, {"a", "b", "d"})).has_value());
+        c.join("d");
+        crash(c, "b", c.copy("s.0"), 6);
+        CHECK(c.where("s.0") != "b");
+    }
+}
+
+TEST_CASE("6: three nodes are enough to give up") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c", "d", "e"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b", "c", "d", "e"})).has_value());
+    for (const auto* name : {"a", "b", "c"}) {
+        REQUIRE(c.where("s.0") == name);
+        for (const auto* other : {"a", "b", "c"}) c.obey(other, CopyState::kRunning);
+        crash(c, name, c.copy("s.0"), 5);
+    }
+    CHECK(c.where("s.0") == "c");
+    CHECK(state(c, "s.0") == "failing");
+}
+
+TEST_CASE("static mode: one instance on every listed node, and it never moves") {
+    ControllerShell c;
+    c.join("a");
+    c.join("b");
+    auto document = manifest("s", {"a", "b", "z"});
+    document.as_object()["service"].as_object().erase("instances");
+    document.at("placement").as_object()["mode"] = "static";
+    const auto deployed = c.deploy(document);
+    REQUIRE(deployed.has_value());
+    CHECK(deployed->at("instances").to_number<int>() == 3);
+    CHECK(deployed->at("warnings").as_array().size() == 1);
+    c.obey("a", CopyState::kReady);
+    c.obey("b", CopyState::kReady);
+    CHECK(c.where("s.0") == "a");
+    CHECK(c.where("s.1") == "b");
+    CHECK(c.where("s.2") == "");
+    CHECK(c.node("a").list.copies.at(0).is_static);
+    c.wait(seconds(2), {"b"});
+    CHECK(c.where("s.0") == "");
+    crash(c, "b", c.copy("s.1"), 6);
+    CHECK(c.where("s.1") == "b");
+    CHECK(state(c, "s.1") == "failing");
+    c.join("z");
+    CHECK(c.where("s.2") == "z");
+    c.reboot("a");
+    c.connect("a");
+    c.report("a");
+    CHECK(c.where("s.0") == "a");
+    CHECK(c.questions == 0);
+    // Another list of nodes: what stays is not touched.
+    document.at("placement").as_object()["nodes"] = {"z", "b"};
+    REQUIRE(c.deploy(document).has_value());
+    CHECK(c.where("s.1") == "b");
+    CHECK(c.where("s.2") == "z");
+    CHECK(c.where("s.0") == "(none)");
+    c.start();
+    CHECK(c.where("s.1") == "b");
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// faults.md 3: reports.
+#include "tests/unit/kernel/core/controller_shell.hpp"
+
+using namespace gantry;
+using namespace gantry::core;
+
+namespace {
+
+json::value with_port(const std::string& name, std::vector<std::string> nodes, int port) {
+    auto out = manifest(name, std::move(nodes));
+    out.as_object()["endpoint"] = json::array{json::object{{"kind", "vsoa"}, {"name", name}, {"port", port}}};
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("3: a stale report changes nothing: its copy is only one more to stop") {
+    ControllerShell c;
+    c.join("a");
+    c.join("b");
+    REQUIRE(c.deploy(with_port("s", {"a", "b"}, 3000)).has_value());
+    c.obey("a", CopyState::kReady);
+    c.wait(milliseconds(1'200), {"b"});
+    REQUIRE(c.where("s.0") == "b");
+    const auto current = c.copy("s.0");
+    CHECK(current.epoch == 2);
+    // a is back and still says that epoch 1 is ready; epoch 2 on b is only being created.
+    c.set("b", current, CopyState::kCreating);
+    c.node("b").applied = c.node("b").list.no;
+    c.report("b");
+    c.connect("a");
+    c.report("a");
+    INFO("invariant: a stale report accepted as current");
+    CHECK(c.where("s.0") == "b");
+    CHECK(c.instance("s.0").at("state").as_string() == "creating");
+    CHECK(c.names.entries.empty());
+    CHECK(c.node("a").list.copies.empty());
+    CHECK(c.node_document("a").at("stale").as_array().size() == 1);
+}
+
+TEST_CASE("3: a stale copy counts against ports until it is reported gone") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(with_port("s", {"a"}, 3000)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    REQUIRE(c.deploy(with_port("t", {"a"}, 3000)).has_value());
+    CHECK(c.where("t.0") == "");
+    CHECK(c.reason("t.0", "a") == "port 3000 is taken");
+    // A report without the copy from before the new list proves nothing.
+    auto kept = std::exchange(c.node("a").copies, {});
+    c.report("a");
+    CHECK(c.where("t.0") == "");
+    c.node("a").copies = kept;
+    c.obey("a", CopyState::kReady);
+    CHECK(c.where("t.0") == "a");
+}
+
+TEST_CASE("3: a removed service is shown until its copies are gone, then forgotten") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    REQUIRE(c.core->service("s").has_value());
+    CHECK(c.core->service("s")->at("state").as_string() == "removing");
+    c.start();
+    CHECK(c.core->service("s").has_value());
+    c.connect("a");
+    c.report("a");
+    CHECK(c.core->service("s").has_value());
+    c.obey("a", CopyState::kReady);
+    CHECK_FALSE(c.core->service("s").has_value());
+    CHECK_FALSE(c.api(ApiRemoveService{0, "s"}).has_value());
+}
+
+TEST_CASE("3: the record of a removed service goes with its lost node") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    c.wait(seconds(2), {});
+    CHECK_FALSE(c.core->service("s").has_value());
+}
+
+TEST_CASE("3: a copy that cannot be killed is shown") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    const auto copy = c.copy("s.0");
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    c.set("a", copy, CopyState::kStopping);
+    c.node("a").copies[copy].cannot_stop = true;
+    c.node("a").copies[copy].reason = "in state D";
+    c.node("a").applied = c.node("a").list.no;
+    c.report("a");
+    CHECK(c.last("cannot-stop") == "s.0 cannot be stopped on a: in state D");
+    const auto shown = c.node_document("a").at("stale").at(0);
+    CHECK(shown.at("reason").as_string() == "cannot stop: in state D");
+    CHECK(c.core->service("s").has_value());
+}
+
+TEST_CASE("3: a tag is resolved once per revision") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    const auto spec = c.node("a").list.copies.at(0).spec_digest;
+    REQUIRE(c.api(ApiSetImage{0, "app:1", "sha256:other", "linux", "amd64", 5}).has_value());
+    const auto again = c.deploy(manifest("s", {"a"}));
+    REQUIRE(again.has_value());
+    CHECK(again->at("changed").as_bool() == false);
+    CHECK(c.core->service("s")->at("image_digest").as_string() == "sha256:app1");
+    c.start();
+    c.connect("a");
+    c.report("a");
+    CHECK(c.node("a").list.copies.at(0).spec_digest == spec);
+}
+
+TEST_CASE("3: a ready copy that a later report does not show is not named any more") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(with_port("s", {"a"}, 3000)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.names.entries.size() == 1);
+    c.node("a").copies.clear();
+    c.report("a");
+    CHECK(c.names.entries.empty());
+    CHECK(c.where("s.0") == "a");
+}
+
+TEST_CASE("3: what happens to a copy is told once, facts first") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    const auto copy = c.copy("s.0");
+    c.node("a").applied = c.node("a").list.no;
+    for (const auto state : {CopyState::kWaiting, CopyState::kCreating, CopyState::kRunning, CopyState::kRunning,
+                             CopyState::kReady, CopyState::kReady, CopyState::kRunning, CopyState::kReady}) {
+        c.set("a", copy, state);
+        c.report("a");
+    }
+    CHECK(c.count("running") == 1);
+    CHECK(c.count("ready") == 2);
+    CHECK(c.count("not-ready") == 1);
+    c.set("a", copy, CopyState::kWaiting, 1);
+    c.report("a");
+    CHECK(c.last("exited") == "s.0 exited with 1 on a");
+    c.node("a").copies[copy].restarts = 1;
+    c.report("a");
+    CHECK(c.last("restarted") == "s.0 restarted on a, once");
+    CHECK(c.last("placed").starts_with("s.0 on a: best of 1 by least-loaded (0 copies"));
+}
