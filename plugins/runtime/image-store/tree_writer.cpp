@@ -88,6 +88,7 @@ std::vector<std::string> TreeWriter::components(const std::string& path, std::st
     if (path.empty()) refuse(path, "has an empty " + std::string(what));
     if (path.size() > kMaxPath)
         refuse(path, "has a " + std::string(what) + " over " + std::to_string(kMaxPath) + " bytes");
+    if (path == "/") return {};  // umoci names the root so
     if (path.front() == '/') refuse(path, "has an absolute " + std::string(what));
     std::vector<std::string> out;
     for (std::size_t at = 0; at < path.size();) {

@@ -243,7 +243,7 @@ TEST_CASE("What is no OCI layout, or lacks a blob, is refused") {
 TEST_CASE("What an interrupted unpack left is not used and is swept") {
     const Scratch scratch;
     Layout layout(scratch.path() / "layout");
-    layout.layer({file("a", "1"), file("b", "2")});
+    layout.layer({folder("/"), folder("./"), file("a", "1"), file("./b", "2")});
     const std::string manifest = layout.finish();
     {
         Store store(flat(scratch));

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Backend: what differs between runtimes whose containers live under a monitor process. Implemented by runtime/oci
+// (runc under conmon) and runtime/process (plain processes under gantry-process-monitor).
+//
+// A monitor outlives the daemon, writes the container's output to <dir>/log in the format that conmon calls k8s-file,
+// and at the end the exit status as decimal text to <exits>/<name>, in one step (by rename).
+//
+// Threads: everything without another tag is called on pool threads, for different containers at once, for one
+// container one at a time. Errors are thrown as gantry::Failure.
+#pragma once
+
+#include <filesystem>
+#include <gantry/runtime.hpp>
+#include <optional>
+#include <string>
+
+#include "plugins/runtime/image-store/store.hpp"
+#include "plugins/runtime/monitored/record.hpp"
+
+namespace monitored {
+
+// Folders of one container.
+struct Home {
+    std::filesystem::path dir;    // its own, exists, empty at create
+    std::filesystem::path exits;  // where the exit file <name> goes
+    std::filesystem::path log() const { return dir / "log"; }
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+
+    // Prepares the container and fills record.process and record.monitor as far as they exist now. What it throws is
+    // followed by clean(). kInvalid: the spec or the image cannot be run.
+    virtual void create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
+                        Record& record, gantry::Instant deadline) = 0;
+    // Lets the first process run; fills what create could not.
+    virtual void start(const Home& home, Record& record, gantry::Instant deadline) = 0;
+    // After a daemon died between start and writing it down: does the first process run already? Fills what start
+    // would have. [loop]
+    virtual bool was_started(const Home& home, Record& record) = 0;
+    // SIGKILL to all processes; returns when none is left.
+    virtual void kill(const Home& home, const Record& record, gantry::Instant deadline) = 0;
+    // Ends what still runs and undoes create except for the folders. Idempotent; record may hold a name only.
+    virtual void clean(const Home& home, const Record& record, gantry::Instant deadline) = 0;
+    // What is known of the end beyond its code, or "". [loop]
+    virtual std::string exit_detail(const Home& home, const Record& record, int exit_code) = 0;
+    // Nothing if not offered.
+    virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
+};
+
+}  // namespace monitored

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Work of MonitoredRuntime on other threads, and how it ends.
+#include <malloc.h>
+
+#include "plugins/runtime/monitored/runtime.hpp"
+
+namespace monitored {
+
+using gantry::Code;
+using gantry::Status;
+
+// Counted, so that stop() can wait for it: the step uses members of this object.
+Status MonitoredRuntime::in_pool(Step step) {
+    {
+        std::lock_guard lock(mutex_);
+        ++jobs_;
+    }
+    const auto leave = [this] {
+        std::lock_guard lock(mutex_);
+        --jobs_;
+        changed_.notify_all();
+    };
+    const Status status = host().work([step = std::move(step), leave]() mutable {
+        step();
+        step = nullptr;  // frees what it holds while the object is still there for sure
+        leave();
+    });
+    if (!status) leave();
+    return status;
+}
+
+// Runs work in the pool, then done with how it ended on the loop; until then the container is busy.
+void MonitoredRuntime::job(const Shared& container, Step work, Done done) {
+    struct Task {
+        Step work;
+        Done done;
+        Status status;
+    };
+    const auto task = std::make_shared<Task>(std::move(work), std::move(done), Status());
+    container->busy = true;
+    const auto finished = [this, container, task] {
+        container->busy = false;
+        task->done(task->status);
+        idle(container);
+    };
+    const Status taken = in_pool([this, task, finished] {
+        try {
+            task->work();
+        } catch (const gantry::Failure& failure) {
+            task->status = failure.status();
+        } catch (const std::exception& error) {
+            task->status = {Code::kFailed, error.what()};
+        }
+        host().post(finished);
+    });
+    if (taken) return;
+    task->status = {taken.code(), "too much work waits on this node: " + taken.text()};
+    host().post(finished);
+}
+
+void MonitoredRuntime::idle(const Shared& container) {
+    while (!container->busy && !container->waiting.empty()) {
+        Step step = std::move(container->waiting.front());
+        container->waiting.pop_front();
+        step();
+    }
+}
+
+// The thread lives only while there is work: images come seldom.
+void MonitoredRuntime::on_image_thread(Step step) {
+    std::lock_guard lock(mutex_);
+    image_steps_.push_back(std::move(step));
+    if (image_thread_busy_ || stopping_) return;
+    if (image_thread_.joinable()) image_thread_.join();  // it has left its loop
+    image_thread_busy_ = true;
+    image_thread_ = std::thread([this] { run_image_thread(); });
+}
+
+void MonitoredRuntime::run_image_thread() {
+    std::unique_lock lock(mutex_);
+    while (!image_steps_.empty() && !stopping_) {
+        Step step = std::move(image_steps_.front());
+        image_steps_.pop_front();
+        lock.unlock();
+        try {
+            step();
+        } catch (const std::exception& error) {
+            host().error(std::string("image store: ") + error.what());
+        }
+        step = nullptr;
+        ::malloc_trim(0);  // unpacking takes megabytes for a moment
+        lock.lock();
+    }
+    image_thread_busy_ = false;
+}
+
+void MonitoredRuntime::stop(gantry::Instant deadline) {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    const auto left = std::max(deadline - now(), gantry::Duration::zero());
+    const bool idle = changed_.wait_for(lock, left, [this] { return jobs_ == 0; });
+    std::deque<Step> dropped = std::move(image_steps_);
+    lock.unlock();
+    dropped.clear();
+    if (image_thread_.joinable()) image_thread_.join();
+    if (!idle) throw gantry::Failure(Code::kDeadline, "work on containers did not end in time");
+}
+
+}  // namespace monitored

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads a container's log. One line of the file is "TIME STREAM TAG TEXT": TAG F ends a line of the container, P is a
+// piece of one. When the file is full the monitor starts it anew (another file under the same name).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <gantry/view.hpp>
+#include <string>
+
+namespace monitored {
+
+class LogFile {
+  public:
+    explicit LogFile(std::filesystem::path path) : path_(std::move(path)) {}
+
+    // Positions at the last `lines` lines (-1: the beginning). Reads the whole file: not for the loop.
+    void seek_tail(std::int64_t lines);
+
+    // Appends about `max` bytes of text to out and goes on to the next file if this one was replaced. False: nothing
+    // more at the moment.
+    bool read(std::string& out, std::size_t max);
+
+  private:
+    bool open();
+    void decode(std::string& out);
+    bool replaced() const;
+
+    std::filesystem::path path_;
+    gantry::Fd fd_;
+    std::int64_t offset_ = 0;
+    std::string line_;  // the beginning of a line whose end was not read yet
+};
+
+}  // namespace monitored

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What MonitoredRuntime answers without changing anything: list, stats, logs.
+#include <sys/inotify.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "plugins/runtime/monitored/runtime.hpp"
+
+namespace monitored {
+
+using gantry::Code;
+using gantry::Failure;
+using gantry::Operation;
+using gantry::Status;
+
+void MonitoredRuntime::list_containers(Operation<gantry::ContainerList> op) {
+    lists_.push_back(std::move(op));
+    // finish() answers lists: look at a copy of the table's members.
+    std::vector<Shared> all;
+    for (const auto& [name, container] : containers_) all.push_back(container);
+    for (const Shared& container : all) check_exit(container);
+    answer_lists();
+}
+
+// A list waits for the monitors of containers whose process just ended: it must not say "code unknown" too early.
+void MonitoredRuntime::answer_lists() {
+    if (lists_.empty()) return;
+    gantry::ContainerList out;
+    for (const auto& [name, container] : containers_) {
+        if (container->state == State::kMaking || container->state == State::kBroken) continue;
+        if (container->process_ended && container->state != State::kExited) return;
+        gantry::Container& item = out.containers.emplace_back();
+        item.name = name;
+        item.state = container->state == State::kCreated   ? gantry::ContainerState::kCreated
+                     : container->state == State::kRunning ? gantry::ContainerState::kRunning
+                                                           : gantry::ContainerState::kExited;
+        item.exit_code = container->exit_code;
+        item.pid = container->state == State::kExited ? 0 : container->record.process.pid;
+        item.started = container->record.started;
+        item.detail = container->detail;
+        item.labels = container->record.labels;
+    }
+    for (Operation<gantry::ContainerList>& op : std::exchange(lists_, {})) op.done(out);
+}
+
+void MonitoredRuntime::stats(Operation<gantry::ContainerStats> op, std::string name) {
+    const Shared container = find(name);
+    if (!container || container->state != State::kRunning) {
+        return op.fail(Code::kNotFound, "no container \"" + name + "\" is running");
+    }
+    const auto shared = std::make_shared<Operation<gantry::ContainerStats>>(std::move(op));
+    const Status status = in_pool([this, shared, record = container->record] {
+        shared->answer([&] {
+            const std::optional<gantry::ContainerStats> found = backend_->stats(record);
+            if (!found) throw Failure(Code::kUnsupported, "this runtime does not measure containers");
+            return *found;
+        });
+    });
+    if (!status) shared->fail(status);
+}
+
+void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
+    if (!find(request.name)) return op.fail(Code::kNotFound, no_container(request.name));
+    LogFile log(home(request.name).log());
+    if (request.tail_lines < 0) {
+        return attach_stream(request.name, std::move(op), std::move(request.fd), std::move(log), request.follow);
+    }
+    struct Seek {
+        Operation<> op;
+        gantry::LogRequest request;
+        LogFile log;
+    };
+    const auto seek = std::make_shared<Seek>(std::move(op), std::move(request), std::move(log));
+    const Status status = in_pool([this, seek] {
+        seek->log.seek_tail(seek->request.tail_lines);
+        host().post([this, seek] {
+            attach_stream(seek->request.name, std::move(seek->op), std::move(seek->request.fd), std::move(seek->log),
+                          seek->request.follow);
+        });
+    });
+    if (!status) seek->op.fail(status);
+}
+
+void MonitoredRuntime::attach_stream(const std::string& name, Operation<> op, gantry::Fd out, LogFile log,
+                                     bool follow) {
+    const Shared container = find(name);
+    if (!container) return op.fail(Code::kNotFound, no_container(name));
+    if (follow && container->log_watch < 0) {
+        container->log_watch =
+            ::inotify_add_watch(inotify_.get(), home(name).dir.c_str(), IN_MODIFY | IN_MOVED_TO | IN_CREATE);
+        if (container->log_watch < 0) {
+            return op.fail(Code::kFailed, std::string("logs: cannot follow: ") + std::strerror(errno));
+        }
+        log_watches_[container->log_watch] = container;
+    }
+    auto stream = std::make_unique<LogStream>(host(), std::move(op), std::move(out), std::move(log), follow);
+    if (!stream->finished()) container->streams.push_back(std::move(stream));
+}
+
+// The streams of a container that is removed send what they have.
+void MonitoredRuntime::part_streams(Container& container) {
+    std::erase_if(parting_streams_, [](const auto& stream) { return stream->finished(); });
+    for (std::unique_ptr<LogStream>& stream : std::exchange(container.streams, {})) {
+        stream->last();
+        if (!stream->finished()) parting_streams_.push_back(std::move(stream));
+    }
+    if (container.log_watch >= 0) log_watches_.erase(container.log_watch);  // the kernel's went with the folder
+}
+
+}  // namespace monitored

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/runtime/monitored/runtime.hpp"
+
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "plugins/runtime/monitored/files.hpp"
+
+namespace monitored {
+
+namespace fs = std::filesystem;
+using gantry::Code;
+using gantry::Failure;
+using gantry::Operation;
+using gantry::Status;
+
+namespace {
+
+constexpr auto kCleanTime = std::chrono::seconds(10);
+constexpr auto kKillTime = std::chrono::seconds(20);
+constexpr auto kMonitorPatience = std::chrono::seconds(1);  // for a monitor to end after its container
+constexpr int kKilled = 128 + SIGKILL;
+
+Status check_spec(const gantry::ContainerSpec& spec) {
+    if (!valid_name(spec.name)) {
+        return {Code::kInvalid,
+                "container name \"" + spec.name.substr(0, 80) + "\" must match [a-z0-9][a-z0-9.-]{0,62}"};
+    }
+    for (const auto& [name, value] : spec.env) {
+        if (name.empty() || name.find_first_of(std::string_view("=\0", 2)) != std::string::npos ||
+            value.find('\0') != std::string::npos) {
+            return {Code::kInvalid,
+                    "container \"" + spec.name + "\": environment variable \"" + name + "\" is not possible"};
+        }
+    }
+    for (const gantry::Mount& mount : spec.mounts) {
+        std::error_code error;
+        if (mount.source.empty() || mount.source.front() != '/' || mount.target.size() < 2 ||
+            mount.target.front() != '/' || (mount.target + "/").find("/../") != std::string::npos) {
+            return {Code::kInvalid, "container \"" + spec.name + "\": mount \"" + mount.source + "\" at \"" +
+                                        mount.target +
+                                        "\": expected absolute paths, the target below / and without \"..\""};
+        }
+        if (!fs::exists(mount.source, error)) {
+            return {Code::kInvalid, "container \"" + spec.name + "\": mount source " + mount.source +
+                                        " does not exist on this node; create it or correct the manifest"};
+        }
+    }
+    if (spec.stop_signal < 0 || spec.stop_signal > 64) {
+        return {Code::kInvalid, "container \"" + spec.name + "\": no signal " + std::to_string(spec.stop_signal)};
+    }
+    if (spec.cpu_milli < 0 || spec.memory_bytes < 0 || spec.pids < 0) {
+        return {Code::kInvalid, "container \"" + spec.name + "\": a limit is negative"};
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string MonitoredRuntime::no_container(const std::string& name) { return "there is no container \"" + name + "\""; }
+
+MonitoredRuntime::~MonitoredRuntime() {
+    stopping_ = true;
+    if (image_thread_.joinable()) image_thread_.join();
+}
+
+void MonitoredRuntime::configure(const gantry::Config& config, std::unique_ptr<Backend> backend,
+                                 image_store::StoreOptions store) {
+    state_dir_ = config.state_dir();
+    for (const char* part : {"containers", "exits"}) {
+        std::error_code error;
+        fs::create_directories(state_dir_ / part, error);
+        if (error) file_failed("make", state_dir_ / part, error.value());
+    }
+    store.dir = state_dir_ / "images";
+    store_ = std::make_unique<image_store::Store>(std::move(store));
+    backend_ = std::move(backend);
+}
+
+Home MonitoredRuntime::home(const std::string& name) const {
+    return {state_dir_ / "containers" / name, state_dir_ / "exits"};
+}
+
+MonitoredRuntime::Shared MonitoredRuntime::find(const std::string& name) const {
+    auto it = containers_.find(name);
+    return it == containers_.end() ? nullptr : it->second;
+}
+
+void MonitoredRuntime::start() {
+    inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (!inotify_) throw Failure(Code::kFailed, std::string("inotify_init: ") + std::strerror(errno));
+    const fs::path exits = state_dir_ / "exits";
+    if (::inotify_add_watch(inotify_.get(), exits.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+        file_failed("watch", exits, errno);
+    }
+    inotify_watch_ = host().watch(inotify_.get(), gantry::kReadable, [this](std::uint32_t) { on_inotify(); });
+    adopt_all();
+    on_image_thread([this] { store_->sweep(); });
+}
+
+// ---- images -----------------------------------------------------------------------------------------------------
+
+void MonitoredRuntime::ensure_image(Operation<> op, gantry::ImageSource source) {
+    if (store_->find(source.image) && !doomed_images_.contains(source.image)) return op.done();
+    on_image_thread([this, op = std::move(op), source = std::move(source)]() mutable {
+        op.answer(
+            [&] { store_->ensure(source.image, source.layout_dir, [&] { return stopping_ || op.cancelled(); }); });
+    });
+}
+
+void MonitoredRuntime::images(Operation<gantry::ImageList> op) {
+    gantry::ImageList list{store_->images()};
+    std::erase_if(list.images, [&](const std::string& image) { return doomed_images_.contains(image); });
+    op.done(list);
+}
+
+void MonitoredRuntime::remove_image(Operation<> op, std::string image) {
+    for (const auto& [name, container] : containers_) {
+        if (container->record.image == image) {
+            return op.fail(Code::kConflict, "image " + image + " is used by container \"" + name + "\"");
+        }
+    }
+    // From now on no container may begin to use it.
+    doomed_images_.insert(image);
+    on_image_thread([this, op = std::move(op), image = std::move(image)]() mutable {
+        op.answer([&] { store_->remove(image); });
+        host().post([this, image] { doomed_images_.erase(image); });
+    });
+}
+
+// ---- create, start, remove --------------------------------------------------------------------------------------
+
+void MonitoredRuntime::create_container(Operation<> op, gantry::ContainerSpec spec) {
+    if (const Status status = check_spec(spec); !status) return op.fail(status);
+    Shared container = find(spec.name);
+    if (container && container->busy) {
+        container->waiting.push_back([this, op = std::move(op), spec = std::move(spec)]() mutable {
+            create_container(std::move(op), std::move(spec));
+        });
+        return;
+    }
+    if (container) return op.done();
+    const auto image = doomed_images_.contains(spec.image) ? std::nullopt : store_->find(spec.image);
+    if (!image) return op.fail(Code::kNotFound, "image " + spec.image + " is not on this node");
+
+    container = std::make_shared<Container>();
+    Record& record = container->record;
+    record.name = spec.name;
+    record.image = spec.image;
+    record.labels = spec.labels;
+    record.stop_signal = spec.stop_signal != 0 ? spec.stop_signal : image->config.stop_signal;
+    if (record.stop_signal == 0) record.stop_signal = SIGTERM;
+    containers_[spec.name] = container;
+    const gantry::Instant deadline = op.deadline();
+    const auto made = std::make_shared<Made>(record);
+    job(
+        container,
+        [this, made, spec = std::move(spec), image = *image, deadline] {
+            const Home at = home(spec.name);
+            try {
+                std::error_code error;
+                fs::remove_all(at.dir, error);
+                fs::remove(at.exits / spec.name, error);
+                if (!fs::create_directory(at.dir, error)) file_failed("make", at.dir, error.value());
+                backend_->create(spec, image, at, made->record, deadline);
+                made->open();
+                save(made->record, at.dir);
+            } catch (...) {
+                wipe(at, made->record, now() + kCleanTime);
+                throw;
+            }
+        },
+        [this, container, made, op = std::move(op)](const Status& status) mutable {
+            if (!status) {
+                containers_.erase(container->record.name);
+                return op.fail(status);
+            }
+            container->state = State::kCreated;
+            take(container, *made);
+            op.done();
+        });
+}
+
+// A job may not touch what the loop reads: it works on a copy, which is taken over here.
+void MonitoredRuntime::take(const Shared& container, Made& made) {
+    unwatch(*container);
+    container->record = std::move(made.record);
+    container->process = std::move(made.process);
+    container->monitor = std::move(made.monitor);
+    watch_processes(container);
+}
+
+// What create made, and the folders. Never throws: what cannot be undone now is found again by adopt_all().
+void MonitoredRuntime::wipe(const Home& at, const Record& record, gantry::Instant deadline) {
+    try {
+        backend_->clean(at, record, deadline);
+    } catch (const std::exception& error) {
+        host().warn("container \"" + record.name + "\": " + error.what());
+    }
+    std::error_code error;
+    fs::remove_all(at.dir, error);
+    fs::remove(at.exits / record.name, error);
+}
+
+void MonitoredRuntime::start_container(Operation<> op, std::string name) {
+    const Shared container = find(name);
+    if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(name));
+    if (container->busy) {
+        container->waiting.push_back(
+            [this, op = std::move(op), name]() mutable { start_container(std::move(op), std::move(name)); });
+        return;
+    }
+    if (container->state == State::kRunning) return op.done();
+    if (container->state != State::kCreated) {
+        return op.fail(Code::kConflict, "container \"" + name + "\" has run and ended; create one with a new name");
+    }
+    const gantry::Instant deadline = op.deadline();
+    const auto made = std::make_shared<Made>(container->record);
+    job(
+        container,
+        [this, made, deadline] {
+            const Home at = home(made->record.name);
+            backend_->start(at, made->record, deadline);
+            made->record.started = now();
+            made->open();
+            save(made->record, at.dir);
+        },
+        [this, container, made, op = std::move(op)](const Status& status) mutable {
+            if (!status) {
+                check_exit(container);
+                return op.fail(status);
+            }
+            if (container->state == State::kCreated) container->state = State::kRunning;
+            take(container, *made);
+            op.done();
+        });
+}
+
+void MonitoredRuntime::remove_container(Operation<> op, std::string name) {
+    const Shared container = find(name);
+    if (!container) return op.done();
+    if (container->busy) {
+        container->waiting.push_back(
+            [this, op = std::move(op), name]() mutable { remove_container(std::move(op), std::move(name)); });
+        return;
+    }
+    if (container->state == State::kRunning) {
+        return op.fail(Code::kConflict, "container \"" + name + "\" is running; stop it first");
+    }
+    unwatch(*container);
+    const gantry::Instant deadline = op.deadline();
+    job(
+        container,
+        [this, container, deadline] {
+            const Home at = home(container->record.name);
+            backend_->clean(at, container->record, deadline);
+            // The monitor writes into the folder until it ends. One that was left to us by its parents is reaped.
+            (void)wait_end(container->monitor, now() + kMonitorPatience);
+            if (container->record.monitor) (void)::waitpid(container->record.monitor.pid, nullptr, WNOHANG);
+            std::error_code error;
+            fs::remove_all(at.dir, error);
+            if (error) file_failed("delete", at.dir, error.value());
+            fs::remove(at.exits / container->record.name, error);
+        },
+        [this, container, name, op = std::move(op)](const Status& status) mutable {
+            if (!status) {
+                watch_processes(container);
+                return op.fail(status);
+            }
+            part_streams(*container);
+            containers_.erase(name);
+            op.done();
+        });
+}
+
+// ---- stop and kill ----------------------------------------------------------------------------------------------
+
+void MonitoredRuntime::stop_container(Operation<> op, std::string name, gantry::Duration grace) {
+    const Shared container = find(name);
+    if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(name));
+    if (container->state == State::kExited) return op.done();
+    if (container->busy) {
+        // A kill under way leads to the same end; anything else is waited for.
+        if (container->killing) return container->stops.push_back(std::move(op));
+        container->waiting.push_back([this, op = std::move(op), name, grace]() mutable {
+            stop_container(std::move(op), std::move(name), grace);
+        });
+        return;
+    }
+    check_exit(container);
+    if (container->state == State::kExited) return op.done();
+    if (!container->record.process) {
+        end_unstarted(container);
+        return op.done();
+    }
+    container->stops.push_back(std::move(op));
+    if (container->state == State::kCreated || grace <= gantry::Duration::zero()) return kill_now(container);
+    if (container->patience != 0) return;  // already asked to end
+    const long sent =
+        ::syscall(SYS_pidfd_send_signal, container->process.get(), container->record.stop_signal, nullptr, 0);
+    if (sent != 0 && errno != ESRCH) return kill_now(container);
+    container->patience = host().timer(grace, [this, weak = std::weak_ptr(container)] {
+        const Shared late = weak.lock();
+        if (!late) return;
+        late->patience = 0;
+        if (late->state == State::kRunning) kill_now(late);
+    });
+}
+
+void MonitoredRuntime::kill_container(Operation<> op, std::string name) {
+    stop_container(std::move(op), std::move(name), gantry::Duration::zero());
+}
+
+// The stops that wait end when the exit is seen, not here.
+void MonitoredRuntime::kill_now(const Shared& container) {
+    if (container->killing || container->busy) return;
+    container->killing = true;
+    host().cancel(std::exchange(container->patience, 0));
+    job(
+        container,
+        [this, container] { backend_->kill(home(container->record.name), container->record, now() + kKillTime); },
+        [this, container](const Status& status) {
+            container->killing = false;
+            check_exit(container);
+            if (status) return;
+            host().warn("container \"" + container->record.name + "\" cannot be killed: " + status.text());
+            for (Operation<>& op : std::exchange(container->stops, {})) op.fail(status);
+        });
+}
+
+// A container whose process is only made by start ends without ever having had one.
+void MonitoredRuntime::end_unstarted(const Shared& container) {
+    const Home at = home(container->record.name);
+    replace_file(at.exits / container->record.name, std::to_string(kKilled));
+    finish(container, kKilled);
+}
+
+}  // namespace monitored

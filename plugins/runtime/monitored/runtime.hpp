@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MonitoredRuntime: everything about the role runtime/1 that does not depend on how a container is made: the table of
+// containers, adoption after a restart, who may do what in which state, exits, grace periods, logs, images.
+//
+// <state_dir>/images/            image store
+// <state_dir>/containers/<name>/ one folder per container: record.json, log, and what the backend puts there
+// <state_dir>/exits/<name>       exit status, written by the monitor
+//
+// Threads: the table belongs to the loop. Work that blocks runs as a job on the host's pool, one at a time per
+// container; images are unpacked on a thread of their own, so that a large one delays no start or stop.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "plugins/runtime/monitored/backend.hpp"
+#include "plugins/runtime/monitored/log_stream.hpp"
+
+namespace monitored {
+
+class MonitoredRuntime : public gantry::Runtime {
+  public:
+    ~MonitoredRuntime() override;
+
+    void start() override;
+    void stop(gantry::Instant deadline) override;
+
+    void ensure_image(gantry::Operation<> op, gantry::ImageSource source) override;
+    void images(gantry::Operation<gantry::ImageList> op) override;
+    void remove_image(gantry::Operation<> op, std::string image) override;
+    void create_container(gantry::Operation<> op, gantry::ContainerSpec spec) override;
+    void start_container(gantry::Operation<> op, std::string name) override;
+    void stop_container(gantry::Operation<> op, std::string name, gantry::Duration grace) override;
+    void kill_container(gantry::Operation<> op, std::string name) override;
+    void remove_container(gantry::Operation<> op, std::string name) override;
+    void list_containers(gantry::Operation<gantry::ContainerList> op) override;
+    void stats(gantry::Operation<gantry::ContainerStats> op, std::string name) override;
+    void logs(gantry::Operation<> op, gantry::LogRequest request) override;
+
+  protected:
+    // To be called from init. store.dir is set here.
+    void configure(const gantry::Config& config, std::unique_ptr<Backend> backend, image_store::StoreOptions store);
+
+  private:
+    // kMaking and kBroken are shown to nobody: the one is not whole yet, the other is about to be cleaned away.
+    enum class State { kMaking, kCreated, kRunning, kExited, kBroken };
+    using Step = std::move_only_function<void()>;
+
+    struct Container {
+        Record record;
+        State state = State::kMaking;
+        int exit_code = 0;
+        std::string detail;
+        bool busy = false;           // a job is under way
+        bool process_ended = false;  // seen, but not recorded by the monitor yet
+        bool killing = false;
+        std::deque<Step> waiting;  // calls that came while busy
+        gantry::Fd process, monitor;
+        gantry::WatchId process_watch = 0, monitor_watch = 0;
+        gantry::TimerId patience = 0;            // of a stop: then SIGKILL
+        gantry::TimerId exit_patience = 0;       // for the monitor's word
+        std::vector<gantry::Operation<>> stops;  // end when the container has
+        std::vector<std::unique_ptr<LogStream>> streams;
+        int log_watch = -1;  // inotify
+    };
+    using Shared = std::shared_ptr<Container>;
+
+    // What a job makes; the loop takes it over.
+    struct Made {
+        explicit Made(const Record& from) : record(from) {}
+        void open() {
+            process = open_process(record.process);
+            monitor = open_process(record.monitor);
+        }
+        Record record;
+        gantry::Fd process, monitor;
+    };
+
+    static std::string no_container(const std::string& name);
+    Home home(const std::string& name) const;
+    Shared find(const std::string& name) const;
+
+    // jobs.cpp: work on other threads
+    using Done = std::move_only_function<void(gantry::Status)>;
+    void job(const Shared& container, Step work, Done done);
+    gantry::Status in_pool(Step work);
+    void idle(const Shared& container);
+    void on_image_thread(Step step);
+    void run_image_thread();
+
+    // adoption.cpp: what an earlier daemon left, and how containers end
+    void adopt_all();
+    void adopt(Record record);
+    void discard(const std::string& name);
+    void watch_processes(const Shared& container);
+    void on_inotify();
+    void check_exit(const Shared& container, bool give_up = false);
+    void finish(const Shared& container, int exit_code);
+    void unwatch(Container& container);
+
+    void wipe(const Home& at, const Record& record, gantry::Instant deadline);
+    void kill_now(const Shared& container);
+    void end_unstarted(const Shared& container);
+    void answer_lists();
+    void take(const Shared& container, Made& made);
+    void part_streams(Container& container);
+    void attach_stream(const std::string& name, gantry::Operation<> op, gantry::Fd out, LogFile log, bool follow);
+
+    std::filesystem::path state_dir_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<image_store::Store> store_;
+    std::map<std::string, Shared> containers_;
+    std::map<int, std::weak_ptr<Container>> log_watches_;      // by inotify watch
+    std::vector<std::unique_ptr<LogStream>> parting_streams_;  // of removed containers
+    std::vector<gantry::Operation<gantry::ContainerList>> lists_;
+    std::set<std::string> doomed_images_;
+    gantry::Fd inotify_;
+    gantry::WatchId inotify_watch_ = 0;
+
+    std::mutex mutex_;  // guards what follows
+    std::condition_variable changed_;
+    int jobs_ = 0;
+    std::deque<Step> image_steps_;
+    bool image_thread_busy_ = false;
+    std::thread image_thread_;
+    std::atomic<bool> stopping_{false};
+};
+
+}  // namespace monitored

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/runtime/oci/cgroup.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/process.hpp"
+
+namespace oci {
+namespace {
+
+namespace fs = std::filesystem;
+using gantry::Code;
+using gantry::Failure;
+using monitored::parse_number;
+using monitored::read_file;
+
+constexpr std::string_view kMonitors = "_monitor";  // no container's name begins so
+constexpr std::size_t kMaxFile = 256 << 10;
+constexpr timespec kPause{0, 2'000'000};  // between two looks at a group that is to become empty
+
+bool write_file(const fs::path& file, std::string_view text) {
+    const gantry::Fd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+    return fd && ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+// The number behind "key " at the beginning of a line.
+std::optional<long long> keyed(const std::string& text, const std::string& key) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with(key + " ")) return parse_number(std::string_view(line).substr(key.size() + 1));
+    }
+    return std::nullopt;
+}
+
+void make_group(const fs::path& folder, bool cpuset) {
+    if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) monitored::file_failed("make", folder, errno);
+    if (!cpuset) return;
+    // A new group of this controller takes nobody in until it has processors and memory.
+    for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
+        const std::string mine = read_file(folder / file, kMaxFile).value_or("");
+        if (mine.find_first_not_of(" \n") != std::string::npos) continue;
+        (void)write_file(folder / file, read_file(folder.parent_path() / file, kMaxFile).value_or(""));
+    }
+}
+
+// Inner groups first. True once it is gone.
+bool remove_group(const fs::path& folder) {
+    if (::rmdir(folder.c_str()) == 0 || errno == ENOENT) return true;
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+        if (it->is_directory(error)) remove_group(it->path());
+    }
+    return ::rmdir(folder.c_str()) == 0 || errno == ENOENT;
+}
+
+void collect(const fs::path& folder, std::set<pid_t>& out) {
+    std::istringstream lines(read_file(folder / "cgroup.procs", kMaxFile).value_or(""));
+    for (pid_t pid = 0; lines >> pid;) {
+        if (pid > 0) out.insert(pid);
+    }
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+        if (it->is_directory(error)) collect(it->path(), out);
+    }
+}
+
+std::vector<std::string> split(const std::string& text, char by) {
+    std::vector<std::string> out;
+    std::istringstream in(text);
+    for (std::string item; std::getline(in, item, by);) out.push_back(item);
+    return out;
+}
+
+}  // namespace
+
+Cgroups::Cgroups(std::string parent) : parent_(std::move(parent)) {
+    static const std::set<std::string, std::less<>> kNoController = {"rw", "ro", "xattr", "clone_children", "noprefix"};
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::set<std::string> seen;
+    for (std::string line; std::getline(mounts, line);) {
+        const std::size_t dash = line.find(" - ");
+        if (dash == std::string::npos) continue;
+        const std::vector<std::string> before = split(line.substr(0, dash), ' ');
+        const std::vector<std::string> after = split(line.substr(dash + 3), ' ');
+        if (before.size() < 5 || after.size() < 3 || !after[0].starts_with("cgroup")) continue;
+        Hierarchy found{before[4], {}};
+        if (after[0] == "cgroup") {
+            for (const std::string& option : split(after[2], ',')) {
+                if (!kNoController.contains(option) && !option.starts_with("release_agent"))
+                    found.controllers.push_back(option);
+            }
+            if (found.controllers.empty()) continue;
+        }
+        // The same hierarchy may be mounted twice.
+        std::string key;
+        for (const std::string& controller : found.controllers) key += controller + ",";
+        if (seen.insert(key).second) hierarchies_.push_back(std::move(found));
+    }
+    if (hierarchies_.empty()) {
+        throw Failure(Code::kUnavailable, "no cgroup hierarchy is mounted on this node; mount one at /sys/fs/cgroup");
+    }
+}
+
+const Cgroups::Hierarchy* Cgroups::with(std::string_view controller) const {
+    const Hierarchy* unified = nullptr;
+    for (const Hierarchy& hierarchy : hierarchies_) {
+        if (std::ranges::find(hierarchy.controllers, controller) != hierarchy.controllers.end()) return &hierarchy;
+        if (hierarchy.unified()) unified = &hierarchy;
+    }
+    return unified;
+}
+
+fs::path Cgroups::folder(const Hierarchy& hierarchy, const std::string& name) const {
+    return hierarchy.mount / parent_ / name;
+}
+
+bool Cgroups::counts_swap() const {
+    const Hierarchy* memory = with("memory");
+    return memory != nullptr && (memory->unified() || fs::exists(memory->mount / "memory.memsw.limit_in_bytes"));
+}
+
+void Cgroups::adopt_monitor(pid_t pid) {
+    const std::lock_guard lock(monitors_);
+    for (const Hierarchy& hierarchy : hierarchies_) {
+        const bool cpuset = std::ranges::find(hierarchy.controllers, "cpuset") != hierarchy.controllers.end();
+        fs::path at = hierarchy.mount;
+        for (const std::string& part : split(parent_, '/')) make_group(at /= part, cpuset);
+        make_group(at /= kMonitors, cpuset);
+        if (write_file(at / "cgroup.procs", std::to_string(pid))) continue;
+        if (errno == ESRCH) return;  // it has ended already
+        monitored::file_failed("put conmon into", at, errno);
+    }
+}
+
+std::vector<pid_t> Cgroups::members(const std::string& name) const {
+    std::set<pid_t> out;
+    for (const Hierarchy& hierarchy : hierarchies_) collect(folder(hierarchy, name), out);
+    return {out.begin(), out.end()};
+}
+
+void Cgroups::signal_members(const std::string& name) const {
+    const Hierarchy* freezer = with("freezer");
+    const fs::path state =
+        freezer != nullptr && !freezer->unified() ? folder(*freezer, name) / "freezer.state" : fs::path();
+    // Frozen while they are signalled, they cannot multiply.
+    if (!state.empty()) (void)write_file(state, "FROZEN");
+    for (const pid_t pid : members(name)) (void)::kill(pid, SIGKILL);
+    if (!state.empty()) (void)write_file(state, "THAWED");
+}
+
+void Cgroups::kill(const std::string& name, gantry::Instant deadline) const {
+    bool signalled = false;
+    for (const Hierarchy& hierarchy : hierarchies_) {
+        if (hierarchy.unified()) signalled = write_file(folder(hierarchy, name) / "cgroup.kill", "1");
+    }
+    for (;;) {
+        const std::vector<pid_t> left = members(name);
+        if (left.empty()) return;
+        if (monitored::now() > deadline) {
+            throw Failure(Code::kDeadline, "cgroup " + path(name) + ": process " + std::to_string(left.front()) +
+                                               " does not end although it was killed");
+        }
+        // After cgroup.kill they need a moment; on pure v1 this is what kills them, again until none is left.
+        if (!signalled) signal_members(name);
+        signalled = false;
+        (void)::nanosleep(&kPause, nullptr);
+    }
+}
+
+void Cgroups::remove(const std::string& name, gantry::Instant deadline) {
+    for (const Hierarchy& hierarchy : hierarchies_) {
+        const fs::path group = folder(hierarchy, name);
+        while (!remove_group(group)) {
+            if (monitored::now() > deadline) monitored::file_failed("delete", group, errno);
+            (void)::nanosleep(&kPause, nullptr);
+        }
+    }
+    const std::lock_guard lock(monitors_);
+    for (const Hierarchy& hierarchy : hierarchies_) {
+        fs::path at = hierarchy.mount / parent_;
+        if (::rmdir((at / kMonitors).c_str()) != 0 && errno != ENOENT) continue;
+        for (std::size_t i = 0; i < split(parent_, '/').size() && ::rmdir(at.c_str()) == 0; ++i) at = at.parent_path();
+    }
+}
+
+bool Cgroups::out_of_memory(const std::string& name) const {
+    const Hierarchy* memory = with("memory");
+    if (memory == nullptr) return false;
+    const char* file = memory->unified() ? "memory.events" : "memory.oom_control";
+    const std::string text = read_file(folder(*memory, name) / file, kMaxFile).value_or("");
+    return keyed(text, "oom_kill").value_or(0) > 0;
+}
+
+std::optional<long long> Cgroups::value(std::string_view controller, const std::string& name, const char* v1,
+                                        const char* v2) const {
+    const Hierarchy* hierarchy = with(controller);
+    if (hierarchy == nullptr) return std::nullopt;
+    const std::optional<std::string> text =
+        read_file(folder(*hierarchy, name) / (hierarchy->unified() ? v2 : v1), kMaxFile);
+    if (!text) return std::nullopt;
+    if (!hierarchy->unified() || std::string_view(v2) != "cpu.stat") return parse_number(*text);
+    const std::optional<long long> usec = keyed(*text, "usage_usec");
+    return usec ? std::optional(*usec * 1000) : std::nullopt;
+}
+
+std::optional<gantry::ContainerStats> Cgroups::stats(const std::string& name) const {
+    const auto cpu = value("cpuacct", name, "cpuacct.usage", "cpu.stat");
+    const auto memory = value("memory", name, "memory.usage_in_bytes", "memory.current");
+    const auto pids = value("pids", name, "pids.current", "pids.current");
+    if (!cpu && !memory && !pids) return std::nullopt;
+    return gantry::ContainerStats{std::chrono::nanoseconds(cpu.value_or(0)), memory.value_or(0), pids.value_or(0)};
+}
+
+}  // namespace oci

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/runtime/oci/engine.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
+
+#include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/program.hpp"
+#include "plugins/runtime/monitored/root_folder.hpp"
+#include "plugins/runtime/oci/bundle.hpp"
+#include "plugins/runtime/oci/overlay.hpp"
+
+namespace oci {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using gantry::Code;
+using gantry::Failure;
+using gantry::Fd;
+using gantry::Instant;
+using monitored::Home;
+using monitored::Record;
+
+constexpr auto kMonitorEnd = std::chrono::seconds(1);  // for conmon to follow its container
+constexpr std::size_t kMaxAnswer = 64 << 10;
+constexpr int kSyncFd = 3;
+
+const std::vector<std::string> kEnvironment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+
+// What conmon says about the creation, one line: {"data": PID} or {"data": -1, "message": "..."}.
+std::string read_line(int fd, Instant deadline) {
+    std::string out;
+    for (;;) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - monitored::now());
+        pollfd item{fd, POLLIN, 0};
+        const int ready =
+            left.count() <= 0 ? 0 : ::poll(&item, 1, static_cast<int>(std::min<long long>(left.count(), 60'000)));
+        if (ready == 0 && left.count() <= 0)
+            throw Failure(Code::kDeadline, "the engine did not create the container in time");
+        if (ready <= 0) continue;
+        std::array<char, 4096> chunk;
+        const ssize_t n = ::read(fd, chunk.data(), chunk.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0 || out.size() > kMaxAnswer) return out;
+        out.append(chunk.data(), static_cast<std::size_t>(n));
+        if (out.back() == '\n') return out;
+    }
+}
+
+// The engine's own words without its log format: time="..." level=error msg="runc create failed: ..."
+std::string words(std::string text) {
+    std::string message = text;
+    if (const std::size_t at = text.rfind("level=error msg=\""); at != std::string::npos) {
+        message = text.substr(at + 17);
+        std::string plain;
+        for (std::size_t i = 0; i < message.size() && message[i] != '"'; ++i) {
+            if (message[i] == '\\' && i + 1 < message.size()) ++i;
+            plain += message[i];
+        }
+        message = plain;
+    }
+    while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
+    return message.empty() ? "no reason given" : message;
+}
+
+pid_t created_pid(const std::string& answer, const std::string& errors, const std::string& name) {
+    json::error_code error;
+    const json::value document = json::parse(answer, error);
+    const json::object* object = error ? nullptr : document.if_object();
+    const json::value* data = object == nullptr ? nullptr : object->if_contains("data");
+    if (data != nullptr && data->is_int64() && data->as_int64() > 0) return static_cast<pid_t>(data->as_int64());
+    const json::value* message = object == nullptr ? nullptr : object->if_contains("message");
+    const std::string text = message != nullptr && message->is_string() ? std::string(message->as_string()) : errors;
+    throw Failure(Code::kFailed, "container \"" + name + "\": " + words(text));
+}
+
+// Written before conmon goes to the background; 0 if there is none.
+pid_t conmon_pid(const Home& home) {
+    const auto pid = monitored::parse_number(monitored::read_file(home.dir / "conmon.pid", 32).value_or(""));
+    return static_cast<pid_t>(pid.value_or(0));
+}
+
+std::vector<std::string> conmon_arguments(const EngineOptions& options, const Home& home, const std::string& name) {
+    return {options.conmon,
+            "--api-version",
+            "1",
+            "--cid",
+            name,
+            "--cuuid",
+            name,
+            "--name",
+            name,
+            "--runtime",
+            options.engine,
+            "--runtime-arg",
+            "--root",
+            "--runtime-arg",
+            options.engine_root.string(),
+            "--bundle",
+            home.dir.string(),
+            "--container-pidfile",
+            (home.dir / "pid").string(),
+            "--conmon-pidfile",
+            (home.dir / "conmon.pid").string(),
+            "--exit-dir",
+            home.exits.string(),
+            "--log-path",
+            "k8s-file:" + home.log().string(),
+            "--log-size-max",
+            std::to_string(options.log_max_bytes),
+            "--log-level",
+            "error",
+            "--full-attach",
+            "--no-sync-log"};
+}
+
+}  // namespace
+
+Engine::Engine(EngineOptions options) : options_(std::move(options)), cgroups_(options_.cgroup_parent) {
+    std::error_code error;
+    fs::create_directories(options_.engine_root, error);
+    if (error) monitored::file_failed("make", options_.engine_root, error.value());
+}
+
+void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
+                    Record& record, Instant deadline) {
+    const monitored::Program program = monitored::program_of(spec, image.config);
+    mount_root(home.dir, image.layers);
+    const monitored::User user = monitored::find_user(monitored::RootFolder(home.dir / "rootfs"), program.user);
+    const std::string config = bundle_config({spec, program, user, cgroups_.path(spec.name), cgroups_.counts_swap()});
+    monitored::replace_file(home.dir / "config.json", config);
+
+    const pid_t pid = run_conmon(home, spec.name, deadline);
+    record.process = monitored::identify(pid);
+    record.monitor = monitored::identify(conmon_pid(home));
+    if (!record.process || !record.monitor) {
+        throw Failure(Code::kFailed, "container \"" + spec.name + "\" ended before it could be started");
+    }
+}
+
+pid_t Engine::run_conmon(const Home& home, const std::string& name, Instant deadline) {
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw Failure(Code::kFailed, std::string("pipe: ") + std::strerror(errno));
+    const Fd in(ends[0]);
+    Fd out(ends[1]);
+    monitored::Command command;
+    command.argv = conmon_arguments(options_, home, name);
+    command.env = kEnvironment;
+    command.env.push_back("_OCI_SYNCPIPE=" + std::to_string(kSyncFd));
+    command.fds = {{kSyncFd, out.get()}};
+    const monitored::Outcome outcome = monitored::run(command, deadline);
+    out.reset();
+    // Entering a group waits for the kernel some milliseconds, so conmon is moved while it runs the engine. Until then
+    // only the half-made container would die with the daemon's group.
+    if (const pid_t conmon = conmon_pid(home); conmon > 0) cgroups_.adopt_monitor(conmon);
+    return created_pid(read_line(in.get(), deadline), outcome.errors, name);
+}
+
+void Engine::start(const Home&, Record& record, Instant deadline) {
+    monitored::Command command;
+    command.argv = {options_.engine, "--root", options_.engine_root.string(), "start", record.name};
+    command.env = kEnvironment;
+    const monitored::Outcome outcome = monitored::run(command, deadline);
+    if (outcome.code != 0) {
+        throw Failure(Code::kFailed, "container \"" + record.name + "\": " + words(outcome.errors));
+    }
+}
+
+// The engine's init waits for a reader of this pipe before it becomes the program; start deletes it.
+bool Engine::was_started(const Home&, Record& record) {
+    const fs::path state = options_.engine_root / record.name;
+    return fs::exists(state) && !fs::exists(state / "exec.fifo");
+}
+
+void Engine::kill(const Home&, const Record& record, Instant deadline) {
+    cgroups_.kill(record.name, deadline);
+    // Where it had no cgroup of its own any more. The number is checked: it may belong to somebody else today.
+    const Fd process = monitored::open_process(record.process);
+    if (process) (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+    if (!monitored::wait_end(process, deadline)) {
+        throw Failure(Code::kDeadline, "container \"" + record.name + "\": process " +
+                                           std::to_string(record.process.pid) + " does not end although it was killed");
+    }
+}
+
+// Ends by itself after its container; it must be gone before its cgroup and folder can be.
+void Engine::end_monitor(const Home& home, const Record& record, Instant deadline) const {
+    monitored::ProcessRef monitor = record.monitor;
+    if (!monitor) {
+        monitor = monitored::identify(conmon_pid(home));
+        // Half-made: only a number is known, so look whether it is a conmon of this container.
+        const std::string line =
+            monitored::read_file("/proc/" + std::to_string(monitor.pid) + "/cmdline", 64 << 10).value_or("");
+        if (line.find(home.dir.string()) == std::string::npos) return;
+    }
+    const Fd process = monitored::open_process(monitor);
+    if (monitored::wait_end(process, std::min(deadline, monitored::now() + kMonitorEnd))) return;
+    (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+    (void)monitored::wait_end(process, deadline);
+}
+
+void Engine::clean(const Home& home, const Record& record, Instant deadline) {
+    kill(home, record, deadline);
+    end_monitor(home, record, deadline);
+    unmount_root(home.dir);
+    cgroups_.remove(record.name, deadline);
+    std::error_code error;
+    fs::remove_all(options_.engine_root / record.name, error);
+    if (error) monitored::file_failed("delete", options_.engine_root / record.name, error.value());
+}
+
+std::string Engine::exit_detail(const Home&, const Record& record, int exit_code) {
+    return exit_code != 0 && cgroups_.out_of_memory(record.name) ? "out of memory" : "";
+}
+
+std::optional<gantry::ContainerStats> Engine::stats(const Record& record) { return cgroups_.stats(record.name); }
+
+}  // namespace oci

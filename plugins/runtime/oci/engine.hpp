@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Engine: containers by an OCI engine (runc, crun) under conmon.
+//
+// The engine is run twice in a container's life, by conmon to create and once to start; everything else is read from
+// /proc, cgroups and files, and cleaned up by hand: a node that lost its power has nothing an engine could delete.
+#pragma once
+
+#include "plugins/runtime/monitored/backend.hpp"
+#include "plugins/runtime/oci/cgroup.hpp"
+
+namespace oci {
+
+struct EngineOptions {
+    std::string engine, conmon;  // absolute paths
+    std::string cgroup_parent;
+    std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
+    std::filesystem::path engine_root;  // the engine's own state
+};
+
+class Engine : public monitored::Backend {
+  public:
+    explicit Engine(EngineOptions options);
+
+    void create(const gantry::ContainerSpec& spec, const image_store::Image& image, const monitored::Home& home,
+                monitored::Record& record, gantry::Instant deadline) override;
+    void start(const monitored::Home& home, monitored::Record& record, gantry::Instant deadline) override;
+    bool was_started(const monitored::Home& home, monitored::Record& record) override;
+    void kill(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
+    std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
+
+  private:
+    pid_t run_conmon(const monitored::Home& home, const std::string& name, gantry::Instant deadline);
+    void end_monitor(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) const;
+
+    const EngineOptions options_;
+    Cgroups cgroups_;
+};
+
+}  // namespace oci

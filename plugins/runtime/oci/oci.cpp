@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// runtime/oci: OCI containers by runc or crun under conmon.
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "plugins/runtime/monitored/runtime.hpp"
+#include "plugins/runtime/oci/engine.hpp"
+
+namespace oci {
+namespace {
+
+namespace fs = std::filesystem;
+using gantry::Code;
+using gantry::Failure;
+
+constexpr const char* kProgramFolders[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+                                           "/usr/bin",        "/sbin",          "/bin"};
+
+std::string find_program(const gantry::Config& config, const std::string& key, const std::string& program) {
+    if (config.has(key)) {
+        const std::string& path = config.string(key);
+        if (!path.starts_with('/') || ::access(path.c_str(), X_OK) != 0) {
+            throw Failure(Code::kInvalid, key + " = \"" + path + "\" is no program; give an absolute path");
+        }
+        return path;
+    }
+    for (const char* folder : kProgramFolders) {
+        const std::string path = std::string(folder) + "/" + program;
+        if (::access(path.c_str(), X_OK) == 0) return path;
+    }
+    throw Failure(Code::kInvalid, "the program " + program + " is not installed; install it (apt-get install " +
+                                      program + ") or set " + key);
+}
+
+void check_cgroup_parent(const std::string& parent) {
+    const bool good = !parent.empty() && parent.front() != '/' && parent.back() != '/' &&
+                      parent.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") ==
+                          std::string::npos &&
+                      ("/" + parent + "/").find("/../") == std::string::npos && parent.find("//") == std::string::npos;
+    if (!good) {
+        throw Failure(Code::kInvalid, "cgroup_parent = \"" + parent + "\": expected a relative path like \"gantry\"");
+    }
+}
+
+class OciRuntime : public monitored::MonitoredRuntime {
+  public:
+    void init(const gantry::Config& config) override {
+        if (::geteuid() != 0) {
+            throw Failure(Code::kInvalid, "runtime/oci needs root; as an ordinary user choose runtime/process");
+        }
+        EngineOptions options;
+        options.engine = find_program(config, "engine_path", config.string("engine"));
+        options.conmon = find_program(config, "conmon_path", "conmon");
+        options.cgroup_parent = config.string("cgroup_parent");
+        check_cgroup_parent(options.cgroup_parent);
+        options.log_max_bytes = config.size("log_size_max");
+        options.engine_root = fs::path(config.state_dir()) / "engine";
+        image_store::StoreOptions store;
+        store.form = image_store::TreeForm::kOverlay;
+        store.max_layer_bytes = config.size("layer_size_max");
+        configure(config, std::make_unique<Engine>(std::move(options)), std::move(store));
+    }
+
+    gantry::RuntimeFacts facts() const override {
+        gantry::RuntimeFacts out;
+        out.architectures = {std::string(image_store::machine_architecture())};
+        out.fenceable = out.stats = out.limits = true;
+        return out;
+    }
+};
+
+}  // namespace
+}  // namespace oci
+
+GANTRY_PLUGIN(oci::OciRuntime);

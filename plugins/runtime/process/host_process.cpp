@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/runtime/process/host_process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/program.hpp"
+#include "plugins/runtime/monitored/root_folder.hpp"
+
+namespace process {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using gantry::Code;
+using gantry::Failure;
+using gantry::Fd;
+using gantry::Instant;
+using monitored::Home;
+using monitored::Record;
+
+constexpr auto kMonitorEnd = std::chrono::seconds(1);
+constexpr timespec kPause{0, 2'000'000};  // between two looks at processes that are to be gone
+constexpr int kReportFd = 3;
+constexpr std::size_t kMaxFile = 1 << 20;
+
+[[noreturn]] void invalid(const std::string& name, const std::string& why) {
+    throw Failure(Code::kInvalid, "container \"" + name + "\": " + why);
+}
+
+bool is_program(const std::string& path) {
+    struct stat st {};
+    return !path.empty() && ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(path.c_str(), X_OK) == 0;
+}
+
+// The program's path on this node. Looked up inside the image only: a program of the node would be another one.
+std::string find_program(const monitored::RootFolder& root, const monitored::Program& program,
+                         const std::string& name) {
+    const std::string& wanted = program.args.front();
+    std::vector<std::string> tries;
+    if (wanted.front() == '/') {
+        tries.push_back(wanted);
+    } else if (wanted.find('/') != std::string::npos) {
+        tries.push_back(program.cwd + "/" + wanted);
+    } else {
+        for (const std::string& line : program.env) {
+            if (!line.starts_with("PATH=")) continue;
+            std::istringstream folders(line.substr(5));
+            for (std::string folder; std::getline(folders, folder, ':');) tries.push_back(folder + "/" + wanted);
+        }
+    }
+    for (const std::string& path : tries) {
+        std::string found = root.resolve(path);
+        if (is_program(found)) return found;
+    }
+    invalid(name, "the image has no program \"" + wanted + "\"; correct `args` or the image's entry point");
+}
+
+// In a user namespace root may become only who is mapped into it.
+bool may_become(const monitored::User& user) {
+    if (::geteuid() != 0) return false;
+    const auto mapped = [](const char* file, long long id) {
+        std::istringstream lines(monitored::read_file(file, 64 << 10).value_or(""));
+        for (long long inside = 0, outside = 0, count = 0; lines >> inside >> outside >> count;) {
+            if (id >= inside && id < inside + count) return true;
+        }
+        return false;
+    };
+    return mapped("/proc/self/uid_map", user.uid) && mapped("/proc/self/gid_map", user.gid);
+}
+
+// Who the process becomes, as the monitor wants it: "-1" for nobody else.
+std::pair<std::string, std::string> find_identity(const monitored::RootFolder& root, const gantry::ContainerSpec& spec,
+                                                  const monitored::Program& program) {
+    if (program.user.empty()) return {"-1", "-1"};
+    const monitored::User user = monitored::find_user(root, program.user);
+    if (user.uid == ::geteuid()) return {"-1", "-1"};
+    if (may_become(user)) return {std::to_string(user.uid), std::to_string(user.gid)};
+    // An image's own wish is waived: an ordinary user has no other choice. An explicit one is not.
+    if (spec.user.empty()) return {"-1", "-1"};
+    invalid(spec.name,
+            "user \"" + spec.user + "\" needs root; this daemon runs as user " + std::to_string(::geteuid()));
+}
+
+struct Running {
+    pid_t parent = 0;
+    pid_t session = 0;
+    bool dead = false;
+};
+
+std::map<pid_t, Running> all_processes() {
+    std::map<pid_t, Running> out;
+    std::error_code error;
+    for (fs::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
+        const auto pid = monitored::parse_number(it->path().filename().string());
+        if (!pid) continue;
+        const std::string text = monitored::read_file(it->path() / "stat", 4096).value_or("");
+        const std::size_t at = text.rfind(") ");
+        if (at == std::string::npos) continue;
+        std::istringstream fields(text.substr(at + 2));
+        char state = 0;
+        pid_t group = 0;
+        Running item;
+        fields >> state >> item.parent >> group >> item.session;
+        item.dead = state == 'Z' || state == 'X';
+        out.emplace(static_cast<pid_t>(*pid), item);
+    }
+    return out;
+}
+
+// The living processes of a container: its first, all of its session, all that the monitor adopted, and theirs.
+std::vector<pid_t> members(const Record& record) {
+    const std::map<pid_t, Running> all = all_processes();
+    const bool first_lives = static_cast<bool>(monitored::open_process(record.process));
+    const bool monitor_lives = static_cast<bool>(monitored::open_process(record.monitor));
+    std::set<pid_t> inside;
+    for (const auto& [pid, item] : all) {
+        // A session keeps its number while it has a member, and the number is not given out again meanwhile. But once
+        // both the first process and the monitor are gone nothing proves that a session of this number is the same.
+        const bool of_session = item.session == record.process.pid && (first_lives || monitor_lives);
+        if (of_session || (monitor_lives && item.parent == record.monitor.pid)) inside.insert(pid);
+    }
+    for (bool grown = true; grown;) {
+        grown = false;
+        for (const auto& [pid, item] : all) {
+            if (inside.contains(item.parent)) grown = inside.insert(pid).second || grown;
+        }
+    }
+    std::vector<pid_t> out;
+    for (const pid_t pid : inside) {
+        if (!all.at(pid).dead) out.push_back(pid);
+    }
+    return out;
+}
+
+std::string read_report(int fd, Instant deadline) {
+    std::string out;
+    for (;;) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - monitored::now());
+        if (left.count() <= 0) throw Failure(Code::kDeadline, "the process did not start in time");
+        pollfd item{fd, POLLIN, 0};
+        if (::poll(&item, 1, static_cast<int>(std::min<long long>(left.count(), 60'000))) <= 0) continue;
+        std::array<char, 1024> chunk;
+        const ssize_t n = ::read(fd, chunk.data(), chunk.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        out.append(chunk.data(), static_cast<std::size_t>(n));
+    }
+    while (!out.empty() && out.back() == '\n') out.pop_back();
+    return out;
+}
+
+// What the monitor wrote before it let the process begin.
+bool read_processes(const Home& home, Record& record) {
+    std::istringstream text(monitored::read_file(home.dir / "process", 256).value_or(""));
+    monitored::ProcessRef first, monitor;
+    if (!(text >> first.pid >> first.start >> monitor.pid >> monitor.start)) return false;
+    first.boot = monitor.boot = monitored::current_boot();
+    record.process = first;
+    record.monitor = monitor;
+    return true;
+}
+
+}  // namespace
+
+// Only looks and notes what start will do, so that what cannot work is said now.
+void HostProcess::create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home, Record&,
+                         Instant) {
+    if (!spec.mounts.empty()) {
+        invalid(spec.name, "runtime/process has no mounts; use runtime/oci or let the program use the node's paths");
+    }
+    const monitored::Program program = monitored::program_of(spec, image.config);
+    const monitored::RootFolder root(image.layers.front());
+    const std::string path = find_program(root, program, spec.name);
+    const std::string cwd = root.resolve(program.cwd);
+    if (cwd.empty()) invalid(spec.name, "the image has no working directory \"" + program.cwd + "\"");
+    const auto [uid, gid] = find_identity(root, spec, program);
+
+    json::array args{uid, gid, cwd, path};
+    for (const std::string& arg : program.args) args.emplace_back(arg);
+    json::array env(program.env.begin(), program.env.end());
+    env.emplace_back("GANTRY_ROOT=" + image.layers.front().string());
+    monitored::replace_file(home.dir / "plan.json", json::serialize(json::object{{"args", args}, {"env", env}}));
+}
+
+void HostProcess::start(const Home& home, Record& record, Instant deadline) {
+    json::error_code error;
+    const json::value plan = json::parse(monitored::read_file(home.dir / "plan.json", kMaxFile).value_or(""), error);
+    if (error) throw Failure(Code::kFailed, "container \"" + record.name + "\": its plan.json is damaged; remove it");
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw Failure(Code::kFailed, std::string("pipe: ") + std::strerror(errno));
+    const Fd in(ends[0]);
+    Fd out(ends[1]);
+    monitored::Command command;
+    command.argv = {options_.monitor, home.dir.string(), (home.exits / record.name).string(),
+                    std::to_string(options_.log_max_bytes)};
+    for (const json::value& arg : plan.at("args").as_array()) command.argv.emplace_back(arg.as_string());
+    for (const json::value& line : plan.at("env").as_array()) command.env.emplace_back(line.as_string());
+    command.fds = {{kReportFd, out.get()}};
+    (void)monitored::run(command, deadline);
+    out.reset();
+    const std::string report = read_report(in.get(), deadline);
+    const bool known = read_processes(home, record);
+    if (!report.empty() || !known) {
+        throw Failure(Code::kFailed,
+                      "container \"" + record.name + "\": " + (report.empty() ? "the monitor died" : report));
+    }
+}
+
+bool HostProcess::was_started(const Home& home, Record& record) { return read_processes(home, record); }
+
+void HostProcess::kill(const Home&, const Record& record, Instant deadline) {
+    for (;;) {
+        const std::vector<pid_t> left = members(record);
+        if (left.empty()) return;
+        if (monitored::now() > deadline) {
+            throw Failure(Code::kDeadline, "container \"" + record.name + "\": process " +
+                                               std::to_string(left.front()) + " does not end although it was killed");
+        }
+        for (const pid_t pid : left) (void)::kill(pid, SIGKILL);
+        (void)::nanosleep(&kPause, nullptr);
+    }
+}
+
+void HostProcess::clean(const Home& home, const Record& record, Instant deadline) {
+    Record all = record;
+    if (!all.process && !read_processes(home, all)) return;
+    kill(home, all, deadline);
+    const Fd monitor = monitored::open_process(all.monitor);
+    if (monitored::wait_end(monitor, std::min(deadline, monitored::now() + kMonitorEnd))) return;
+    (void)::syscall(SYS_pidfd_send_signal, monitor.get(), SIGKILL, nullptr, 0);
+    (void)monitored::wait_end(monitor, deadline);
+}
+
+std::optional<gantry::ContainerStats> HostProcess::stats(const Record& record) {
+    gantry::ContainerStats out;
+    const long ticks = ::sysconf(_SC_CLK_TCK), page = ::sysconf(_SC_PAGESIZE);
+    for (const pid_t pid : members(record)) {
+        const std::string proc = "/proc/" + std::to_string(pid);
+        const std::string stat = monitored::read_file(proc + "/stat", 4096).value_or("");
+        const std::size_t at = stat.rfind(") ");
+        if (at == std::string::npos) continue;
+        std::istringstream fields(stat.substr(at + 2));
+        std::string skipped;
+        for (int field = 3; field < 14; ++field) fields >> skipped;
+        long long user = 0, system = 0, total = 0, resident = 0;
+        fields >> user >> system;
+        std::istringstream(monitored::read_file(proc + "/statm", 256).value_or("")) >> total >> resident;
+        out.cpu += std::chrono::nanoseconds(1'000'000'000LL / ticks * (user + system));
+        out.memory_bytes += resident * page;
+        out.pids += 1;
+    }
+    return out;
+}
+
+}  // namespace process

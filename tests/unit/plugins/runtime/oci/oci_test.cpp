@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "tests/unit/plugins/runtime/fixture.hpp"
+
+namespace fs = std::filesystem;
+using gantry::Code;
+using gantry::ContainerState;
+using runtime_test::Fixture;
+using namespace image_builder;
+using namespace std::chrono_literals;
+
+namespace {
+
+// The process number is unique on the node only outside of the sandbox; the time makes the rest.
+const std::string& cgroup_parent() {
+    static const std::string name = [] {
+        timespec t{};
+        ::clock_gettime(CLOCK_REALTIME, &t);
+        return "gantry-test-" + std::to_string(t.tv_sec) + "-" + std::to_string(t.tv_nsec);
+    }();
+    return name;
+}
+
+std::vector<fs::path> groups_named(const std::string& name) {
+    std::vector<fs::path> out;
+    for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup")) {
+        const fs::path group = hierarchy.path() / cgroup_parent() / name;
+        if (fs::exists(group)) out.push_back(group);
+    }
+    if (fs::exists("/sys/fs/cgroup" / fs::path(cgroup_parent()) / name)) {
+        out.push_back("/sys/fs/cgroup" / fs::path(cgroup_parent()) / name);
+    }
+    return out;
+}
+
+std::string left_over() {
+    std::string out;
+    for (const fs::path& group : groups_named("")) out += "cgroup " + group.string() + "; ";
+    std::ifstream mounts("/proc/self/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+        if (line.find("/rootfs") != std::string::npos) out += "mount " + line + "; ";
+    }
+    for (const auto& item : fs::directory_iterator("/proc")) {
+        const std::string name = item.path().filename().string();
+        if (name.find_first_not_of("0123456789") != std::string::npos || name == std::to_string(::getpid())) continue;
+        if (runtime_test::alive(std::stoll(name)))
+            out += "process " + name + " " + slurp(item.path() / "cmdline") + "; ";
+    }
+    return out;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+double milliseconds(gantry::Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+}  // namespace
+
+const runtime_test::Traits& runtime_test::traits() {
+    static const Traits traits{
+        GANTRY_PLUGIN_FILE,
+        [](gantry::testing::Settings& settings) { settings.string("cgroup_parent", cgroup_parent()); }, &left_over};
+    return traits;
+}
+
+TEST_CASE("Limits and fencing are offered") {
+    Fixture f;
+    CHECK(f.driver().facts().limits);
+    CHECK(f.driver().facts().fenceable);
+}
+
+TEST_CASE("Container and conmon sit in groups of ours in every hierarchy") {
+    Fixture f;
+    f.run(f.script("c1", "exec $B sleep 60"));
+    const std::int64_t pid = f.find("c1").pid;
+    const std::string mine = slurp("/proc/" + std::to_string(pid) + "/cgroup");
+    const std::string monitors = slurp("/proc/" + std::to_string(runtime_test::parent_of(pid)) + "/cgroup");
+    std::istringstream lines(mine + monitors);
+    for (std::string line; std::getline(lines, line);) {
+        CAPTURE(line);
+        CHECK(has(line, ":/" + cgroup_parent() + "/"));
+    }
+    CHECK(has(mine, "/" + cgroup_parent() + "/c1"));
+    CHECK(has(monitors, "/" + cgroup_parent() + "/_monitor"));
+}
+
+TEST_CASE("The memory limit holds, and the end says so") {
+    Fixture f;
+    gantry::ContainerSpec spec = f.script("c1", "$B tail /dev/zero");
+    spec.memory_bytes = 24 << 20;
+    f.run(spec);
+    const gantry::Container ended = f.wait_exit("c1");
+    CHECK(ended.exit_code == 137);
+    CHECK(ended.detail == "out of memory");
+    spec = f.script("c2", "exit 0");
+    spec.memory_bytes = 1 << 20;
+    const auto refused = f.driver().create(spec).wait();
+    CHECK(refused.code == Code::kInvalid);
+    CHECK(has(refused.text, "MiB"));
+    spec.name = "c3";
+    spec.memory_bytes = 8 << 20;
+    f.run(spec);
+    CHECK(f.wait_exit("c3").exit_code == 0);
+}
+
+TEST_CASE("The limit of processes holds") {
+    Fixture f;
+    gantry::ContainerSpec spec =
+        f.script("c1", "for i in 1 2 3 4 5 6 7 8; do $B sleep 60 & done; echo forked; exec $B sleep 60");
+    spec.pids = 5;
+    f.run(spec);
+    REQUIRE((f.logged("c1", "fork") || f.logged("c1", "can't")));
+    const auto stats = f.driver().stats("c1").wait();
+    if (stats.ok()) CHECK(stats.result.pids <= 5);
+    CHECK(has(f.logs("c1"), "can't fork"));
+}
+
+TEST_CASE("The processor limit holds") {
+    Fixture f;
+    gantry::ContainerSpec spec = f.script("c1", "echo up; while :; do :; done");
+    spec.cpu_milli = 200;
+    f.run(spec);
+    REQUIRE(f.logged("c1", "up"));
+    const auto used = [&] { return f.driver().stats("c1").wait().result.cpu; };
+    const gantry::Duration cpu = used();
+    const gantry::Instant from = f.host().now();
+    f.host().run_until([] { return false; }, 1500ms);
+    const double share = milliseconds(used() - cpu) / milliseconds(f.host().now() - from);
+    CHECK(share < 0.30);
+    CHECK(share > 0.02);
+}
+
+TEST_CASE("Mounts are writable or read-only as asked") {
+    Fixture f;
+    const fs::path data = f.scratch() / "data";
+    fs::create_directories(data / "in");
+    spill(data / "file", "from the node");
+    gantry::ContainerSpec spec =
+        f.script("c1",
+                 "exec 2>/dev/null; $B cat /ro/file; echo; echo x >/ro/new && echo RO-WRITTEN; "
+                 "echo written >/deep/rw/new; $B cat /one");
+    spec.mounts = {
+        {data.string(), "/ro", true}, {data.string(), "/deep/rw", false}, {(data / "file").string(), "/one", true}};
+    f.run(spec);
+    f.wait_exit("c1");
+    const std::string text = f.logs("c1");
+    CHECK(has(text, "from the node\n"));
+    CHECK_FALSE(has(text, "RO-WRITTEN"));
+    CHECK(slurp(data / "new") == "written\n");
+    CHECK(text.ends_with("from the node"));
+}
+
+TEST_CASE("Each container has a root of its own, and the image stays as it is") {
+    Fixture f;
+    f.run(f.script("c1", "echo changed >/etc/motd; $B rm /etc/group; $B cat /etc/motd"));
+    f.wait_exit("c1");
+    CHECK(f.logs("c1") == "changed\n");
+    f.run(f.script("c2", "$B cat /etc/motd; $B ls /etc"));
+    f.wait_exit("c2");
+    CHECK(has(f.logs("c2"), "hello"));
+    CHECK(has(f.logs("c2"), "group"));
+}
+
+TEST_CASE("Upper layers delete and empty what lower ones brought") {
+    Fixture f;
+    Layout layout(f.scratch() / "layers");
+    layout.layer({folder("bin"), file("bin/busybox", slurp("/bin/busybox"), 0755), file("gone", "1"), file("kept", "1"),
+                  folder("emptied"), file("emptied/old", "1"), folder("tree"), file("tree/x", "1")});
+    layout.layer(
+        {file(".wh.gone", ""), file("emptied/.wh..wh..opq", ""), file("emptied/new", "1"), file(".wh.tree", "")});
+    layout.layer({folder("tree"), file("tree/y", "1")});
+    gantry::ContainerSpec spec = f.script("c1", "$B find / -xdev -type f");
+    spec.image = f.import(layout);
+    f.run(spec);
+    f.wait_exit("c1");
+    const std::string text = f.logs("c1");
+    CHECK(has(text, "/kept\n"));
+    CHECK_FALSE(has(text, "/gone\n"));
+    CHECK(has(text, "/emptied/new\n"));
+    CHECK_FALSE(has(text, "/emptied/old\n"));
+    CHECK(has(text, "/tree/y\n"));
+    CHECK_FALSE(has(text, "/tree/x\n"));
+}
+
+TEST_CASE("An image of many layers fits one mount") {
+    Fixture f;
+    Layout layout(f.scratch() / "layers");
+    layout.layer({folder("bin"), file("bin/busybox", slurp("/bin/busybox"), 0755)});
+    for (int i = 0; i < 100; ++i) layout.layer({file("layer" + std::to_string(i), "1")});
+    gantry::ContainerSpec spec = f.script("c1", "$B ls -d /layer* | $B wc -l");
+    spec.image = f.import(layout);
+    f.run(spec);
+    f.wait_exit("c1");
+    CHECK(f.logs("c1") == "100\n");
+}
+
+TEST_CASE("The user is found by number and by the image's own names") {
+    Fixture f;
+    const auto ids = [&](const std::string& name, const std::string& user) {
+        gantry::ContainerSpec spec = f.script(name, "$B id -u; $B id -g; $B id -G; echo $HOME");
+        spec.user = user;
+        f.run(spec);
+        f.wait_exit(name);
+        return f.logs(name);
+    };
+    CHECK(ids("a", "") == "0\n0\n0\n/root\n");
+    CHECK(ids("b", "77:78") == "77\n78\n78\n/\n");
+    CHECK(ids("c", "worker") == "1234\n1235\n1235 1300\n/home/worker\n");
+    CHECK(ids("d", "worker:extra") == "1234\n1300\n1300\n/home/worker\n");
+    gantry::ContainerSpec spec = f.script("e", "exit 0");
+    spec.user = "nobody-here";
+    const auto answer = f.driver().create(spec).wait();
+    CHECK(answer.code == Code::kInvalid);
+    CHECK(has(answer.text, "nobody-here"));
+}
+
+TEST_CASE("A container sees its own processes and name, and the node's network") {
+    Fixture f;
+    gantry::ContainerSpec spec =
+        f.script("c1", "$B hostname; echo pid $$; $B readlink /proc/self/ns/net; $B ls -d /proc/[0-9]*");
+    spec.hostname = "axis-host";
+    f.run(spec);
+    f.wait_exit("c1");
+    const std::string text = f.logs("c1");
+    CHECK(has(text, "axis-host\n"));
+    CHECK(has(text, "pid 1\n"));
+    CHECK(has(text, fs::read_symlink("/proc/self/ns/net").string() + "\n"));
+    CHECK_FALSE(has(text, "/proc/" + std::to_string(::getpid()) + "0\n"));
+}
+
+TEST_CASE("A container cannot load modules, make devices or write to the kernel's files") {
+    Fixture f;
+    f.run(f.script("c1",
+                   "$B mknod /tmp/sda b 8 0 && echo MADE; echo 1 >/proc/sys/kernel/sysrq && echo WROTE; "
+                   "$B mount -t tmpfs x /tmp && echo MOUNTED; $B head -c 1 /proc/kcore | $B wc -c; $B grep Cap "
+                   "/proc/self/status"));
+    f.wait_exit("c1");
+    const std::string text = f.logs("c1");
+    CHECK_FALSE(has(text, "MADE"));
+    CHECK_FALSE(has(text, "WROTE"));
+    CHECK_FALSE(has(text, "MOUNTED"));
+    CHECK(has(text, "0\n"));
+}
+
+TEST_CASE("After a reboot, mounts and groups gone, a container is listed as ended and can be removed") {
+    Fixture f;
+    f.run(f.script("c1", "exec $B sleep 60"));
+    const gantry::Container running = f.find("c1");
+    const std::int64_t monitor = runtime_test::parent_of(running.pid);
+    f.stop();
+    ::kill(static_cast<pid_t>(monitor), SIGKILL);
+    ::kill(static_cast<pid_t>(running.pid), SIGKILL);
+    while (runtime_test::alive(running.pid) || runtime_test::alive(monitor)) ::usleep(1000);
+    REQUIRE(std::system(("umount " + (f.state_dir() / "containers/c1/rootfs").string()).c_str()) == 0);
+    for (const char* name : {"c1", "_monitor", ""}) {
+        for (const fs::path& group : groups_named(name)) ::rmdir(group.c_str());
+    }
+    REQUIRE(groups_named("").empty());
+    f.begin();
+    const gantry::Container ended = f.find("c1");
+    CHECK(ended.state == ContainerState::kExited);
+    CHECK(ended.exit_code == -1);
+    CHECK(f.driver().stop("c1", 1s).wait().ok());
+    CHECK(f.driver().remove("c1").wait().ok());
+}
+
+TEST_CASE("A daemon that dies while it makes a container leaves nothing behind") {
+    Fixture f;
+    f.run(f.script("c1", "exec $B sleep 60"));
+    const std::int64_t pid = f.find("c1").pid;
+    f.stop();
+    fs::remove(f.state_dir() / "containers/c1/record.json");
+    f.begin();
+    CHECK(f.names().empty());
+    CHECK(
+        f.host().run_until([&] { return !runtime_test::alive(pid) && !fs::exists(f.state_dir() / "containers/c1"); }));
+    CHECK(groups_named("c1").empty());
+}
+
+TEST_CASE("The log begins anew when it is full") {
+    Fixture f;
+    f.run(f.script(
+        "c1",
+        "i=0; while [ $i -lt 260 ]; do i=$((i+1)); $B head -c 60000 /dev/zero | $B tr '\\0' x; echo; done; echo end"));
+    f.wait_exit("c1");
+    CHECK(fs::file_size(f.state_dir() / "containers/c1/log") <= 11 << 20);
+    CHECK(f.logs("c1", 1) == "end\n");
+}
+
+constexpr const char* kSleep = "exec $B sleep 60";
+
+// Runs the container's own bundle by the engine alone, its program replaced by one that ends at once.
+std::string bare_run(Fixture& f, const std::string& name) {
+    const fs::path bundle = f.state_dir() / "containers" / name;
+    const fs::path bare = f.scratch() / ("bare-" + name);
+    std::string config = slurp(bundle / "config.json");
+    const auto put = [&](const std::string& from, const std::string& to) {
+        REQUIRE(has(config, from));
+        config.replace(config.find(from), from.size(), to);
+    };
+    put(kSleep, "exit 0");
+    put("/" + cgroup_parent() + "/" + name, "/" + cgroup_parent() + "/bare-" + name);
+    put("\"path\":\"rootfs\"", "\"path\":\"" + (bundle / "rootfs").string() + "\"");
+    fs::create_directories(bare);
+    spill(bare / "config.json", config);
+    return "runc --root " + (f.scratch() / "root").string() + " run --bundle " + bare.string() +
+           " bare >/dev/null 2>&1";
+}
+
+// What `gantry deploy` adds to the engine itself. Figures, no verdict: see tests/bench for that.
+TEST_CASE("Creating and starting takes little more than the engine does") {
+    Fixture f;
+    constexpr int kRounds = 10;
+    std::vector<double> ours, engine, listing;
+    // Alternately, so that both meet the same load.
+    for (int i = 0; i < kRounds; ++i) {
+        const std::string name = "c" + std::to_string(i);
+        gantry::Instant from = f.host().now();
+        f.run(f.script(name, kSleep));
+        ours.push_back(milliseconds(f.host().now() - from));
+        const std::string command = bare_run(f, name);
+        from = f.host().now();
+        REQUIRE(std::system(command.c_str()) == 0);
+        engine.push_back(milliseconds(f.host().now() - from));
+    }
+    for (int i = 0; i < kRounds; ++i) {
+        const gantry::Instant from = f.host().now();
+        REQUIRE(f.names().size() == kRounds);
+        listing.push_back(milliseconds(f.host().now() - from));
+    }
+    const auto median = [](std::vector<double> all) {
+        std::sort(all.begin(), all.end());
+        return all[all.size() / 2];
+    };
+    std::printf("create and start %.1f ms, runc run of the same bundle %.1f ms, list of %d %.2f ms (medians of %d)\n",
+                median(ours), median(engine), kRounds, median(listing), kRounds);
+    CHECK(median(ours) < 1.5 * median(engine) + 30);
+}
