@@ -74,6 +74,7 @@ void Agent::State::fetch_images() {
     for (const auto& [digest, fetch] : fetches_) active += fetch.active;
     for (const auto& [id, copy] : copies_) {
         const auto* spec = spec_of(copy);
+        if (!spec && !copy.held) ++active;  // its image is not known yet and goes first
         if (!spec || copy.held) continue;
         runtime_of_image.emplace(spec->image_digest, runtime_of(*spec));
         if (copy.current) continue;

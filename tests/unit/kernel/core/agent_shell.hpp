@@ -173,8 +173,11 @@ struct AgentShell {
 
     // A container ends by itself.
     void crash(const std::string& name, int code = 1) {
-        boxes["oci"].at(name) = {false, false, code, {}};
-        step(ContainerExited{"oci", name, code});
+        for (auto& [runtime, all] : boxes) {
+            if (!all.contains(name)) continue;
+            all[name] = {false, false, code, {}};
+            step(ContainerExited{runtime, name, code});
+        }
     }
 
     // --- the controller ---

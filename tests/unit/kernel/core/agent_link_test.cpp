@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The conversation with controllers, and the names that a node answers.
+#include "tests/unit/kernel/core/agent_shell.hpp"
+
+using namespace gantry;
+using namespace gantry::core;
+using Catch::Matchers::Contains;
+
+namespace {
+
+AgentShell connected() {
+    AgentShell s;
+    s.start();
+    s.connect();
+    return s;
+}
+
+CopySpec named(const std::string& service, std::uint16_t port) {
+    auto spec = AgentShell::spec(service);
+    spec.spec.endpoints = {{"vsoa", service, port, ""}};
+    return spec;
+}
+
+using Texts = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("an agent says hello with all it is") {
+    AgentShell s;
+    s.facts.labels = {{"site", "press-3"}};
+    s.start();
+    s.step(Connected{7});
+    const auto* hello = s.last_sent<Hello>();
+    REQUIRE(hello);
+    CHECK(s.sent.back().peer == 7);
+    CHECK(hello->node == "SNode1");
+    CHECK(hello->cluster_id.empty());
+    CHECK(hello->runtimes == s.facts.runtimes);
+    CHECK(hello->labels == s.facts.labels);
+    CHECK_FALSE(s.agent->connected());
+}
+
+TEST_CASE("a welcome is answered by a full report, then by heartbeats") {
+    auto s = connected();
+    CHECK(s.agent->connected());
+    CHECK(s.count_sent<Report>() == 1);
+    s.step(LoadMeasured{{1000, 20}});
+    CHECK(s.count_sent<Report>() == 1);  // load alone is no change
+    s.run_for(seconds(1));
+    CHECK(s.count_sent<Heartbeat>() == 5);
+    CHECK(s.last_sent<Heartbeat>()->load.memory_free_bytes == 1000);
+    CHECK(s.count_sent<Report>() == 2);  // one again with each fifth heartbeat
+    s.run_for(seconds(9));
+    CHECK(s.count_sent<Heartbeat>() == 50);
+    CHECK(s.count_sent<Report>() == 11);
+}
+
+TEST_CASE("the cluster is remembered and another one is refused") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.restart();
+    s.connect(2, "ffffffff-other");
+    CHECK(s.last<DropPeer>()->peer == 2);
+    CHECK_THAT(s.last<DropPeer>()->reason, Contains("ffffffff-other") && Contains(kCluster));
+    CHECK_FALSE(s.agent->connected());
+    s.step(FromController{2, NodeList{"ffffffff-other", {9, 9}, {}, {}}});
+    CHECK(s.running().size() == 1);
+    const auto told = s.count<AgentEvent>();
+    s.step(FromController{2, Welcome{"ffffffff-other", 1, 200, ""}});
+    CHECK(s.count<AgentEvent>() == told);  // not again within a minute
+}
+
+TEST_CASE("a list of another cluster is refused with an event") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.step(FromController{1, NodeList{"ffffffff-other", {9, 9}, {}, {}}});
+    CHECK(s.running().size() == 1);
+    CHECK(s.told("controller-refused"));
+    CHECK(s.count<DropPeer>() == 1);
+}
+
+TEST_CASE("only a greater list is accepted, and it is saved before anything is done") {
+    auto s = connected();
+    const auto entry = s.entry(kA, AgentShell::spec("axis_server"));
+    s.give({2, 5}, {entry});
+    s.give({2, 5}, {});
+    s.give({2, 4}, {});
+    s.give({1, 9}, {});
+    CHECK(s.running().size() == 1);
+    const auto effects = s.one(FromController{1, NodeList{kCluster, {3, 1}, {}, {}}});
+    REQUIRE(effects.size() > 1);
+    CHECK(std::holds_alternative<Save>(effects[0]));
+    CHECK_THAT(std::get<Save>(effects[0]).document, Contains("\"no\":[3,1]"));
+}
+
+TEST_CASE("a list from somebody who did not welcome us is ignored") {
+    AgentShell s;
+    s.start();
+    s.step(Connected{1});
+    s.step(FromController{1, NodeList{kCluster, {1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))}, {}}});
+    s.step(FromController{5, Welcome{kCluster, 1, 200, ""}});
+    CHECK(s.count<Save>() == 0);
+    CHECK_FALSE(s.agent->connected());
+}
+
+TEST_CASE("a different number in a heartbeat's answer makes the agent pull the list, not too often") {
+    auto s = connected();
+    s.give({1, 1}, {});
+    s.step(FromController{1, HeartbeatAck{1, {1, 1}, 0}});
+    CHECK(s.count_sent<PullList>() == 0);
+    for (int i = 0; i < 10; ++i) {
+        s.step(FromController{1, HeartbeatAck{1, {1, 2}, 0}});
+        s.run_for(milliseconds(100));
+    }
+    CHECK(s.count_sent<PullList>() == 4);
+    s.run_for(seconds(1));
+    s.step(FromController{1, HeartbeatAck{1, {1, 1}, 3}});  // names were missed
+    CHECK(s.count_sent<PullList>() == 4 + 0 + (s.agent->connected() ? 1 : 0));
+}
+
+TEST_CASE("the newest welcome wins, and the older connection serves again when it ends") {
+    auto s = connected();
+    s.connect(2);
+    s.sent.clear();
+    s.run_for(milliseconds(200));
+    CHECK(s.sent.back().peer == 2);
+    s.disconnect();
+    CHECK(s.agent->connected());
+    CHECK(s.sent.back().peer == 1);
+    CHECK(std::holds_alternative<Report>(s.sent.back().message));
+    s.step(Disconnected{1});
+    CHECK_FALSE(s.agent->connected());
+}
+
+TEST_CASE("cut off, a node keeps everything and reports again when welcomed") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.disconnect();
+    s.sent.clear();
+    s.run_for(seconds(100));
+    CHECK(s.sent.empty());
+    s.crash(container_name(kCluster, kA, 1));
+    s.run_for(seconds(2));
+    CHECK(s.running().size() == 1);
+    s.connect(3);
+    CHECK(s.state(kA) == CopyState::kReady);
+    CHECK(s.reported(kA)->restarts == 1);
+    CHECK(s.count_sent<NodeEvent>() >= 1);  // the crash was kept for the controller
+}
+
+TEST_CASE("events are kept while nobody listens, the oldest are dropped with a count") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.disconnect();
+    s.sent.clear();
+    for (std::uint64_t attempt = 1; attempt <= 300; ++attempt) {
+        REQUIRE(s.until([&] { return !s.running().empty(); }));
+        s.crash(container_name(kCluster, kA, attempt));
+    }
+    s.connect();
+    CHECK(s.count_sent<NodeEvent>() == 257);
+    const auto first =
+        std::ranges::find_if(s.sent, [](const auto& m) { return std::holds_alternative<NodeEvent>(m.message); });
+    CHECK(std::get<NodeEvent>(first->message).kind == "events-dropped");
+    CHECK_THAT(std::get<NodeEvent>(first->message).text, Contains("44"));
+}
+
+TEST_CASE("a restart of gantryd is announced as hold, then nothing more is said or done") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.step(ShutDown{false});
+    CHECK(std::holds_alternative<Hold>(s.sent.back().message));
+    const auto said = s.log.size();
+    s.give({1, 2}, {});
+    s.run_for(seconds(10));
+    CHECK(s.log.size() == said);
+    CHECK(s.running().size() == 1);
+    CHECK(s.agent->next_deadline() == kNever);
+}
+
+TEST_CASE("a machine that goes down says so and still follows its lists") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.step(ShutDown{true});
+    CHECK(s.count_sent<Leaving>() == 1);
+    CHECK(s.running().size() == 1);
+    s.give({1, 2}, {});
+    CHECK(s.running().empty());
+}
+
+TEST_CASE("a refusal is told once a minute and the connection dropped") {
+    AgentShell s;
+    s.start();
+    for (PeerId peer = 1; peer <= 5; ++peer) {
+        s.step(Connected{peer});
+        s.step(FromController{peer, Refused{"a second machine calls itself SNode1"}});
+        s.step(Disconnected{peer});
+        s.run_for(seconds(1));
+    }
+    CHECK(s.count<DropPeer>() == 5);
+    CHECK(s.count<AgentEvent>() == 1);
+}
+
+TEST_CASE("names are the controller's table with the node's own copies as it sees them") {
+    auto s = connected();
+    bool well = true;
+    s.probe = [&](const Check&) { return Probed{0, well, false, "x"}; };
+    auto spec = named("axis_server", 3002);
+    spec.spec.probes.resize(1);
+    spec.spec.probes[0].kind = "tcp";
+    spec.spec.probes[0].unhealthy_after = 1;
+    const NameEntry own{"axis_server", "10.0.0.1", "SNode1", 3002, kA};
+    const NameEntry other{"camera", "10.0.0.2", "SNode2", 3003, kB};
+    CHECK(s.names().empty());
+    s.give({1, 1}, {s.entry(kA, spec)});
+    CHECK(s.names() == Texts{"axis_server=10.0.0.1:3002"});  // ready here, named here
+    s.step(FromController{1, Names{1, 1, {own, other}}});
+    CHECK(s.names() == Texts{"axis_server=10.0.0.1:3002", "camera=10.0.0.2:3003"});
+    const auto table = s.served->table_no;
+    s.step(FromController{1, Names{1, 1, {}}});
+    s.step(FromController{1, Names{0, 9, {}}});
+    s.step(FromController{1, Names{1, 2, {own, other}}});
+    CHECK(s.served->table_no == table);  // nothing changed
+    well = false;
+    s.run_for(seconds(1));
+    CHECK(s.names() == Texts{"camera=10.0.0.2:3003"});  // not ready here, not named here
+    well = true;
+    s.run_for(seconds(1));
+    CHECK(s.names().size() == 2);
+    s.give({1, 2}, {});
+    CHECK(s.names() == Texts{"camera=10.0.0.2:3003"});  // stopped, whatever the table says
+}
+
+TEST_CASE("a restarted node answers from its last table though no controller answers") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, named("axis_server", 3002))});
+    s.step(FromController{1, Names{1, 1, {{"camera", "10.0.0.2", "SNode2", 3003, kB}}}});
+    s.restart();
+    CHECK(s.names() == Texts{"axis_server=10.0.0.1:3002", "camera=10.0.0.2:3003"});
+    CHECK(s.served->table_no >= 1);
+}
+
+TEST_CASE("a copy that has a newer one elsewhere is not named any more") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, named("axis_server", 3002))});
+    s.step(FromController{1, Names{1, 1, {{"axis_server", "10.0.0.2", "SNode2", 3002, {kA.instance, 2}}}}});
+    CHECK(s.names() == Texts{"axis_server=10.0.0.2:3002"});
+}
+
+TEST_CASE("the document for people tells of every copy") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    const auto text = to_text(s.agent->document());
+    CHECK_THAT(text, Contains("axis_server.0") && Contains("ready") && Contains(container_name(kCluster, kA, 1)));
+}
