@@ -27,30 +27,68 @@ struct PeerMessage {  // Hello, Heartbeat, Report, PullList, PullSpecs, Leaving,
     std::string address;  // IP of the other side, for Hello
     AgentMessage message;
 };
-struct PeerDown { PeerId peer = 0; bool reset = true; };  // reset: broke; else closed in order
-struct Ranked { std::uint64_t id = 0; std::vector<Keys> keys; };
-struct RankFailed { std::uint64_t id = 0; std::string reason; };
+struct PeerDown {
+    PeerId peer = 0;
+    bool reset = true;  // it broke; else closed in order
+};
+struct Ranked {
+    std::uint64_t id = 0;
+    std::vector<Keys> keys;
+};
+struct RankFailed {
+    std::uint64_t id = 0;
+    std::string reason;
+};
 struct Tick {};
-struct LoopLate { Duration lag{}; };  // the loop was late by more than a heartbeat: shift every last-heard time
+struct LoopLate {  // the loop was late by more than a heartbeat: shift every last-heard time
+    Duration lag{};
+};
 
 // API changes; each ends with one Reply.
-struct ApiDeploy { RequestId request = 0; json::value document; bool dry_run = false; };
-struct ApiRemoveService { RequestId request = 0; std::string name; };
-struct ApiSetIntent { RequestId request = 0; std::string node; std::string intent; };  // active, cordoned, draining
-struct ApiRemoveNode { RequestId request = 0; std::string node; bool dead = false; };
-struct ApiConfirmLost { RequestId request = 0; std::vector<std::string> nodes; };      // empty: all silent ones
+struct ApiDeploy {
+    RequestId request = 0;
+    json::value document;
+    bool dry_run = false;
+};
+struct ApiRemoveService {
+    RequestId request = 0;
+    std::string name;
+};
+struct ApiSetIntent {
+    RequestId request = 0;
+    std::string node;
+    std::string intent;  // active, cordoned, draining
+};
+struct ApiRemoveNode {
+    RequestId request = 0;
+    std::string node;
+    bool dead = false;
+};
+struct ApiConfirmLost {
+    RequestId request = 0;
+    std::vector<std::string> nodes;  // empty: all silent ones
+};
 struct ApiSetImage {  // name now means this image
     RequestId request = 0;
     std::string name, digest, os, architecture;
     std::int64_t size_bytes = 0;
 };
-struct ApiRemoveImage { RequestId request = 0; std::string name; };
-struct ApiSetSecret { RequestId request = 0; std::string name, value; bool remove = false; };
+struct ApiRemoveImage {
+    RequestId request = 0;
+    std::string name;
+};
+struct ApiSetSecret {
+    RequestId request = 0;
+    std::string name, value;
+    bool remove = false;
+};
 
 using Input = std::variant<PeerMessage, PeerDown, Ranked, RankFailed, Tick, LoopLate, ApiDeploy, ApiRemoveService,
                            ApiSetIntent, ApiRemoveNode, ApiConfirmLost, ApiSetImage, ApiRemoveImage, ApiSetSecret>;
 
-struct Entry { std::string key, value; };  // of the store
+struct Entry {  // of the store
+    std::string key, value;
+};
 
 class Controller {
   public:
@@ -77,14 +115,18 @@ class Controller {
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;
     // Each node of the cluster: excluded by which rule, or its rank and keys. keys come from asking `rank`.
-    Result<json::value> explain(const std::string& service, Instant now,
-                                const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
-                                const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const;
+    Result<json::value> explain(
+        const std::string& service, Instant now, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+        const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const;
 
     std::string cluster_id() const;
     std::uint64_t term() const;
     // Where a copy runs, for logs: node and peer. Errors: kNotFound, kUnavailable (node not connected).
-    struct Place { std::string node; PeerId peer = 0; CopyId copy; };
+    struct Place {
+        std::string node;
+        PeerId peer = 0;
+        CopyId copy;
+    };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0"
 
     // The state as it would be stored, for tests and `load`: equal to the live one after every commit.

@@ -47,9 +47,17 @@ struct SendTo {  // to a connected agent
     PeerId peer = 0;
     ControllerMessage message;
 };
-struct ClosePeer { PeerId peer = 0; std::string reason; };
-struct Announce { Names names; };  // to every connected agent, and to this machine's directories
-struct Reply { RequestId request = 0; Result<json::value> result; };
+struct ClosePeer {
+    PeerId peer = 0;
+    std::string reason;
+};
+struct Announce {  // to every connected agent, and to this machine's directories
+    Names names;
+};
+struct Reply {
+    RequestId request = 0;
+    Result<json::value> result;
+};
 struct Event {
     std::string kind, text;
     json::object fields;  // "service", "instance", "node", ... as they apply
@@ -59,9 +67,9 @@ using Effect = std::variant<SendTo, ClosePeer, Announce, Reply, Event>;
 
 struct Effects {
     std::vector<Write> writes;
-    std::vector<Effect> acts;      // in order, after the commit of writes
-    std::vector<Rank> ranks;       // at once
-    bool api_change = false;       // writes that a person asked for: refused when the disk is nearly full
+    std::vector<Effect> acts;  // in order, after the commit of writes
+    std::vector<Rank> ranks;   // at once
+    bool api_change = false;   // writes that a person asked for: refused when the disk is nearly full
 };
 
 }  // namespace gantry::core

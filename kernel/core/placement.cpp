@@ -78,7 +78,7 @@ void Controller::State::retry_waiting() {
                                              [](const PoolNode& a, const Node* b) { return a.node->name < b->name; });
             if (at == pool.end() || at->node != node) continue;
             concerned = true;
-            helps = helps || rules(service.last(), *at) == Exclusion::kNone;
+            helps = helps || passes(rules(service.last(), *at), true);
         }
         if (helps)
             enqueue(service);
@@ -121,9 +121,15 @@ void Controller::State::place_static(Service& service) {
 
 void Controller::State::begin_question(Service& service) {
     const std::string& policy = policy_of(service);
-    std::vector<Node*> nodes;
-    for (const auto& candidate : pool_of(service))
-        if (rules(service.last(), candidate) == Exclusion::kNone) nodes.push_back(candidate.node);
+    std::vector<Node*> nodes, failed;
+    for (const auto& candidate : pool_of(service)) {
+        const Exclusion exclusion = rules(service.last(), candidate);
+        if (exclusion == Exclusion::kNone) nodes.push_back(candidate.node);
+        if (exclusion == Exclusion::kFailedHere) failed.push_back(candidate.node);
+    }
+    // Where all that is left has failed, one of those is better than nothing.
+    const bool failed_too = nodes.empty();
+    if (failed_too) nodes = std::move(failed);
     const bool known = std::find(policies_.begin(), policies_.end(), policy) != policies_.end();
     service.policy_error = known ? "" : "there is no policy " + policy + " here";
     service.ask_again = kNever;
@@ -136,6 +142,7 @@ void Controller::State::begin_question(Service& service) {
     question.policy = policy;
     question.candidates = nodes.size();
     question.nodes_version = nodes_version_;
+    question.failed_too = failed_too;
     const std::uint64_t id = next_question_;
     ask(questions_.emplace(id, std::move(question)).first->second, service, service.unplaced.size(), nodes);
 }
@@ -215,7 +222,7 @@ Node* Controller::State::choose(Question& question, const Revision& revision, co
         if (question.dry)
             if (const auto there = question.dry->imagined.find(node); there != question.dry->imagined.end())
                 imagined = &there->second;
-        if (rules(revision, {node, Exclusion::kNone}, nullptr, imagined) != Exclusion::kNone) {
+        if (!passes(rules(revision, {node, Exclusion::kNone}, nullptr, imagined), question.failed_too)) {
             at = question.order.erase(at);
             continue;
         }
@@ -253,8 +260,8 @@ void Controller::State::advance(Question& question) {
                     "best of " + std::to_string(question.candidates) + " by " + question.policy + " (" +
                         std::to_string(copies) + " copies, " + format_size(node->load.memory_free_bytes) + " free)",
                     &keys);
-        if (!service.unplaced.empty() && rules(service.last(), {node, Exclusion::kNone}) == Exclusion::kNone)
-            return ask(question, service, service.unplaced.size(), {node});
+        const bool again = passes(rules(service.last(), {node, Exclusion::kNone}), question.failed_too);
+        if (!service.unplaced.empty() && again) return ask(question, service, service.unplaced.size(), {node});
     }
     service.told.reset();
     end_question(question.id);

@@ -52,6 +52,7 @@ struct Question {
     std::set<Scored> order;
     std::size_t candidates = 0;
     std::uint64_t nodes_version = 0;  // pools were like this
+    bool failed_too = false;          // no node is left on which it has not failed
     Instant deadline{};
     std::optional<DryRun> dry;
 };
@@ -173,6 +174,9 @@ class Controller::State {
                     const Imagined* imagined = nullptr) const;
     std::string reason(Exclusion exclusion, const Revision& revision, const Node& node) const;
     bool held(const Instance& instance, const Node& node) const;
+    static bool passes(Exclusion exclusion, bool failed_too) {
+        return exclusion == Exclusion::kNone || (failed_too && exclusion == Exclusion::kFailedHere);
+    }
     bool fits_somewhere(const Service& service, const Instance& instance, bool without_own_node) const;
     RankCandidate candidate(const Revision& revision, std::uint64_t service_no, const Node& node,
                             const Imagined* imagined) const;
