@@ -80,6 +80,11 @@ void Agent::State::event(std::string kind, std::string text, json::object fields
     ++events_dropped_;
 }
 
+void Agent::State::event_of_report(std::string kind, std::string text, json::object fields) {
+    if (current_ == 0) return event(std::move(kind), std::move(text), std::move(fields));
+    out_.emplace_back(AgentEvent{std::move(kind), one_line(text), std::move(fields)});
+}
+
 void Agent::State::on(const ShutDown& input) {
     if (current_ != 0) {
         if (input.machine_goes_down)

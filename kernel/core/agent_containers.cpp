@@ -218,8 +218,8 @@ void Agent::State::done(const ContainerKey& key, Container& container, Doing wha
                 break;
             }
             if (!container.cannot_stop)
-                event("cannot-stop", facts_.node + ": " + name_of(key) + " cannot be stopped: " + error,
-                      {{"container", name_of(key)}});
+                event_of_report("cannot-stop", facts_.node + ": " + name_of(key) + " cannot be stopped: " + error,
+                                {{"container", name_of(key)}});
             container.cannot_stop = true;
             container.trouble = "cannot be stopped: " + error;
             container.retry_at = now_ + kStopAgain;

@@ -186,9 +186,10 @@ void Agent::State::crash(Copy& copy, const std::string& what) {
     copy.last_end = what;
     const bool slow = copy.crashes >= timing_.crashes_to_move;
     copy.restart_at = now_ + timing_.restart_delay * (slow ? kSlowDown : 1);
-    event("container-exited",
-          instance_name(copy.entry) + ": " + what + " (" + std::to_string(copy.crashes) + " in a row)",
-          {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"crashes", copy.crashes}});
+    event_of_report(
+        "container-exited",
+        instance_name(copy.entry) + ": " + what + " (" + std::to_string(copy.crashes) + " in a row)",
+        {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"crashes", copy.crashes}});
 }
 
 // --- what a container gets ------------------------------------------------------------------------------------------

@@ -95,8 +95,9 @@ void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, cons
         run.healthy = run.healthy && !run.assumed && run.bad < spec.unhealthy_after;
         run.assumed = false;
         if (was && !run.healthy)
-            event("unhealthy", instance_name(copy.entry) + ": probe " + spec.kind + ": " + run.detail,
-                  {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"probe", spec.kind}});
+            event_of_report(
+                "unhealthy", instance_name(copy.entry) + ": probe " + spec.kind + ": " + run.detail,
+                {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"probe", spec.kind}});
     }
     if (run.succeeded) {
         run.next = now_ + spec.interval;

@@ -119,6 +119,8 @@ class Agent::State {
     // agent.cpp
     void work();
     void event(std::string kind, std::string text, json::object fields = {});
+    // Of something that reports show as well: told to the controller only if it happened while there was none.
+    void event_of_report(std::string kind, std::string text, json::object fields = {});
     void wait_until(Instant at) { deadline_ = std::min(deadline_, at); }
     void on(const LoadMeasured& input) { load_ = input.load; }
     void on(const AgentTick&) {}

@@ -9,13 +9,6 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-AgentShell connected() {
-    AgentShell s;
-    s.start();
-    s.connect();
-    return s;
-}
-
 CopySpec named(const std::string& service, std::uint16_t port) {
     auto spec = AgentShell::spec(service);
     spec.spec.endpoints = {{"vsoa", service, port, ""}};
@@ -164,6 +157,15 @@ TEST_CASE("events are kept while nobody listens, the oldest are dropped with a c
         std::ranges::find_if(s.sent, [](const auto& m) { return std::holds_alternative<NodeEvent>(m.message); });
     CHECK(std::get<NodeEvent>(first->message).kind == "events-dropped");
     CHECK_THAT(std::get<NodeEvent>(first->message).text, Contains("44"));
+}
+
+TEST_CASE("what a report shows is no event beside it") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    const auto before = s.count_sent<NodeEvent>();
+    s.crash(container_name(kCluster, kA, 1));
+    CHECK(s.told("container-exited"));
+    CHECK(s.count_sent<NodeEvent>() == before);
 }
 
 TEST_CASE("a restart of gantryd is announced as hold, then nothing more is said or done") {

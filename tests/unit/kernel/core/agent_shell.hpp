@@ -306,4 +306,24 @@ inline const CopyId kA{{12, 0}, 1}, kB{{13, 0}, 4};
 inline const Error kBroken{Code::kFailed, "engine broken", {}, false, {}};
 inline const Error kNobodyKnows{Code::kUnknown, "took too long", {}, false, {}};
 
+// Helpers of the tests beside this file.
+
+inline AgentShell connected() {
+    AgentShell s;
+    s.start();
+    s.connect();
+    return s;
+}
+
+inline std::string value_of(const Labels& labels, const std::string& name) {
+    for (const auto& [key, value] : labels)
+        if (key == name) return value;
+    return "(none)";
+}
+
+template <class T>
+std::function<bool(const AgentEffect&)> holding() {
+    return [](const AgentEffect& e) { return std::holds_alternative<T>(e); };
+}
+
 }  // namespace gantry::core
