@@ -4,11 +4,12 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <locale.h>
-#include <clocale>
 
+#include <cstring>
 #include <exception>
 #include <gantry/status.hpp>
 #include <memory>
+#include <utility>
 
 namespace image_store {
 namespace {
@@ -17,6 +18,7 @@ using gantry::Code;
 using gantry::Failure;
 
 constexpr std::size_t kBlock = 1 << 17;
+constexpr long long kTarBlock = 512;
 constexpr std::size_t kMaxXattrBytes = 64 << 10;  // of one entry
 
 // libarchive turns the names of a pax header into the thread's character set.
@@ -78,7 +80,7 @@ class TarStream {
             }
             hash_.add(buffer_.get(), static_cast<std::size_t>(n));
             *data = buffer_.get();
-            return n;
+            return n > 0 ? n : pad();
         } catch (...) {
             error_ = std::current_exception();
             return -1;
@@ -97,6 +99,14 @@ class TarStream {
     }
 
   private:
+    // Some tools (umoci insert) leave out what fills the last block. The content is known to be the author's by its
+    // digest, so that is forgiven; anything longer that is missing is not.
+    la_ssize_t pad() {
+        const long long missing = (kTarBlock - total_ % kTarBlock) % kTarBlock;
+        if (std::exchange(padded_, true) || missing == 0) return 0;
+        std::memset(buffer_.get(), 0, static_cast<std::size_t>(missing));
+        return static_cast<la_ssize_t>(missing);
+    }
     [[noreturn]] void broken() const {
         throw Failure(Code::kInvalid, name_ + ": cannot be decompressed: " + words(outer_.get()));
     }
@@ -108,6 +118,7 @@ class TarStream {
     std::unique_ptr<char[]> buffer_ = std::make_unique<char[]>(kBlock);
     Sha256 hash_;
     long long total_ = 0;
+    bool padded_ = false;
     std::exception_ptr error_;
 };
 

@@ -151,7 +151,7 @@ void Layout::write_index(const std::string& digest, std::size_t size) {
 }
 
 Scratch::Scratch() {
-    std::string name = (fs::temp_directory_path() / "gantry-test-XXXXXX").string();
+    std::string name = (fs::temp_directory_path() / "gantry-test-").string() + std::string(6, 'X');
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     path_ = name;
 }

@@ -215,6 +215,16 @@ TEST_CASE("A compressed layer that ends early or is no tar is refused even with 
     CHECK(has(refusal(scratch, layout.finish()), layout.layers()[0]));
 }
 
+TEST_CASE("A layer whose last block is not filled up is taken, as umoci insert makes them") {
+    const Scratch scratch;
+    Layout layout(scratch.path() / "layout");
+    const std::string plain = tar({file("a", std::string(700, 'x'))}).substr(0, 512 + 700);
+    layout.layer_bytes(pack(plain, Packing::kGzip), sha256(plain), Packing::kGzip);
+    Store store(flat(scratch));
+    const fs::path root = store.ensure(layout.finish(), layout.dir()).layers.front();
+    CHECK(slurp(root / "a") == std::string(700, 'x'));
+}
+
 TEST_CASE("A layer that unpacks to more than the limit is refused") {
     const Scratch scratch;
     Layout layout(scratch.path() / "layout");
