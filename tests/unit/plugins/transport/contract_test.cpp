@@ -65,14 +65,15 @@ struct Pair {
 
 }  // namespace
 
-#define BOTH_WORLDS                                                                                       \
-    const auto named = GENERATE(Named{"in memory", &memory_world}, Named{"transport/vsoa", &vsoa_world}); \
-    INFO(named.name);                                                                                     \
-    const auto made = named.make();                                                                       \
+#define ALL_WORLDS                                                                                  \
+    const auto named = GENERATE(Named{"in memory", &memory_world}, Named{"fake host", &vsoa_world}, \
+                                Named{"kernel's host", &kernel_world});                             \
+    INFO(named.name);                                                                               \
+    const auto made = named.make();                                                                 \
     World& world = *made
 
 TEST_CASE("a dialled peer is up on both sides, with the addresses of the connection") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     REQUIRE(pair.client.events.front().kind == Kind::kUp);
     const Event mine = pair.client.events.front(), theirs = pair.server.events.front();
@@ -85,7 +86,7 @@ TEST_CASE("a dialled peer is up on both sides, with the addresses of the connect
 }
 
 TEST_CASE("messages of every size arrive whole and in order, both ways, on both channels") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     std::mt19937_64 random(seed());
     const auto longest = static_cast<std::size_t>(pair.client.message_max_bytes());
@@ -120,7 +121,7 @@ TEST_CASE("messages of every size arrive whole and in order, both ways, on both 
 }
 
 TEST_CASE("a message above the limit is refused, and the peer stays") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     const auto longest = static_cast<std::size_t>(pair.client.message_max_bytes());
     CHECK(pair.client.send(pair.there, kControl, std::string(longest + 1, 'x')) == GANTRY_INVALID);
@@ -130,7 +131,7 @@ TEST_CASE("a message above the limit is refused, and the peer stays") {
 }
 
 TEST_CASE("control goes before bulk that waits") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     for (int i = 0; i < 20; ++i) REQUIRE(pair.client.send(pair.there, kBulk, std::string(100'000, 'b')) == GANTRY_OK);
     REQUIRE(pair.client.send(pair.there, kControl, "first") == GANTRY_OK);
@@ -142,7 +143,7 @@ TEST_CASE("control goes before bulk that waits") {
 }
 
 TEST_CASE("a full queue says so, says when there is room, and loses nothing that it took") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     std::uint64_t sent = 0, refused = 0;
     while (refused == 0 && sent < 1000) {
@@ -163,7 +164,7 @@ TEST_CASE("a full queue says so, says when there is room, and loses nothing that
 }
 
 TEST_CASE("whoever does not know the secret never comes up, and both sides hear why") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     End& stranger = world.make("another");
     const auto dialled = stranger.dial(pair.address);
@@ -183,7 +184,7 @@ TEST_CASE("whoever does not know the secret never comes up, and both sides hear 
 }
 
 TEST_CASE("close sends what waits, then both sides are down in order") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     for (int i = 0; i < 10; ++i) REQUIRE(pair.client.send(pair.there, kControl, std::string(50'000, 'x')) == GANTRY_OK);
     pair.client.close(pair.there);
@@ -197,7 +198,7 @@ TEST_CASE("close sends what waits, then both sides are down in order") {
 }
 
 TEST_CASE("nothing comes after down, and a peer that is down takes nothing") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     for (int i = 0; i < 100; ++i) {
         REQUIRE(pair.client.send(pair.there, kControl, std::string(1000, 'x')) == GANTRY_OK);
@@ -218,7 +219,7 @@ TEST_CASE("nothing comes after down, and a peer that is down takes nothing") {
 }
 
 TEST_CASE("a peer that dies is down as broken, and dialling again makes a new peer") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     End& other = world.make("one");
     const auto dialled = other.dial(pair.address);
@@ -239,7 +240,7 @@ TEST_CASE("a peer that dies is down as broken, and dialling again makes a new pe
 }
 
 TEST_CASE("dialling where nobody listens, and listening where somebody does, are unavailable") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     const auto again = pair.client.listen(pair.address);
     const auto nobody = pair.client.dial("127.0.0.1:1");
@@ -251,7 +252,7 @@ TEST_CASE("dialling where nobody listens, and listening where somebody does, are
 }
 
 TEST_CASE("an answer may be sent, and a peer closed, from inside an event") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     pair.server.on_event = [&](const Event& event) {
         if (event.kind != Kind::kMessage) return;
@@ -267,7 +268,7 @@ TEST_CASE("an answer may be sent, and a peer closed, from inside an event") {
 }
 
 TEST_CASE("many peers do not disturb each other") {
-    BOTH_WORLDS;
+    ALL_WORLDS;
     Pair pair(world);
     constexpr std::size_t kPeers = 40, kEach = 50;
     std::vector<End*> ends;

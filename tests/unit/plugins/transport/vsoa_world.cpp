@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // transport/vsoa in a fake host, over loopback.
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,7 +118,7 @@ class VsoaWorld final : public World {
         ends_.push_back(std::make_unique<VsoaEnd>(instance));
         return *ends_.back();
     }
-    void kill(End& end) override;
+    void kill(End& end) override { cut_sockets(end); }
     bool run_until(const std::function<bool()>& condition) override {
         return host_.run_until(
             [&] {
@@ -139,25 +137,6 @@ class VsoaWorld final : public World {
     FakeHost host_{options()};
     std::vector<std::unique_ptr<VsoaEnd>> ends_;
 };
-
-std::string text_of(int (*name)(int, sockaddr*, socklen_t*), int fd) {
-    sockaddr_in address{};
-    socklen_t length = sizeof address;
-    if (name(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0 || address.sin_family != AF_INET) return {};
-    return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-}
-
-// The instance cannot be killed inside this process, but its connections can: shut behind its back, they end for the
-// other side without goodbye, as those of a killed process do.
-void VsoaWorld::kill(End& end) {
-    for (const auto& event : end.of(Event::Kind::kUp)) {
-        for (int fd = 3; fd < 1024; ++fd) {
-            if (text_of(&::getsockname, fd) == event.local && text_of(&::getpeername, fd) == event.text) {
-                ::shutdown(fd, SHUT_RDWR);
-            }
-        }
-    }
-}
 
 }  // namespace
 

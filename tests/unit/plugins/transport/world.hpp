@@ -72,7 +72,13 @@ class World {
     virtual bool run_until(const std::function<bool()>& condition) = 0;
 };
 
+// An instance cannot be killed inside this process, but its connections can: shut behind its back, they end for the
+// other side without goodbye, as those of a killed process do.
+void cut_sockets(End& end);
+
 std::unique_ptr<World> memory_world();
+// transport/vsoa over loopback: in the SDK's fake host, and in the kernel's own.
 std::unique_ptr<World> vsoa_world();
+std::unique_ptr<World> kernel_world();
 
 }  // namespace contract
