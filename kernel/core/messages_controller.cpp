@@ -118,13 +118,21 @@ Result<ListEntry> take_entry(Fields f) {
     return ListEntry{copy, std::move(service), std::move(spec), is_static};
 }
 
-Result<NameEntry> take_name(Fields f) {
-    GANTRY_TRY(name, need_text(f, "name"));
-    GANTRY_TRY(address, f.text("address", ""));
-    GANTRY_TRY(node, f.text("node", ""));
-    GANTRY_TRY(port, read_number<std::uint16_t>(f, "port"));
-    GANTRY_TRY(copy, need_copy(f, "copy"));
-    return NameEntry{std::move(name), std::move(address), std::move(node), port, copy};
+// [name, address, node, port, copy]: a cluster has thousands of names and this table holds all of them.
+Result<NameEntry> take_name(const json::value& value, const std::string& path) {
+    const auto* fields = value.if_array();
+    if (!fields || fields->size() != 5) return fail(Code::kInvalid, "expected [name, address, node, port, copy]", path);
+    const auto text = [&](std::size_t i) {
+        const auto* found = (*fields)[i].if_string();
+        return found ? std::optional<std::string>(*found) : std::nullopt;
+    };
+    const auto name = text(0), address = text(1), node = text(2), copy_text = text(4);
+    boost::system::error_code ec;
+    const auto port = (*fields)[3].to_number<std::uint16_t>(ec);
+    const auto copy = copy_text ? parse_copy_id(*copy_text) : std::nullopt;
+    if (!name || name->empty() || !address || !node || ec || !copy)
+        return fail(Code::kInvalid, "expected [name, address, node, port, copy]", path);
+    return NameEntry{*name, *address, *node, port, *copy};
 }
 
 // In the order of the variant.
@@ -180,18 +188,18 @@ void put(json::object& out, const Names& m) {
     out["term"] = m.term;
     out["names_no"] = m.names_no;
     json::array entries;
-    for (const auto& e : m.entries)
-        entries.push_back(json::object{
-            {"name", e.name}, {"address", e.address}, {"node", e.node}, {"port", e.port}, {"copy", e.copy.text()}});
+    for (const auto& e : m.entries) entries.push_back(json::array{e.name, e.address, e.node, e.port, e.copy.text()});
     out["entries"] = std::move(entries);
 }
 
 Status take(Fields& f, Names& out) {
     GANTRY_TRY(term, read_number<std::uint64_t>(f, "term"));
     GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
-    GANTRY_TRY(entries, f.list("entries"));
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-        GANTRY_TRY(entry, take_name(Fields(entries[i], f.path("entries[" + std::to_string(i) + "]"))));
+    const auto* entries = f.member("entries");
+    if (!entries || !entries->is_array()) return fail(Code::kInvalid, "expected a list", f.path("entries"));
+    for (const auto& element : entries->get_array()) {
+        const auto index = std::to_string(out.entries.size());
+        GANTRY_TRY(entry, take_name(element, f.path("entries[" + index + "]")));
         out.entries.push_back(std::move(entry));
     }
     out.term = term;

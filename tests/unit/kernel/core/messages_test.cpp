@@ -126,7 +126,8 @@ TEST_CASE("members that are not known are left alone") {
 }
 
 TEST_CASE("a message that is too long or lies about its length is refused") {
-    CHECK_THAT(decode_agent(std::string(limits::kMessage + 1, ' ')).error().message, Contains("at most 262144"));
+    CHECK_THAT(decode_agent(std::string(limits::kMessage + 1, ' ')).error().message,
+               Contains("at most " + std::to_string(limits::kMessage)));
     CHECK_FALSE(decode_agent(""));
     CHECK_FALSE(decode_agent("abc"));
     CHECK_THAT(decode_agent("\xff\xff\xff\xff{}").error().message, Contains("4294967295"));
@@ -232,4 +233,17 @@ TEST_CASE("truncated and mutated bytes never crash a decoder") {
         }
     }
     CHECK(taken > 0);
+}
+
+TEST_CASE("the names of ten thousand services fit one message") {
+    Names names{1, 1, {}};
+    for (std::uint32_t i = 0; i < limits::kServices; ++i)
+        names.entries.push_back({"axis_server_" + std::to_string(i),
+                                 "192.168.100.200",
+                                 "SNode" + std::to_string(i % 100),
+                                 3002,
+                                 {{i, 0}, 12}});
+    const auto back = decode_controller(encode(ControllerMessage(names)));
+    REQUIRE(back);
+    CHECK(std::get<Names>(back->message).entries == names.entries);
 }
