@@ -50,9 +50,11 @@ json::object mount(const char* target, const char* type, std::initializer_list<c
 }
 
 json::object bind_mount(const std::string& source, const std::string& target, bool read_only) {
-    // rro: without it what is mounted below the source would stay writable.
-    json::array options{"rbind", "rprivate", "nosuid", "nodev"};
-    options.emplace_back(read_only ? "rro" : "rw");
+    std::error_code error;
+    // Recursive: else what is mounted below a read-only folder would stay writable. (crun wants a folder for that.)
+    const bool folder = fs::is_directory(source, error);
+    json::array options{folder ? "rbind" : "bind", "rprivate", "nosuid", "nodev"};
+    options.emplace_back(!read_only ? "rw" : folder ? "rro" : "ro");
     return {{"destination", target}, {"type", "bind"}, {"source", source}, {"options", std::move(options)}};
 }
 

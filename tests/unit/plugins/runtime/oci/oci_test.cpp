@@ -63,9 +63,14 @@ double milliseconds(gantry::Duration d) { return std::chrono::duration<double, s
 }  // namespace
 
 const runtime_test::Traits& runtime_test::traits() {
-    static const Traits traits{
-        GANTRY_PLUGIN_FILE,
-        [](gantry::testing::Settings& settings) { settings.string("cgroup_parent", cgroup_parent()); }, &left_over};
+    static const Traits traits{GANTRY_PLUGIN_FILE,
+                               [](gantry::testing::Settings& settings) {
+                                   settings.string("cgroup_parent", cgroup_parent());
+                                   // crun is tried by hand: it refuses the hybrid cgroups that test machines have.
+                                   if (const char* engine = std::getenv("GANTRY_TEST_ENGINE"))
+                                       settings.string("engine", engine);
+                               },
+                               &left_over};
     return traits;
 }
 
