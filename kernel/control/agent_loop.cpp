@@ -74,7 +74,9 @@ Status AgentLoop::start() {
             [this, name](std::string container, int code) {
                 turn(core::ContainerExited{name, std::move(container), code});
             },
-            [this, name] { list_containers(name); });
+            [this, name] {
+                turn(core::ContainerExited{name, {}, 0});
+            });
     }
     for (auto* discovery : parts_.host.discoveries()) {
         discovery->begin(
@@ -87,21 +89,25 @@ Status AgentLoop::start() {
     }
     const auto file = parts_.state_dir / "agent.json";
     std::optional<std::string> saved;
+    bool lost = false;
     if (auto text = read_file(file, kStateMax)) {
         saved = std::move(*text);
-        if (!parse_json(*saved, kStateMax)) {
+        if (auto usable = core::Agent::check_saved(*saved); !usable) {
             auto aside = file;
             aside += ".corrupt";
             std::error_code ignored;
             std::filesystem::rename(file, aside, ignored);
-            parts_.log(host::LogLevel::kError, file.string() + " is no JSON; set aside as " + aside.string() +
+            parts_.log(host::LogLevel::kError, file.string() + " cannot be used: " + usable.error().text() +
+                                                   "; set aside as " + aside.string() +
                                                    ", the list of containers and the controller tell the rest");
             saved.reset();
+            lost = true;
         }
     } else if (text.error().code != Code::kNotFound) {
         parts_.log(host::LogLevel::kError, text.error().text());
+        lost = true;
     }
-    turn(core::AgentStart{std::move(saved)});
+    turn(core::AgentStart{std::move(saved), lost});
     measure();
     dial();
     return {};
