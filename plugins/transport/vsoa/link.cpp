@@ -222,7 +222,6 @@ bool Link::refill() {
     if (out_at_ < out_.size()) return true;
     out_.clear();
     out_at_ = 0;
-    if (out_.capacity() > 4 * kFragment) out_.shrink_to_fit();
     for (auto& queue : queues_) {
         while (!queue.empty() && (out_.empty() || out_.size() + queue.front().size() <= kRecord)) {
             if (out_.empty()) {

@@ -28,8 +28,8 @@ using gantry::PeerId;
 constexpr std::size_t kShakingMax = 64;                             // inbound connections that are not up yet
 constexpr Duration kCrowdedLimit = std::chrono::milliseconds(500);  // for each of them when there are so many
 constexpr Duration kCrowdedCheck = std::chrono::milliseconds(100);
-constexpr Duration kStopFlush = std::chrono::milliseconds(500);    // all peers together
-constexpr Duration kAnswerMargin = std::chrono::milliseconds(10);  // our answer must come before the host's own
+constexpr Duration kStopFlush = std::chrono::milliseconds(500);     // all peers together
+constexpr Duration kAnswerMargin = std::chrono::milliseconds(100);  // our answer must come before the host's own
 constexpr Instant kNever = Instant::max();
 
 class VsoaTransport final : public gantry::Transport, public LinkEvents {
@@ -77,7 +77,7 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
             return op.fail(Code::kUnavailable, "cannot dial " + address + ": " + std::strerror(errno));
         }
         const PeerId id = next_id_++;
-        const Instant deadline = op.deadline() - kAnswerMargin;
+        const Instant deadline = op.deadline() - std::min(kAnswerMargin, Duration(op.deadline() - host().now()) / 10);
         dials_[id] = {std::move(op), address};
         add(id, std::move(fd), false, address, deadline);
     }

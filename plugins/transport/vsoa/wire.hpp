@@ -16,8 +16,9 @@
 namespace vsoa_transport {
 
 inline constexpr std::size_t kMessageMax = 1 << 20;
-// A longer message is cut, so that a message of the control channel waits for no more than this.
-inline constexpr std::size_t kFragment = 64 << 10;
+// A longer message is cut, so that a message of the control channel waits for no more than this. One packet of it fits
+// one TLS record, and a connection needs little memory.
+inline constexpr std::size_t kFragment = 16'000;
 inline constexpr std::size_t kChannels = 2;
 
 std::string login_packet();

@@ -116,7 +116,7 @@ TEST_CASE("the caller's deadline counts if it is the shorter one") {
     Node client(host);
     std::string address;
     const gantry::Fd listener = raw::listen_on_loopback(address);
-    client.instance.limit = 100ms;
+    client.instance.limit = 500ms;
     const auto answer = client.driver.dial(address).wait();
     CHECK(answer.code == Code::kDeadline);  // the transport's own answer, not the host's "unknown"
 }
