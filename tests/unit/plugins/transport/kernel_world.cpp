@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 class KernelWorld final : public World {
   public:
     KernelWorld() {
-        std::string folder = (fs::temp_directory_path() / "transport-XXXXXX").string();
+        std::string folder = (fs::temp_directory_path() / "transport-").string() + std::string(6, 'X');
         REQUIRE(::mkdtemp(folder.data()) != nullptr);
         folder_ = folder;
     }
