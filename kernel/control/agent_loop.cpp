@@ -356,7 +356,13 @@ void AgentLoop::dial_later() {
 void AgentLoop::measure() {
     const auto ticks = cpu_now();
     core::Load load;
-    load.memory_free_bytes = memory_now().available_bytes;
+    const auto memory = memory_now();
+    load.memory_free_bytes = memory.available_bytes;
+    if (parts_.config.memory_bytes) {  // the operator gives us that much: what the machine uses comes off it
+        load.memory_free_bytes =
+            std::clamp<std::int64_t>(parts_.config.memory_bytes - (memory.total_bytes - memory.available_bytes), 0,
+                                     memory.available_bytes);
+    }
     if (ticks.total > cpu_total_ && cpu_total_ != 0) {
         load.cpu_used_milli = static_cast<std::int64_t>(
             (ticks.busy - cpu_busy_) * static_cast<std::uint64_t>(cpu_milli_) / (ticks.total - cpu_total_));

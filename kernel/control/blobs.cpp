@@ -123,6 +123,10 @@ Status BlobStore::open() {
     std::error_code failed;
     std::filesystem::create_directories(dir_ / "blobs" / "sha256", failed);
     if (failed) return fail(Code::kFailed, "cannot make " + dir_.string() + ": " + failed.message());
+    // Images are found by digest, so the index is there only because a layout must have one.
+    if (!std::filesystem::exists(dir_ / "index.json")) {
+        GANTRY_CHECK(write_file(dir_ / "index.json", R"({"schemaVersion":2,"manifests":[]})"));
+    }
     if (std::filesystem::exists(dir_ / "oci-layout")) return {};
     return write_file(dir_ / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
 }

@@ -69,7 +69,11 @@ def wait_placed(cluster, epoch):
 
 
 def prepare(cluster, timeline):
-    for host in (cluster.add("controller", controller=True), cluster.add("SNode1"), cluster.add("SNode2")):
+    # SNode1 is the larger board, so it is preferred while both run equally many copies.
+    cluster.add("controller", controller=True)
+    cluster.add("SNode1", memory="16GiB")
+    cluster.add("SNode2", memory="12GiB")
+    for host in cluster.hosts.values():
         host.start()
     controller = cluster.hosts["controller"]
     wait_for(controller.ready, 15, "the controller answers")

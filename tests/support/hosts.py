@@ -54,7 +54,10 @@ def wait_for(condition, seconds, what):
 
 
 def run(*command, check=True, **options):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    except subprocess.TimeoutExpired as late:
+        raise Failure(f"{' '.join(map(str, command))}: not within {late.timeout} s; so far: {late.stdout!r}") from None
     if check and done.returncode != 0:
         raise Failure(f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stderr.strip()}")
     return done
@@ -147,13 +150,12 @@ class Host:
         lines = [f'state_dir = "{self.dir}/state"', "[plugins]", f'path = ["{c.build}/lib/gantry/plugins"]']
         if self.node:
             lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"']
+            if "memory" in self.settings:
+                lines.append(f'memory = "{self.settings["memory"]}"')
             lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
             if c.runtime == "oci":
                 lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"']
             lines += ["[runtime.process]", "[probe.tcp]", "[probe.vsoa]"]
-            if c.runtime == "process":
-                lines.remove("[probe.tcp]")
-                lines.append("[probe.tcp]")
         if self.controller:
             lines += ["[controller]", 'listen = "0.0.0.0:3900"']
             if c.timing:
