@@ -179,7 +179,7 @@ def no_candidate():
 
 def quick_reboot():
     """A node reboots so quickly that its silence is not noticed: the new boot id tells."""
-    with fleet(timing={"suspect_after": "20s", "lost_after": "30s", "reset_grace": "20s"}) as c:
+    with fleet(timing={"suspect_after": "20s", "lost_after": "30s", "reset_grace": "20s", "start_grace": "40s"}) as c:
         up(c)
         deploy(c, manifest())
         place = c.wait_ready("axis_server")[0]
