@@ -45,8 +45,8 @@ class Fields {
     Result<std::int64_t> integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max);
     Result<std::int64_t> integer(std::string_view key);  // required, any value
     Result<bool> boolean(std::string_view key, bool fallback);
-    Result<std::vector<std::string>> texts(std::string_view key);                                    // [] if absent
-    Result<std::vector<std::pair<std::string, std::string>>> text_map(std::string_view key);         // sorted by key
+    Result<std::vector<std::string>> texts(std::string_view key);                             // [] if absent
+    Result<std::vector<std::pair<std::string, std::string>>> text_map(std::string_view key);  // sorted by key
     // The member itself, or nullptr; it counts as asked for.
     const json::value* member(std::string_view key);
     // A list of objects; empty if absent.

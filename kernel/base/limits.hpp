@@ -8,32 +8,32 @@
 
 namespace gantry::limits {
 
-inline constexpr std::size_t kName = 63;                     // bytes of a node's or service's name
-inline constexpr std::size_t kNodes = 10'000;                // nodes of a cluster
-inline constexpr std::size_t kServices = 10'000;             // services of a cluster
-inline constexpr std::size_t kInstances = 100'000;           // instances of one service
-inline constexpr std::size_t kPool = 10'000;                 // nodes named by one manifest
-inline constexpr std::size_t kLabels = 64;                   // labels of a node or constraints of a service
-inline constexpr std::size_t kEndpoints = 32;                // endpoints of a service
-inline constexpr std::size_t kProbes = 16;                   // probes of a service
-inline constexpr std::size_t kEnvironment = 256;             // variables of a service
-inline constexpr std::size_t kMounts = 64;                   // mounts of a service
-inline constexpr std::size_t kArguments = 256;               // arguments of a container
-inline constexpr std::size_t kLabelValue = 255;              // bytes of a label's value
-inline constexpr std::size_t kImageName = 255;               // bytes of an image's name
-inline constexpr std::size_t kPath = 4'095;                  // bytes of a path in a manifest
-inline constexpr std::int64_t kPids = 4'194'304;             // processes of a container
-inline constexpr std::size_t kSpec = 64 << 10;               // bytes of what a node is told about one service
-inline constexpr std::size_t kDocument = 1 << 20;            // bytes of one API document
-inline constexpr std::size_t kMessage = 1 << 20;             // bytes of one control-plane message
-inline constexpr std::size_t kBlobChunk = 64 << 10;          // bytes of an image sent in one message
-inline constexpr std::size_t kEvents = 10'000;               // entries of the event log
-inline constexpr std::size_t kEventBytes = 8 << 20;          // bytes of the event log
-inline constexpr std::size_t kAgentEvents = 256;             // events a node keeps for its controller
-inline constexpr std::size_t kWaitingRequests = 1'024;       // API requests under way at once
-inline constexpr std::size_t kWatchers = 64;                 // followers of the event log at once
-inline constexpr std::size_t kWorkQueue = 1'024;             // jobs waiting for the worker pool
-inline constexpr std::size_t kSecret = 4'096;                // bytes of one secret
-inline constexpr std::size_t kJsonDepth = 32;                // nesting of a document
+inline constexpr std::size_t kName = 63;                // bytes of a node's or service's name
+inline constexpr std::size_t kNodes = 10'000;           // nodes of a cluster
+inline constexpr std::size_t kServices = 10'000;        // services of a cluster
+inline constexpr std::size_t kInstances = 100'000;      // instances of one service
+inline constexpr std::size_t kPool = 10'000;            // nodes named by one manifest
+inline constexpr std::size_t kLabels = 64;              // labels of a node or constraints of a service
+inline constexpr std::size_t kEndpoints = 32;           // endpoints of a service
+inline constexpr std::size_t kProbes = 16;              // probes of a service
+inline constexpr std::size_t kEnvironment = 256;        // variables of a service
+inline constexpr std::size_t kMounts = 64;              // mounts of a service
+inline constexpr std::size_t kArguments = 256;          // arguments of a container
+inline constexpr std::size_t kLabelValue = 255;         // bytes of a label's value
+inline constexpr std::size_t kImageName = 255;          // bytes of an image's name
+inline constexpr std::size_t kPath = 4'095;             // bytes of a path in a manifest
+inline constexpr std::int64_t kPids = 4'194'304;        // processes of a container
+inline constexpr std::size_t kSpec = 64 << 10;          // bytes of what a node is told about one service
+inline constexpr std::size_t kDocument = 1 << 20;       // bytes of one API document
+inline constexpr std::size_t kMessage = 1 << 20;        // bytes of one control-plane message
+inline constexpr std::size_t kBlobChunk = 64 << 10;     // bytes of an image sent in one message
+inline constexpr std::size_t kEvents = 10'000;          // entries of the event log
+inline constexpr std::size_t kEventBytes = 8 << 20;     // bytes of the event log
+inline constexpr std::size_t kAgentEvents = 256;        // events a node keeps for its controller
+inline constexpr std::size_t kWaitingRequests = 1'024;  // API requests under way at once
+inline constexpr std::size_t kWatchers = 64;            // followers of the event log at once
+inline constexpr std::size_t kWorkQueue = 1'024;        // jobs waiting for the worker pool
+inline constexpr std::size_t kSecret = 4'096;           // bytes of one secret
+inline constexpr std::size_t kJsonDepth = 32;           // nesting of a document
 
 }  // namespace gantry::limits

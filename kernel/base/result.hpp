@@ -47,7 +47,8 @@ using Result = std::expected<T, Error>;
 using Status = Result<void>;
 
 inline std::unexpected<Error> fail(Code code, std::string message, std::string where = {}) {
-    return std::unexpected(Error{code, std::move(message), std::move(where), code == Code::kUnavailable || code == Code::kFull, {}});
+    return std::unexpected(
+        Error{code, std::move(message), std::move(where), code == Code::kUnavailable || code == Code::kFull, {}});
 }
 
 // A new error that keeps `cause`, with its code.
@@ -59,12 +60,12 @@ std::unexpected<Error> fail_because(std::string message, Error cause);
 // GANTRY_CHECK(expression): the same without a value.
 #define GANTRY_TRY_JOIN2(a, b) a##b
 #define GANTRY_TRY_JOIN(a, b) GANTRY_TRY_JOIN2(a, b)
-#define GANTRY_TRY(name, expression)                                                           \
-    auto GANTRY_TRY_JOIN(result_, __LINE__) = (expression);                                    \
-    if (!GANTRY_TRY_JOIN(result_, __LINE__))                                                   \
-        return std::unexpected(std::move(GANTRY_TRY_JOIN(result_, __LINE__)).error());         \
+#define GANTRY_TRY(name, expression)                                                   \
+    auto GANTRY_TRY_JOIN(result_, __LINE__) = (expression);                            \
+    if (!GANTRY_TRY_JOIN(result_, __LINE__))                                           \
+        return std::unexpected(std::move(GANTRY_TRY_JOIN(result_, __LINE__)).error()); \
     auto name = std::move(*GANTRY_TRY_JOIN(result_, __LINE__))
-#define GANTRY_CHECK(expression)                                                               \
-    do {                                                                                       \
+#define GANTRY_CHECK(expression)                                                                       \
+    do {                                                                                               \
         if (auto result_ = (expression); !result_) return std::unexpected(std::move(result_).error()); \
     } while (false)

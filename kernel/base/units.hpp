@@ -19,8 +19,8 @@ Result<Duration> parse_duration(std::string_view text);
 // "0.5", "2", "250m" -> thousandths of a core, 0 .. 10^6 cores.
 Result<std::int64_t> parse_cpu(std::string_view text);
 
-std::string format_size(std::int64_t bytes);      // "64 MiB", "1.5 GiB"
-std::string format_duration(Duration duration);   // "1.2 s", "350 ms", "3 min 5 s"
+std::string format_size(std::int64_t bytes);     // "64 MiB", "1.5 GiB"
+std::string format_duration(Duration duration);  // "1.2 s", "350 ms", "3 min 5 s"
 
 // What names of nodes and services may be: 1..limits::kName bytes of valid UTF-8, no control characters, no blanks,
 // none of / \ " ' ? # % and not "." or "..". 陀螺仪 is a name.

@@ -359,9 +359,8 @@ void AgentLoop::measure() {
     const auto memory = memory_now();
     load.memory_free_bytes = memory.available_bytes;
     if (parts_.config.memory_bytes) {  // the operator gives us that much: what the machine uses comes off it
-        load.memory_free_bytes =
-            std::clamp<std::int64_t>(parts_.config.memory_bytes - (memory.total_bytes - memory.available_bytes), 0,
-                                     memory.available_bytes);
+        load.memory_free_bytes = std::clamp<std::int64_t>(
+            parts_.config.memory_bytes - (memory.total_bytes - memory.available_bytes), 0, memory.available_bytes);
     }
     if (ticks.total > cpu_total_ && cpu_total_ != 0) {
         load.cpu_used_milli = static_cast<std::int64_t>(

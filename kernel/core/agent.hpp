@@ -28,16 +28,16 @@ struct AgentFacts {
     std::vector<RuntimeHello> runtimes;  // in order of the configuration; the first is the default
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;
-    std::string position_servers;        // value for VSOA_POS_SERVER behind the node's own; may be empty
-    std::uint16_t directory_port = 0;    // of this node's own directory; 0: none
+    std::string position_servers;      // value for VSOA_POS_SERVER behind the node's own; may be empty
+    std::uint16_t directory_port = 0;  // of this node's own directory; 0: none
     std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
 };
 
 // A container as its runtime lists it.
 struct Seen {
     std::string runtime, name;
-    bool running = false;   // running or paused
-    bool created = false;   // created, never started
+    bool running = false;  // running or paused
+    bool created = false;  // created, never started
     int exit_code = 0;
     std::string detail;
 };
@@ -45,7 +45,7 @@ struct Seen {
 struct ContainerWanted {  // what Create needs; the shell fills in a host::ContainerSpec from it
     std::string name, image_digest, service;
     ServiceSpec spec;
-    Labels env;             // spec.env and what Gantry adds: VSOA_POS_SERVER, GANTRY_SERVICE, GANTRY_INSTANCE, ...
+    Labels env;  // spec.env and what Gantry adds: VSOA_POS_SERVER, GANTRY_SERVICE, GANTRY_INSTANCE, ...
     Labels labels;
 };
 
@@ -55,48 +55,113 @@ struct AgentStart {
     bool lost = false;                 // there was one and it cannot be used: no number it held may be used again
 };
 // Answers ListContainers. One that was not asked for only makes the agent ask: it may be older than the last operation.
-struct ContainersListed { std::string runtime; Result<std::vector<Seen>> result; };
-struct ImagesListed { std::string runtime; std::vector<std::string> images; };
-struct Connected { PeerId peer = 0; };                     // a transport connection to a controller is up: say hello
-struct Disconnected { PeerId peer = 0; };
-struct FromController { PeerId peer = 0; ControllerMessage message; };  // Welcome, Refused, HeartbeatAck, NodeList, Specs, Names
+struct ContainersListed {
+    std::string runtime;
+    Result<std::vector<Seen>> result;
+};
+struct ImagesListed {
+    std::string runtime;
+    std::vector<std::string> images;
+};
+struct Connected {
+    PeerId peer = 0;
+};  // a transport connection to a controller is up: say hello
+struct Disconnected {
+    PeerId peer = 0;
+};
+struct FromController {
+    PeerId peer = 0;
+    ControllerMessage message;
+};  // Welcome, Refused, HeartbeatAck, NodeList, Specs, Names
 struct OperationDone {
     std::uint64_t id = 0;  // of the effect
     Status result;         // kUnknown: list before acting on it
 };
 // A hint: the agent lists before it acts. An empty name says that something was missed.
-struct ContainerExited { std::string runtime, name; int exit_code = 0; };
-struct ImageProgress { std::string digest; std::uint32_t percent = 0; };
-struct ImageReady { std::string digest; Status result; };
-struct Probed { std::uint64_t id = 0; bool healthy = false, unknown = false; std::string detail; };
-struct LoadMeasured { Load load; };
+struct ContainerExited {
+    std::string runtime, name;
+    int exit_code = 0;
+};
+struct ImageProgress {
+    std::string digest;
+    std::uint32_t percent = 0;
+};
+struct ImageReady {
+    std::string digest;
+    Status result;
+};
+struct Probed {
+    std::uint64_t id = 0;
+    bool healthy = false, unknown = false;
+    std::string detail;
+};
+struct LoadMeasured {
+    Load load;
+};
 struct AgentTick {};
-struct ShutDown { bool machine_goes_down = false; };       // false: gantryd restarts (hold); true: leaving
+struct ShutDown {
+    bool machine_goes_down = false;
+};  // false: gantryd restarts (hold); true: leaving
 
-using AgentInput = std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController,
-                                OperationDone, ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured,
-                                AgentTick, ShutDown>;
+using AgentInput =
+    std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController, OperationDone,
+                 ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured, AgentTick, ShutDown>;
 
 // --- effects --------------------------------------------------------------------------------------------------------
-struct Save { std::string document; };
-struct Send { PeerId peer = 0; AgentMessage message; };
-struct ListContainers { std::string runtime; };                    // answered by ContainersListed
-struct ListImages { std::string runtime; };
-struct FetchImage { std::string digest; std::string runtime; };    // blobs from the controller, then ensure_image
-struct Create { std::uint64_t id = 0; std::string runtime; ContainerWanted wanted; };
-struct Start { std::uint64_t id = 0; std::string runtime, name; };
-struct Stop { std::uint64_t id = 0; std::string runtime, name; Duration grace{}; };
-struct Remove { std::uint64_t id = 0; std::string runtime, name; };
-struct Check {                                                     // answered by Probed
+struct Save {
+    std::string document;
+};
+struct Send {
+    PeerId peer = 0;
+    AgentMessage message;
+};
+struct ListContainers {
+    std::string runtime;
+};  // answered by ContainersListed
+struct ListImages {
+    std::string runtime;
+};
+struct FetchImage {
+    std::string digest;
+    std::string runtime;
+};  // blobs from the controller, then ensure_image
+struct Create {
+    std::uint64_t id = 0;
+    std::string runtime;
+    ContainerWanted wanted;
+};
+struct Start {
+    std::uint64_t id = 0;
+    std::string runtime, name;
+};
+struct Stop {
+    std::uint64_t id = 0;
+    std::string runtime, name;
+    Duration grace{};
+};
+struct Remove {
+    std::uint64_t id = 0;
+    std::string runtime, name;
+};
+struct Check {  // answered by Probed
     std::uint64_t id = 0;
     std::string kind, container, address;
     std::uint16_t port = 0;
     Labels params;
     Duration limit{};
 };
-struct ServeNames { std::uint64_t table_no = 0; std::vector<NameEntry> entries; };  // to this node's directories
-struct AgentEvent { std::string kind, text; json::object fields; };  // for this node's log; the agent itself sends it on
-struct DropPeer { PeerId peer = 0; std::string reason; };
+struct ServeNames {
+    std::uint64_t table_no = 0;
+    std::vector<NameEntry> entries;
+};  // to this node's directories
+struct AgentEvent {
+    std::string kind, text;
+    json::object fields;
+};  // for this node's log; the agent itself sends it on
+struct DropPeer {
+    PeerId peer = 0;
+    std::string reason;
+};
 
 using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, Create, Start, Stop, Remove, Check,
                                  ServeNames, AgentEvent, DropPeer>;
@@ -116,7 +181,9 @@ class Agent {
     Instant next_deadline() const;
 
     // For `gantry` on this node and for logs: service, instance, runtime and container name of a copy.
-    struct CopyPlace { std::string runtime, container; };
+    struct CopyPlace {
+        std::string runtime, container;
+    };
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
     json::value document() const;  // what the node has, for people
     bool connected() const;        // a controller welcomed us
@@ -128,7 +195,11 @@ class Agent {
 
 // Names of containers: "gantry-<first 8 of cluster id>-<service no>.<index>-<epoch>-<attempt>".
 std::string container_name(std::string_view cluster_id, const CopyId& copy, std::uint64_t attempt);
-struct ParsedName { std::string cluster8; CopyId copy; std::uint64_t attempt = 0; };
+struct ParsedName {
+    std::string cluster8;
+    CopyId copy;
+    std::uint64_t attempt = 0;
+};
 std::optional<ParsedName> parse_container_name(std::string_view name);
 
 }  // namespace gantry::core

@@ -34,26 +34,30 @@ bool Controller::State::outdated(const Service& service, const Instance& instanc
 }
 
 void Controller::State::plan_rollout(Service& service) {
-    Instance* first = nullptr;
+    // What is in the way itself goes first, then what does not work anyway: its replacement costs nothing.
+    std::vector<Instance*> in_the_way, broken, good;
     bool busy = false;
     for (auto& [index, instance] : service.instances) {
         const bool old = outdated(service, instance);
         const bool moving = !instance.moving_from.empty();
-        if (instance.stopping || (!old && instance.node && !instance.ready) || (moving && !instance.node)) busy = true;
-        if (!old) continue;
-        // What does not work anyway goes first: its replacement costs nothing.
-        if (!first || (first->ready && !instance.ready) || moving) first = &instance;
+        if (instance.stopping || (moving && !instance.node) || (!old && instance.node && !instance.ready)) busy = true;
+        if (old) (moving ? in_the_way : instance.ready ? good : broken).push_back(&instance);
     }
-    if (!first) {
-        if (busy) return;
+    if (!busy && in_the_way.empty() && broken.empty() && good.empty()) {
         rolling_.erase(service.no);
         return forget_revisions(service);
     }
-    // A copy that is itself in the way of the next one may be replaced at once.
-    if (busy && first->moving_from.empty()) return;
-    if (!fits_somewhere(service, *first, false)) return;
-    begin_move(*first, "revision " + std::to_string(service.last().number) + " replaces revision " +
-                           std::to_string(first->revision));
+    const auto begin_one = [&](const std::vector<Instance*>& instances) {
+        for (Instance* instance : instances) {
+            if (!fits_somewhere(service, *instance, false)) continue;
+            begin_move(*instance, "revision " + std::to_string(service.last().number) + " replaces revision " +
+                                      std::to_string(instance->revision));
+            return true;
+        }
+        return false;
+    };
+    if (begin_one(in_the_way) || busy || begin_one(broken)) return;
+    begin_one(good);
 }
 
 void Controller::State::plan_drain(Node& node) {

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 13000
+KERNEL_LINES_MAX = 16000
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 
 # Who may include what: a folder's own files, and headers that begin with one of these. The first match counts.
@@ -33,7 +33,7 @@ ALLOWED = [
 PROJECT = re.compile(r'^\s*#\s*include\s*[<"]((?:kernel|plugins|sdk|tests)/|gantry/|vsoa_)([^">]*)[>"]')
 IMPURE = re.compile(r"#include <(thread|mutex|atomic|fstream|filesystem|iostream|sys/|unistd|boost|spdlog|toml)"
                     r"|(steady|system)_clock::now")
-MARKERS = re.compile("TO" "DO|FIX" "ME|XX" "X|HA" "CK|not " "implemented")
+MARKERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|not " "implemented")
 BAD_NAMES = {"utils", "helpers", "common", "misc"}
 
 
@@ -63,7 +63,7 @@ def check_text(name, text):
         yield f"{name}: {lines} lines, at most {LINES_MAX}"
     if pathlib.PurePath(name).stem in BAD_NAMES:
         yield f"{name}: a name that says nothing"
-    if not name.startswith("tests/tidy/"):
+    if not name.startswith("tests/tidy/"):  # it names the markers
         for number, line in enumerate(text.splitlines(), 1):
             if MARKERS.search(line):
                 yield f"{name}:{number}: leftover marker: {line.strip()}"

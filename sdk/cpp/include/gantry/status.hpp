@@ -22,7 +22,7 @@ namespace gantry::inline v0 {
 
 enum class Code : gantry_status {
     kOk = GANTRY_OK,
-    kUnsupported = GANTRY_UNSUPPORTED,  // this use of the slot is not implemented
+    kUnsupported = GANTRY_UNSUPPORTED,  // this use of the slot is not offered
     kInvalid = GANTRY_INVALID,          // an argument or the configuration is wrong; a retry cannot help
     kNotFound = GANTRY_NOT_FOUND,
     kExists = GANTRY_EXISTS,

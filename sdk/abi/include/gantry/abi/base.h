@@ -57,7 +57,7 @@ typedef struct gantry_kv {
 /* What a slot answers and how an operation ends. */
 typedef int32_t gantry_status;
 #define GANTRY_OK 0
-#define GANTRY_UNSUPPORTED 1 /* the slot or this use of it is not implemented */
+#define GANTRY_UNSUPPORTED 1 /* the slot or this use of it is not offered */
 #define GANTRY_INVALID 2     /* an argument breaks the contract; a retry cannot help */
 #define GANTRY_NOT_FOUND 3
 #define GANTRY_EXISTS 4
