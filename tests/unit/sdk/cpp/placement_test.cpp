@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <gantry/testing/drivers.hpp>
 
+#include "tests/unit/sdk/cpp/counted_new.hpp"
 #include "tests/unit/sdk/cpp/entry_of.hpp"
 
 using namespace gantry::testing;
 
 namespace {
-
-std::atomic<std::size_t> g_allocations{0};
 
 class Picky final : public gantry::PlacementPolicy {
   public:
@@ -22,15 +19,6 @@ class Picky final : public gantry::PlacementPolicy {
 };
 
 }  // namespace
-
-// Counts, so that the pure call can be shown to allocate nothing.
-void* operator new(std::size_t size) {
-    ++g_allocations;
-    if (void* p = std::malloc(size)) return p;
-    throw std::bad_alloc();
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 TEST_CASE("a policy sees labels, need and free resources of each candidate") {
     FakeHost host;
@@ -50,10 +38,11 @@ TEST_CASE("the placement call allocates nothing") {
     std::vector<std::array<std::int64_t, GANTRY_PLACEMENT_KEYS>> keys(candidates.size());
     const gantry_snapshot snapshot{sizeof(snapshot), 1'000, 1'000, 0};
     const gantry_placement_request request{sizeof(request), sizeof(gantry_candidate), {"s", 1}, 1, 1, 1, 0};
-    const std::size_t before = g_allocations;
+    const std::size_t before = allocations();
     const gantry_status status =
         table->score(instance.self(), &snapshot, &request, candidates.data(), candidates.size(),
                      reinterpret_cast<std::int64_t(*)[GANTRY_PLACEMENT_KEYS]>(keys.data()), nullptr);
-    CHECK(g_allocations == before);
+    const std::size_t after = allocations();
+    CHECK(after == before);
     CHECK(status == GANTRY_OK);
 }
