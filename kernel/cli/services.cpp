@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "kernel/base/units.hpp"
@@ -38,6 +39,12 @@ std::string reason_of(const json::value& instance) {
     }
     if (reason.empty() || nodes.empty()) return reason + nodes;
     return reason + ": " + nodes;
+}
+
+// A policy ranks by the smallest key, so "most memory" is a negative number of bytes: people read an amount.
+std::string written_key(const std::string& name, const json::value& key) {
+    if (!name.ends_with("memory") || !key.is_int64()) return written(key);
+    return format_size(std::abs(key.as_int64()));
 }
 
 }  // namespace
@@ -104,7 +111,9 @@ Outcome<int> explain(const Session& session, const std::string& service) {
         std::vector<Table::Cell> row = {text_of(node, "node")};
         row.push_back(excluded.empty() ? Table::Cell("rank " + text_of(node, "rank"), Color::kGood)
                                        : Table::Cell("excluded", Color::kBusy));
-        for (std::size_t i = 0; i < keys.size(); ++i) row.emplace_back(i < values.size() ? written(values[i]) : "");
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            row.emplace_back(i < values.size() ? written_key(written(keys[i]), values[i]) : "");
+        }
         const auto* image = member_of(node, "has_image");
         row.emplace_back(!image ? "" : flag_of(node, "has_image") ? "there" : "to fetch");
         row.emplace_back(flag_of(node, "current") ? "yes" : "");

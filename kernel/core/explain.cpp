@@ -30,7 +30,8 @@ Result<json::value> Controller::State::explain(
             std::find_if(pool.begin(), pool.end(), [&](const PoolNode& entry) { return entry.node == &node; });
         const Exclusion exclusion = candidate_at == pool.end() ? Exclusion::kPool : rules(revision, *candidate_at);
         if (exclusion != Exclusion::kNone) {
-            excluded.push_back({&node, reason(exclusion, revision, node), false, {}});
+            const auto* here = node.of_service.contains(service.no) ? "runs it already; another one: " : "";
+            excluded.push_back({&node, here + reason(exclusion, revision, node), false, {}});
             continue;
         }
         question.candidates.push_back(candidate(revision, service.no, node, nullptr));
