@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -305,6 +306,7 @@ TEST_CASE("After a reboot containers are listed as ended, and a process with an 
     CHECK(f.names().empty());
     CHECK(runtime_test::alive(other));
     ::kill(other, SIGKILL);
+    ::waitpid(other, nullptr, 0);
 }
 
 TEST_CASE("What a daemon left half-made is swept and never listed") {
