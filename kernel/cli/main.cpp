@@ -101,11 +101,12 @@ void add_service_commands(CLI::App& app, Given& given) {
 
 void add_node_commands(CLI::App& app, Given& given) {
     add(app, given, "nodes", "List nodes", nodes);
-    auto* group = add_group(app, "node", "Forget nodes, or say that silent ones are lost");
+    auto* group = add_group(app, "node", "Forget nodes, say that silent ones are lost, leave");
     auto* rm = add(*group, given, "rm", "Forget a node",
                    [&](const Session& s) { return node_remove(s, given.name, given.dead); });
     rm->add_option("NODE", given.name)->required();
     rm->add_flag("--dead", given.dead, "It will not come back with what it ran");
+    add(*group, given, "leave", "Announce that this machine goes down: run on it, before a reboot", node_leave);
     auto* lost = add(*group, given, "confirm-lost", "Take nodes as lost; without names all silent ones",
                      [&](const Session& s) { return node_confirm_lost(s, given.names); });
     lost->add_option("NODE", given.names);

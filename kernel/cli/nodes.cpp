@@ -79,6 +79,16 @@ Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::st
     return exit_status::kOk;
 }
 
+Outcome<int> node_leave(const Session& session) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/node/leave", json::object{}));
+    if (session.json()) {
+        session.show(answer);
+        return exit_status::kOk;
+    }
+    session.say_line("this node is leaving: its instances start elsewhere, and its gantryd stops");
+    return exit_status::kOk;
+}
+
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent) {
     GANTRY_TRY(answer,
                session.change("PUT", "/v1/nodes/" + encode(name) + "/intent", json::object{{"intent", intent}}));
