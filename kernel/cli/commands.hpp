@@ -24,9 +24,9 @@ Outcome<int> deploy(const Session& session, const DeployOptions& options);
 Outcome<int> nodes(const Session& session);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
-// intent: "active", "cordoned", "draining".
 // Announces that the machine behind the socket goes down.
 Outcome<int> node_leave(const Session& session);
+// intent: "active", "cordoned", "draining".
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
 
 Outcome<int> services(const Session& session);
