@@ -89,6 +89,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     }
     if (Node* other = node_of(input.peer); other && other != &node) other->peer = 0;
     node.name = message.node;
+    if (fresh) node.list_no = list_floor_;
     if (take_facts(node, input, message)) dirty(node);
     if (fresh) event("node-joined", node.name + " joined from " + input.address, {{"node", node.name}});
     welcome(node, input.peer);
@@ -128,6 +129,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.memory_bytes = message.memory_bytes;
     node.version = message.version;
     node.applied = message.applied;
+    pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {
         ++nodes_version_;
         for (auto& [name, service] : services_) rolling_.insert(service.no);
@@ -144,6 +146,24 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
         for (const auto& [id, instance] : node.copies)
             if (instance->ready) announce_copy(*instance, true);
     return before != document(node);
+}
+
+// Agents accept only what is greater than what they have applied. They may have applied more than this controller
+// remembers: under a name that was removed since, or from a controller whose newer database was lost.
+void Controller::State::pass_applied(Node& node) {
+    if (node.applied.term == term_ && node.applied.no > node.list_no) {
+        node.list_no = node.applied.no;
+        dirty(node);
+    }
+    if (node.applied.term <= term_) return;
+    event("term-raised",
+          node.name + " has applied a list of term " + std::to_string(node.applied.term) + ", this controller had " +
+              std::to_string(term_) + ": its database is older than the fleet",
+          {{"node", node.name}});
+    term_ = node.applied.term + 1;
+    write("meta", meta_document());
+    names_dirty_ = true;
+    for (auto& [name, other] : nodes_) dirty_list(other);
 }
 
 void Controller::State::welcome(Node& node, PeerId peer) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Messages of nodes, and what they do to a node's state.
+#include <algorithm>
+
 #include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
@@ -157,6 +159,7 @@ void Controller::State::forget(Node& node) {
         close(node.peer, "the node was removed");
     }
     forget_stale(node);
+    list_floor_ = std::max(list_floor_, node.list_no);
     dirty_lists_.erase(&node);
     touched_.erase(&node);
     dirty(node);

@@ -59,10 +59,25 @@ Rank Controller::State::question_for(const Service& service, std::uint32_t wante
 }
 
 void Controller::State::enqueue(Service& service) {
-    if (service.unplaced.empty() || service.removing || asked_for_.contains(service.no)) return;
+    if (service.unplaced.empty()) return stop_waiting(service);
+    if (service.removing || asked_for_.contains(service.no)) return;
     waiting_.erase(service.no);
     // Static instances have their place; no policy is asked for them.
     queue_[service.is_static() ? std::string() : policy_of(service)].insert(service.no);
+}
+
+void Controller::State::wait_for_node(Service& service) {
+    if (service.unplaced.empty()) return stop_waiting(service);
+    waiting_.insert(service.no);
+    still_pending(service);
+}
+
+// Everything has its place.
+void Controller::State::stop_waiting(Service& service) {
+    waiting_.erase(service.no);
+    service.ask_again = kNever;
+    service.policy_error.clear();
+    service.told.reset();
 }
 
 void Controller::State::retry_waiting() {
@@ -70,7 +85,8 @@ void Controller::State::retry_waiting() {
     if (touched.empty()) return;
     for (const auto no : std::set<std::uint64_t>(waiting_)) {
         Service& service = *service_by_no_.at(no);
-        if (service.ask_again != kNever) continue;
+        if (service.unplaced.empty()) stop_waiting(service);
+        if (service.unplaced.empty() || service.ask_again != kNever) continue;
         bool concerned = false, helps = false;
         const auto& pool = pool_of(service);
         for (Node* node : touched) {
@@ -111,12 +127,7 @@ void Controller::State::place_static(Service& service) {
             tell_placed(instance, "static", nullptr);
         }
     }
-    if (service.unplaced.empty()) {
-        service.told.reset();
-    } else {
-        waiting_.insert(service.no);
-        still_pending(service);
-    }
+    wait_for_node(service);
 }
 
 void Controller::State::begin_question(Service& service) {
@@ -133,10 +144,7 @@ void Controller::State::begin_question(Service& service) {
     const bool known = std::find(policies_.begin(), policies_.end(), policy) != policies_.end();
     service.policy_error = known ? "" : "there is no policy " + policy + " here";
     service.ask_again = kNever;
-    if (nodes.empty() || !known) {
-        waiting_.insert(service.no);
-        return still_pending(service);
-    }
+    if (service.unplaced.empty() || nodes.empty() || !known) return wait_for_node(service);
     Question question;
     question.service_no = service.no;
     question.policy = policy;
@@ -247,8 +255,7 @@ void Controller::State::advance(Question& question) {
         if (outdated) return ask(question, service, service.unplaced.size(), {outdated});
         if (!node) {
             end_question(question.id);
-            waiting_.insert(service.no);
-            return still_pending(service);
+            return wait_for_node(service);
         }
         const auto at = std::find_if(question.order.begin(), question.order.end(),
                                      [&](const auto& scored) { return scored.node == node; });
@@ -263,8 +270,8 @@ void Controller::State::advance(Question& question) {
         const bool again = passes(rules(service.last(), {node, Exclusion::kNone}), question.failed_too);
         if (!service.unplaced.empty() && again) return ask(question, service, service.unplaced.size(), {node});
     }
-    service.told.reset();
     end_question(question.id);
+    stop_waiting(service);
 }
 
 void Controller::State::tell_placed(const Instance& instance, const std::string& why, const Keys* keys) {
@@ -282,8 +289,7 @@ void Controller::State::question_failed(Question& question, const std::string& w
     service.policy_error = "policy " + question.policy + " failed: " + why;
     service.ask_again = now_ + kRankRetry;
     end_question(question.id);
-    waiting_.insert(service.no);
-    still_pending(service);
+    wait_for_node(service);
 }
 
 void Controller::State::end_question(std::uint64_t id) {
@@ -298,10 +304,7 @@ void Controller::State::end_question(std::uint64_t id) {
 void Controller::State::cancel_placing(Service& service) {
     if (const auto at = asked_for_.find(service.no); at != asked_for_.end()) end_question(at->second);
     for (auto& [policy, services] : queue_) services.erase(service.no);
-    waiting_.erase(service.no);
-    service.ask_again = kNever;
-    service.policy_error.clear();
-    service.told.reset();
+    stop_waiting(service);
 }
 
 }  // namespace gantry::core

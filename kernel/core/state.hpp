@@ -115,6 +115,7 @@ class Controller::State {
     bool refuse_hello(const PeerMessage& input, const Hello& message);
     void refuse(PeerId peer, const std::string& node, std::string kind, std::string reason);
     void welcome(Node& node, PeerId peer);
+    void pass_applied(Node& node);
     bool take_facts(Node& node, const PeerMessage& input, const Hello& message);
     void heard_from(Node& node, const Load& load, const ListNo& applied);
     void hold(Node& node);
@@ -183,6 +184,8 @@ class Controller::State {
     Rank question_for(const Service& service, std::uint32_t wanted) const;
     const std::string& policy_of(const Service& service) const;
     void retry_waiting();
+    void wait_for_node(Service& service);
+    void stop_waiting(Service& service);
     void enqueue(Service& service);
     void pump();
     void begin_question(Service& service);
@@ -268,6 +271,7 @@ class Controller::State {
     Effects* out_ = nullptr;
 
     std::uint64_t next_service_no_ = 1;
+    std::uint64_t list_floor_ = 0;  // list numbers up to here were used by nodes that are forgotten, in this term
     std::map<std::string, Service, std::less<>> services_;
     std::map<std::uint64_t, Service*> service_by_no_;
     std::map<std::string, Node, std::less<>> nodes_;

@@ -180,3 +180,34 @@ TEST_CASE("1: a list that got lost is pulled") {
     c.say("a", PullList{});
     CHECK(c.node("a").list == list);
 }
+
+TEST_CASE("1: a node that was forgotten and comes back gets lists that it accepts") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    const auto applied = c.node("a").applied;
+    c.reset("a");
+    REQUIRE(c.api(ApiRemoveNode{0, "a", true}).has_value());
+    c.connect("a", [&](Hello& hello) { hello.applied = applied; });
+    c.report("a");
+    CHECK(c.node("a").list.no > applied);
+    CHECK(c.where("s.0") == "a");
+}
+
+TEST_CASE("1: a controller whose database is older than the fleet raises its term above the fleet's") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    c.join("b");
+    c.connect("b", [&](Hello& hello) { hello.applied = {9, 4}; });
+    CHECK(c.core->term() == 10);
+    CHECK(c.count("term-raised") == 1);
+    c.report("b");
+    CHECK(c.node("b").list.no.term == 10);
+    CHECK(c.node("a").list.no.term == 10);
+    CHECK(c.node("a").list.copies.size() == 1);
+    c.start();
+    CHECK(c.core->term() == 11);
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What befalls the world, and how it is judged.
+#include <algorithm>
+
+#include "tests/unit/kernel/core/controller_world.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+constexpr std::int64_t kNodeMemory = std::int64_t{1} << 30;
+
+std::string text(const json::value& value) { return std::string(value.as_string()); }
+
+// What a copy of a service takes, from the document that was deployed.
+struct Takes {
+    std::int64_t memory = 0;
+    std::uint16_t port = 0;
+    std::vector<std::string> nodes;
+    std::string side, constraint;
+};
+
+Takes takes(const json::value& document) {
+    const auto spec = parse_service(document);
+    Takes out;
+    if (!spec) return out;
+    out.memory = spec->memory_bytes;
+    if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
+    out.nodes = spec->nodes;
+    if (!spec->pool_labels.empty()) out.side = spec->pool_labels[0].second;
+    if (!spec->constraints.empty()) out.constraint = spec->constraints[0].second;
+    return out;
+}
+
+}  // namespace
+
+void World::chaos(Duration how_long) {
+    const Instant end = now_ + how_long;
+    while (now_ < end && breach.empty()) {
+        step();
+        if (random_.chance(2)) misfortune();
+        if (random_.chance(4)) change_something();
+    }
+}
+
+void World::misfortune() {
+    auto at = nodes_.begin();
+    std::advance(at, random_.below(static_cast<int>(nodes_.size())));
+    SimNode& node = at->second;
+    switch (random_.below(9)) {
+        case 0:  // power
+            node.up = false;
+            node.up_at = now_ + random_.time(100, 6'000);
+            drop(node, random_.chance(50));
+            break;
+        case 1:  // a cable is pulled; sometimes the connection breaks, sometimes it only goes quiet
+            node.cut_until = now_ + random_.time(100, 4'000);
+            break;
+        case 2:
+            if (node.up) drop(node, true);
+            break;
+        case 3:  // gantryd is restarted: containers run on
+            if (!node.up || node.left) break;
+            if (node.welcomed && random_.chance(50)) say(node, Hold{});
+            ++node.id.session;
+            node.id.seq = 0;
+            drop(node, true);
+            node.connect_at = now_ + random_.time(50, 3'000);
+            break;
+        case 4:  // the machine goes down in order
+            if (!node.up || node.left || !node.welcomed) break;
+            say(node, Leaving{});
+            node.left = true;
+            node.up = false;
+            node.up_at = now_ + random_.time(500, 5'000);
+            break;
+        case 5:
+            if (random_.chance(30)) kill_controller();
+            break;
+        case 6:  // the cable of the controller
+            if (!random_.chance(20)) break;
+            for (auto& [name, other] : nodes_) other.cut_until = now_ + random_.time(500, 3'000);
+            break;
+        case 7:  // a container that crashes again and again
+            for (auto& [copy, sim] : node.copies)
+                if (!sim.unwanted && random_.chance(40)) {
+                    sim.state = CopyState::kWaiting;
+                    sim.crashes += static_cast<std::uint32_t>(1 + random_.below(5));
+                    ++sim.restarts;
+                    sim.next = now_ + seconds(1);
+                    node.changed = true;
+                }
+            break;
+        case 8:
+            if (core_) {
+                const Duration lag = random_.time(200, 5'000);
+                now_ = now_ + lag;
+                turn(LoopLate{lag});
+            }
+            break;
+    }
+}
+
+json::value World::random_manifest(const std::string& name) {
+    json::object service{{"name", name}, {"image", random_.chance(90) ? "app:1" : "app:2"}};
+    json::object placement;
+    if (random_.chance(20)) {
+        placement["labels"] = json::object{{"side", random_.chance(50) ? "left" : "right"}};
+    } else {
+        json::array pool;
+        for (const auto& [node, unused] : nodes_)
+            if (random_.chance(60)) pool.emplace_back(node);
+        if (pool.empty()) pool.emplace_back("n1");
+        placement["nodes"] = pool;
+        if (random_.chance(15)) placement["mode"] = "static";
+    }
+    if (!placement.contains("mode")) service["instances"] = 1 + random_.below(4);
+    if (random_.chance(10)) placement["constraints"] = json::object{{"side", "left"}};
+    json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
+    if (random_.chance(50)) out["resources"] = json::object{{"memory", (1 + random_.below(5)) * 100 << 20}};
+    out["container"] = json::object{{"args", {"v" + std::to_string(random_.below(3))}}};
+    const int no = name.back() - '0';
+    out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
+    if (no % 3 == 0) out.erase("endpoint");
+    return out;
+}
+
+void World::change_something() {
+    if (!core_) return;
+    const std::string service = "s" + std::to_string(random_.below(6));
+    auto at = nodes_.begin();
+    std::advance(at, random_.below(static_cast<int>(nodes_.size())));
+    const RequestId request = ++last_request_;
+    switch (random_.below(10)) {
+        case 0:
+            turn(ApiRemoveService{request, service});
+            break;
+        case 1:
+        case 2: {
+            const int which = random_.below(3);
+            turn(ApiSetIntent{request, at->first, which == 0 ? "active" : which == 1 ? "cordoned" : "draining"});
+            break;
+        }
+        case 3:
+            turn(ApiSetIntent{request, at->first, "active"});
+            break;
+        case 4:
+            if (random_.chance(20)) turn(ApiRemoveNode{request, at->first, true});
+            break;
+        case 5:
+            turn(ApiDeploy{request, random_manifest(service), true});
+            break;
+        case 6:
+            if (random_.chance(20)) turn(ApiConfirmLost{request, {}});
+            break;
+        default:
+            deploys_[request] = {service, 0};
+            turn(ApiDeploy{request, random_manifest(service), false});
+            break;
+    }
+}
+
+// Called when something was placed, before anything else happens: no copy of an instance that was placed in this turn
+// may be on a node that fails a hard rule. Judged from documents and manifests, not with the core's own rules.
+void World::check_placed() {
+    if (!core_) return;
+    std::map<std::string, Takes> needs;
+    for (const auto& entry : core_->services()) {
+        const auto full = core_->service(text(entry.at("name")));
+        needs[text(entry.at("name"))] = takes(full->at("document"));
+    }
+    std::map<std::string, json::object> nodes;
+    for (const auto& entry : core_->nodes(now_)) nodes[text(entry.at("name"))] = entry.as_object();
+    std::map<std::string, std::int64_t> memory;
+    std::map<std::pair<std::string, std::uint16_t>, std::vector<std::string>> ports;
+    for (const auto& value : core_->instances()) {
+        const auto& instance = value.as_object();
+        const std::string node = text(instance.at("node"));
+        if (node.empty()) continue;
+        const std::string name = text(instance.at("instance"));
+        const Takes& need = needs[text(instance.at("service"))];
+        // Copies of older revisions were placed under other rules.
+        const auto full = core_->service(text(instance.at("service")));
+        if (instance.at("revision") != full->at("revision")) continue;
+        memory[node] += need.memory;
+        if (need.port) ports[{node, need.port}].push_back(name);
+        if (instance.at("since_ms").to_number<int>() != 0 || text(instance.at("state")) != "waiting" ||
+            !text(instance.at("reason")).starts_with("sent to "))
+            continue;
+        const auto bad = [&](const std::string& rule) {
+            broken("never on a node that fails a hard rule", name + " on " + node + ": " + rule);
+        };
+        const auto& doc = nodes.at(node);
+        if (text(doc.at("liveness")) != "ready") bad("it is " + text(doc.at("liveness")));
+        if (text(doc.at("intent")) != "active") bad("it is " + text(doc.at("intent")));
+        const SimNode& sim = nodes_.at(node);
+        if (sim.architecture != "amd64") bad("architecture");
+        if (!need.nodes.empty() && std::find(need.nodes.begin(), need.nodes.end(), node) == need.nodes.end())
+            bad("not in the pool");
+        if (!need.side.empty() && sim.labels[0].second != need.side) bad("labels of the pool");
+        if (!need.constraint.empty() && sim.labels[0].second != need.constraint) bad("constraints");
+        for (const auto& stale : doc.at("stale").as_array()) {
+            const std::string copy = text(stale.at("copy"));
+            const auto other = needs.find(copy.substr(0, copy.find('.')));
+            if (need.port && other != needs.end() && other->second.port == need.port && copy.starts_with(name + "#"))
+                bad("its own stale copy holds the port");
+        }
+    }
+    for (const auto& [node, used] : memory)
+        if (used > kNodeMemory) broken("never on a node that fails a hard rule", node + ": more memory than it has");
+    for (const auto& [place, names] : ports)
+        if (names.size() > 1)
+            broken("never on a node that fails a hard rule",
+                   place.first + ": port " + std::to_string(place.second) + " of " + names[0] + " and " + names[1]);
+}
+
+void World::settle(Duration at_most) {
+    faulty_ = false;
+    for (auto& [name, node] : nodes_) {
+        node.cut_until = now_;
+        if (!node.up) node.up_at = std::min(node.up_at, now_ + seconds(1));
+        for (auto& [copy, sim] : node.copies) sim.crashes = 0;
+        node.changed = true;
+    }
+    slow_ranks_.clear();
+    const Instant end = now_ + at_most;
+    bool healed = false;
+    std::string still = "nothing was looked at";
+    for (std::size_t steps = 1; now_ < end && breach.empty(); ++steps) {
+        step();
+        if (!core_) continue;
+        if (!healed) {
+            healed = true;
+            for (const auto& [name, node] : nodes_) turn(ApiSetIntent{++last_request_, name, "active"});
+        }
+        if (steps % 20 == 0 && gate_.idle() && (still = unlike_desired()).empty()) return;
+    }
+    if (breach.empty()) broken("desired equals actual when faults have stopped", still);
+}
+
+// "" if every instance has exactly one running copy where the controller says, or has no node that fits it.
+std::string World::unlike_desired() {
+    std::map<InstanceId, int> running;
+    std::set<std::pair<CopyId, std::string>> there;
+    for (const auto& [name, node] : nodes_)
+        for (const auto& [copy, sim] : node.copies) {
+            ++running[copy.instance];
+            there.insert({copy, name});
+            if (sim.unwanted) return copy.text() + " is still being stopped on " + name;
+        }
+    for (const auto& entry : core_->services())
+        if (text(entry.at("state")) == "removing") return text(entry.at("name")) + " is still being removed";
+    for (const auto& entry : core_->nodes(now_)) {
+        if (text(entry.at("liveness")) != "ready") return text(entry.at("name")) + " is not ready";
+        if (!entry.at("stale").as_array().empty()) return text(entry.at("name")) + " has stale copies";
+    }
+    std::size_t expected = 0;
+    for (const auto& value : core_->instances()) {
+        const auto& instance = value.as_object();
+        const std::string name = text(instance.at("instance"));
+        const auto stored = parse_json(durable_.at("service/" + text(instance.at("service"))));
+        const CopyId copy{
+            {stored->at("no").to_number<std::uint64_t>(), instance.at("index").to_number<std::uint32_t>()},
+            instance.at("epoch").to_number<std::uint64_t>()};
+        const std::string node = text(instance.at("node"));
+        if (node.empty()) {
+            if (fits_somewhere(instance)) return name + " is pending and fits: " + to_text(value);
+            if (running[copy.instance] != 0) return name + " is pending and runs";
+            continue;
+        }
+        ++expected;
+        if (text(instance.at("state")) != "ready") return name + " is not ready: " + to_text(value);
+        if (running[copy.instance] != 1)
+            return name + " has " + std::to_string(running[copy.instance]) + " copies that run";
+        if (!there.contains({copy, node})) return name + " runs elsewhere than on " + node;
+    }
+    for (const auto& entry : core_->services()) {
+        const std::string why = text(entry.at("reason"));
+        if (why.find("older revision") == std::string::npos) continue;
+        const auto full = core_->service(text(entry.at("name")));
+        int stay = 0;
+        for (const auto& instance : full->at("instances").as_array())
+            stay += text(instance.at("reason")).starts_with("stays at");
+        if (std::stoi(why) != stay) return text(entry.at("name")) + " has copies to replace: " + to_text(*full);
+    }
+    if (there.size() != expected)
+        return std::to_string(there.size()) + " copies run, " + std::to_string(expected) + " are wanted";
+    return "";
+}
+
+bool World::fits_somewhere(const json::object& instance) {
+    const auto full = core_->service(text(instance.at("service")));
+    const Takes need = takes(full->at("document"));
+    const auto index = instance.at("index").to_number<std::size_t>();
+    const bool is_static = text(full->at("mode")) == "static";
+    std::map<std::string, std::int64_t> memory;
+    std::set<std::pair<std::string, std::uint16_t>> ports;
+    for (const auto& value : core_->instances()) {
+        const auto& other = value.as_object();
+        const std::string node = text(other.at("node"));
+        if (node.empty()) continue;
+        // What an older revision takes is in the stored form.
+        const auto stored = parse_json(durable_.at("service/" + text(other.at("service"))));
+        for (const auto& revision : stored->at("revisions").as_array()) {
+            if (revision.at("revision") != other.at("revision")) continue;
+            const Takes has = takes(revision.at("document"));
+            memory[node] += has.memory;
+            if (has.port) ports.insert({node, has.port});
+        }
+    }
+    const auto number = parse_json(durable_.at("service/" + text(instance.at("service"))))->at("no");
+    const auto own =
+        durable_.find("instance/" + std::to_string(number.to_number<std::uint64_t>()) + "." + std::to_string(index));
+    for (const auto& [name, node] : nodes_) {
+        if (node.architecture != "amd64") continue;
+        if (!need.nodes.empty() && std::find(need.nodes.begin(), need.nodes.end(), name) == need.nodes.end()) continue;
+        if (!need.side.empty() && node.labels[0].second != need.side) continue;
+        if (!need.constraint.empty() && node.labels[0].second != need.constraint) continue;
+        if (is_static && (own == durable_.end() || own->second.find("\"bound\":\"" + name + "\"") == std::string::npos))
+            continue;
+        if (need.memory > 0 && memory[name] + need.memory > kNodeMemory) continue;
+        if (need.port && ports.contains({name, need.port})) continue;
+        return true;
+    }
+    return false;
+}
+
+}  // namespace gantry::core

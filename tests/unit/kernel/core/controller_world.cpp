@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The world's mechanics: the controller's shell, the links, the nodes.
+#include "tests/unit/kernel/core/controller_world.hpp"
+
+#include <algorithm>
+
+namespace gantry::core {
+
+namespace {
+
+constexpr Duration kStep = milliseconds(25);
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+std::vector<Keys> fewest_copies(const Rank& rank) {
+    std::vector<Keys> keys;
+    for (const auto& c : rank.candidates)
+        keys.push_back({std::int64_t{c.copies_running} + c.copies_pending, -c.memory_free_bytes, 0, 0});
+    return keys;
+}
+
+std::map<std::string, std::string> mapped(const std::vector<Entry>& entries) {
+    std::map<std::string, std::string> out;
+    for (const auto& entry : entries) out[entry.key] = entry.value;
+    return out;
+}
+
+std::string first_difference(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b) {
+    for (const auto& [key, value] : a) {
+        const auto at = b.find(key);
+        if (at == b.end()) return key + " only on the left: " + value;
+        if (at->second != value) return key + ": " + value + " / " + at->second;
+    }
+    for (const auto& [key, value] : b)
+        if (!a.contains(key)) return key + " only on the right: " + value;
+    return "";
+}
+
+}  // namespace
+
+World::World(std::uint64_t seed, int nodes) : random_(seed), seed_(seed) {
+    timing_.hold = seconds(10);
+    for (int i = 1; i <= nodes; ++i) {
+        SimNode& node = nodes_["n" + std::to_string(i)];
+        node.name = "n" + std::to_string(i);
+        node.id = {"id-" + node.name, "boot-1", 1, 0};
+        node.labels = {{"side", i % 2 ? "left" : "right"}};
+        if (i == 4) node.architecture = "arm64";
+        node.up = true;
+        node.connect_at = now_ + random_.time(0, 500);
+    }
+    start_controller();
+}
+
+void World::broken(const std::string& invariant, const std::string& how) {
+    if (breach.empty()) breach = "invariant: " + invariant + ": " + how;
+}
+
+// --- the controller -------------------------------------------------------------------------------------------------
+
+void World::start_controller() {
+    ++controller_starts;
+    core_.emplace(timing_, std::vector<std::string>{"least-loaded"});
+    std::vector<Entry> entries;
+    for (const auto& [key, value] : durable_) entries.push_back({key, value});
+    auto effects = core_->load(entries, "cluster-1", now_);
+    if (!effects) return broken("a stored state can be loaded", effects.error().text());
+    gate_ = CommitGate();
+    gate_.add(std::move(*effects));
+    pump();
+    if (durable_.empty())
+        for (const auto* name : {"app:1", "app:2"})
+            turn(ApiSetImage{++last_request_, name, std::string("sha256:") + name, "linux", "amd64", 1});
+}
+
+void World::kill_controller() {
+    if (!core_) return;
+    // A commit under way is durable or not, as the disk likes.
+    if (flight_ && random_.chance(50)) apply(flight_->commit);
+    flight_.reset();
+    core_.reset();
+    gate_ = CommitGate();
+    slow_ranks_.clear();
+    deploys_.clear();
+    for (auto& [peer, name] : links_)
+        if (nodes_.at(name).peer == peer) nodes_.at(name).heard = now_ - seconds(10);
+    links_.clear();
+    controller_back_ = now_ + (faulty_ ? random_.time(50, 8'000) : milliseconds(50));
+}
+
+void World::turn(const Input& input) {
+    if (!core_) return;
+    Effects all = core_->step(input, now_);
+    while (!all.ranks.empty()) {
+        const auto ranks = std::exchange(all.ranks, {});
+        for (const auto& rank : ranks) {
+            if (faulty_ && random_.chance(3)) {
+                // A policy out of the process, or one that never answers.
+                Rank later = rank;
+                for (auto& candidate : later.candidates) candidate.labels = nullptr;
+                slow_ranks_.emplace_back(now_ + random_.time(1, 3'000), std::move(later));
+                continue;
+            }
+            const bool fails = faulty_ && random_.chance(2);
+            Effects more = fails ? core_->step(RankFailed{rank.id, "it fell over"}, now_)
+                                 : core_->step(Ranked{rank.id, fewest_copies(rank)}, now_);
+            std::move(more.writes.begin(), more.writes.end(), std::back_inserter(all.writes));
+            std::move(more.acts.begin(), more.acts.end(), std::back_inserter(all.acts));
+            std::move(more.ranks.begin(), more.ranks.end(), std::back_inserter(all.ranks));
+        }
+    }
+    const bool placed = std::any_of(all.acts.begin(), all.acts.end(), [](const Effect& effect) {
+        const auto* event = std::get_if<Event>(&effect);
+        return event && event->kind == "placed";
+    });
+    gate_.add(std::move(all));
+    if (placed) check_placed();
+    pump();
+}
+
+void World::pump() {
+    for (const auto& effect : gate_.release()) act(effect);
+    if (flight_) return;
+    if (auto commit = gate_.begin()) flight_ = Flight{std::move(*commit), now_ + random_.time(0, faulty_ ? 150 : 25)};
+}
+
+void World::apply(const CommitGate::Commit& commit) {
+    ++commits;
+    for (const auto& write : commit.writes) {
+        if (write.value)
+            durable_[write.key] = *write.value;
+        else
+            durable_.erase(write.key);
+    }
+}
+
+void World::finish_commit() {
+    if (!flight_ || flight_->at > now_ || !core_) return;
+    const CommitGate::Commit commit = std::move(flight_->commit);
+    flight_.reset();
+    if (faulty_ && random_.chance(1)) {
+        if (random_.chance(50)) apply(commit);  // unknown: it happened all the same
+        gate_.failed();
+        kill_controller();
+        controller_back_ = now_ + milliseconds(50);
+        return;
+    }
+    apply(commit);
+    gate_.committed();
+    pump();
+    if (core_ && gate_.idle()) check_stored();
+}
+
+void World::check_stored() {
+    const auto live = mapped(core_->stored());
+    if (live != durable_) return broken("the stored state equals the live one", first_difference(durable_, live));
+    if (random_.chance(5)) check_reload();
+}
+
+void World::check_reload() {
+    Controller other(timing_, {"least-loaded"});
+    std::vector<Entry> entries;
+    for (const auto& [key, value] : durable_) entries.push_back({key, value});
+    const auto effects = other.load(entries, "x", now_);
+    if (!effects) return broken("a stored state can be loaded", effects.error().text());
+    auto again = mapped(other.stored());
+    auto expected = durable_;
+    for (const auto& write : effects->writes) expected[write.key] = *write.value;
+    again.erase("meta");
+    expected.erase("meta");
+    if (again != expected) broken("a stored state reloaded equals the live one", first_difference(expected, again));
+}
+
+void World::act(const Effect& effect) {
+    if (const auto* to = std::get_if<SendTo>(&effect)) {
+        if (const auto* list = std::get_if<NodeList>(&to->message)) published(to->peer, *list);
+        if (SimNode* node = node_of(to->peer)) send({to->peer, to->message, false}, *node);
+    } else if (const auto* close = std::get_if<ClosePeer>(&effect)) {
+        if (SimNode* node = node_of(close->peer)) send({close->peer, std::monostate(), false}, *node);
+        links_.erase(close->peer);
+    } else if (const auto* announce = std::get_if<Announce>(&effect)) {
+        announced(announce->names);
+        for (const auto& [peer, name] : links_) send({peer, announce->names, false}, nodes_.at(name));
+    } else if (const auto* event = std::get_if<Event>(&effect)) {
+        placements += event->kind == "placed";
+        losses += event->kind == "lost";
+        moves += event->kind == "moving";
+    } else if (const auto* reply = std::get_if<Reply>(&effect)) {
+        const auto at = deploys_.find(reply->request);
+        if (at == deploys_.end() || !reply->result) return;
+        const auto& [service, unused] = at->second;
+        const auto revision = reply->result->at("revision").to_number<std::uint64_t>();
+        const auto stored = durable_.find("service/" + service);
+        const bool there = stored != durable_.end() &&
+                           stored->second.find("\"revision\":" + std::to_string(revision)) != std::string::npos;
+        if (!there) broken("acting before the commit", "an answered deploy of " + service + " is not stored");
+    }
+}
+
+// No list is published before what it rests on is durable; a copy is never on two nodes; nothing goes backwards.
+void World::published(PeerId peer, const NodeList& list) {
+    const SimNode* node = node_of(peer);
+    if (!node) return;
+    const auto stored = durable_.find("node/" + node->name);
+    const auto meta = durable_.find("meta");
+    const auto number = [](const std::string& text, const char* key) {
+        return parse_json(text)->at(key).to_number<std::uint64_t>();
+    };
+    if (meta == durable_.end() || number(meta->second, "term") < list.no.term || stored == durable_.end() ||
+        number(stored->second, "list_no") < list.no.no)
+        return broken("acting before the commit", "list " + std::to_string(list.no.term) + "/" +
+                                                      std::to_string(list.no.no) + " of " + node->name +
+                                                      " was sent and is not stored");
+    for (const auto& entry : list.copies) {
+        const auto [at, fresh] = published_on_.try_emplace(entry.copy, node->name);
+        if (!fresh && at->second != node->name)
+            broken("one current copy of an instance",
+                   entry.copy.text() + " was listed on " + at->second + " and on " + node->name);
+    }
+    auto& last = last_list_[node->name];
+    if (list.no < last) broken("lists only grow", node->name);
+    last = list.no;
+}
+
+// A name is answered by a copy that its node has reported ready.
+void World::announced(const Names& names) {
+    for (const auto& entry : names.entries)
+        if (!was_ready_.contains({entry.copy, entry.node}))
+            broken("a stale report accepted as current", entry.name + " is said to be " + entry.copy.text() + " on " +
+                                                             entry.node + ", which never was ready");
+}
+
+// --- the links ------------------------------------------------------------------------------------------------------
+
+World::SimNode* World::node_of(PeerId peer) {
+    const auto at = links_.find(peer);
+    return at == links_.end() ? nullptr : &nodes_.at(at->second);
+}
+
+void World::send(Packet packet, SimNode& node) {
+    if (now_ < node.cut_until) return;
+    if (faulty_ && random_.chance(3)) return;
+    const Duration delay = faulty_ && random_.chance(5) ? random_.time(1, 400) : milliseconds(1);
+    if (faulty_ && random_.chance(2)) packets_.emplace(now_ + delay + random_.time(1, 300), packet);
+    packets_.emplace(now_ + delay, std::move(packet));
+}
+
+void World::say(SimNode& node, AgentMessage message) {
+    ++node.id.seq;
+    std::visit([&](auto& m) { m.id = node.id; }, message);
+    send({node.peer, std::move(message), true}, node);
+}
+
+void World::deliver(const Packet& packet) {
+    if (packet.to_controller) {
+        if (!core_ || !links_.contains(packet.peer)) return;
+        if (const auto* message = std::get_if<AgentMessage>(&packet.what)) {
+            turn(PeerMessage{packet.peer, "10.0.0." + links_.at(packet.peer).substr(1), *message});
+        } else {
+            links_.erase(packet.peer);
+            turn(PeerDown{packet.peer, true});
+        }
+        return;
+    }
+    for (auto& [name, node] : nodes_) {
+        if (node.peer != packet.peer || !node.up) continue;
+        if (const auto* message = std::get_if<ControllerMessage>(&packet.what))
+            take(node, *message);
+        else
+            drop(node, false);
+    }
+}
+
+// --- the nodes ------------------------------------------------------------------------------------------------------
+
+void World::step() {
+    now_ = now_ + kStep;
+    if (!core_ && now_ >= controller_back_) start_controller();
+    while (!packets_.empty() && packets_.begin()->first <= now_) {
+        const Packet packet = std::move(packets_.begin()->second);
+        packets_.erase(packets_.begin());
+        deliver(packet);
+    }
+    finish_commit();
+    auto due = std::exchange(slow_ranks_, {});
+    for (auto& [at, rank] : due) {
+        if (at > now_)
+            slow_ranks_.emplace_back(at, std::move(rank));
+        else
+            turn(Ranked{rank.id, fewest_copies(rank)});
+    }
+    for (auto& [name, node] : nodes_) run(node);
+    // One tick does what is due; lists held back for an answer of a slow policy take a second one.
+    for (int ticks = 0; core_ && core_->next_deadline() <= now_; ++ticks) {
+        if (ticks == 3) return broken("a tick does what is due", "the third one in a row has something to do");
+        turn(Tick{});
+    }
+}
+
+void World::boot(SimNode& node) {
+    node.up = true;
+    node.left = false;
+    ++node.boots;
+    node.id.boot_id = "boot-" + std::to_string(node.boots);
+    ++node.id.session;
+    node.id.seq = 0;
+    node.copies.clear();
+    node.list = {};
+    node.applied = {};
+    node.connect_at = now_ + random_.time(0, 300);
+}
+
+void World::run(SimNode& node) {
+    if (!node.up) {
+        if (now_ >= node.up_at) boot(node);
+        return;
+    }
+    run_copies(node);
+    if (node.left) return;
+    if (node.peer == 0) {
+        if (now_ >= node.connect_at) connect(node);
+        return;
+    }
+    if (now_ - node.heard > seconds(2)) return drop(node, true);
+    if (!node.welcomed) return;
+    if (now_ >= node.report_at || node.changed) report(node);
+    if (now_ >= node.beat_at) {
+        node.beat_at = now_ + timing_.heartbeat;
+        say(node, Heartbeat{{}, node.applied, {512 * kMiB, 0}});
+    }
+}
+
+void World::connect(SimNode& node) {
+    node.connect_at = now_ + milliseconds(300);
+    if (!core_ || now_ < node.cut_until) return;
+    node.peer = ++last_peer_;
+    node.welcomed = node.confirmed = false;
+    node.heard = now_;
+    links_[node.peer] = node.name;
+    Hello hello;
+    hello.node = node.name;
+    hello.labels = node.labels;
+    hello.runtimes = {{"oci", "linux", {node.architecture}, true}};
+    hello.cpu_milli = 4'000;
+    hello.memory_bytes = 1'024 * kMiB;
+    hello.applied = node.applied;
+    say(node, std::move(hello));
+}
+
+void World::drop(SimNode& node, bool tell) {
+    if (node.peer == 0) return;
+    if (tell) packets_.emplace(now_ + milliseconds(1), Packet{node.peer, std::monostate(), true});
+    node.peer = 0;
+    node.welcomed = false;
+    node.connect_at = now_ + random_.time(10, 300);
+}
+
+void World::take(SimNode& node, const ControllerMessage& message) {
+    node.heard = now_;
+    if (std::holds_alternative<Welcome>(message)) {
+        node.welcomed = true;
+        node.changed = true;
+    } else if (std::holds_alternative<Refused>(message)) {
+        drop(node, true);
+    } else if (const auto* ack = std::get_if<HeartbeatAck>(&message)) {
+        if (node.welcomed && ack->current != node.applied) say(node, PullList{});
+    } else if (const auto* list = std::get_if<NodeList>(&message)) {
+        if (node.welcomed && list->no > node.applied) take_list(node, *list);
+    }
+}
+
+void World::take_list(SimNode& node, const NodeList& list) {
+    node.applied = list.no;
+    node.list = list;
+    node.changed = true;
+    std::set<CopyId> wanted;
+    for (const auto& entry : list.copies) {
+        wanted.insert(entry.copy);
+        const auto [at, fresh] = node.copies.try_emplace(entry.copy);
+        at->second.unwanted = false;
+        if (fresh) at->second.next = now_ + random_.time(25, 400);
+    }
+    for (auto& [copy, sim] : node.copies) {
+        if (wanted.contains(copy) || sim.unwanted) continue;
+        sim.unwanted = true;
+        sim.next = now_ + random_.time(25, 1'000);
+        sim.stuck = faulty_ && random_.chance(5);
+    }
+}
+
+void World::run_copies(SimNode& node) {
+    for (auto at = node.copies.begin(); at != node.copies.end();) {
+        auto& [copy, sim] = *at;
+        if (sim.unwanted && now_ >= sim.next && (!sim.stuck || !faulty_)) {
+            at = node.copies.erase(at);
+            node.changed = true;
+            continue;
+        }
+        ++at;
+        if (sim.unwanted || now_ < sim.next) continue;
+        const CopyState before = sim.state;
+        if (sim.state == CopyState::kWaiting) {
+            sim.state = CopyState::kCreating;
+        } else if (sim.state == CopyState::kCreating) {
+            sim.state = CopyState::kRunning;
+        } else if (sim.state == CopyState::kRunning) {
+            sim.state = CopyState::kReady;
+            was_ready_.insert({copy, node.name});
+            if (!faulty_) sim.crashes = 0;
+        } else if (faulty_ && random_.chance(1)) {
+            sim.state = CopyState::kWaiting;
+            ++sim.crashes;
+            ++sim.restarts;
+        }
+        sim.next = now_ + random_.time(25, 400);
+        node.changed = node.changed || sim.state != before;
+    }
+}
+
+void World::report(SimNode& node) {
+    node.changed = false;
+    node.report_at = now_ + seconds(1);
+    Report report;
+    report.applied = node.applied;
+    report.load = {512 * kMiB, 0};
+    report.images = {"sha256:app:1"};
+    for (const auto& [copy, sim] : node.copies) {
+        CopyReport entry;
+        entry.copy = copy;
+        entry.state = sim.unwanted ? CopyState::kStopping : sim.state;
+        entry.crashes = sim.crashes;
+        entry.restarts = sim.restarts;
+        entry.cannot_stop = sim.unwanted && sim.stuck;
+        report.copies.push_back(std::move(entry));
+    }
+    say(node, std::move(report));
+}
+
+}  // namespace gantry::core
