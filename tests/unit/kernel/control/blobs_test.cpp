@@ -27,7 +27,7 @@ struct Store : test::Folder {
         const control::FileDescriptor in(ends[0]);
         std::thread writer([&] {
             const control::FileDescriptor out(ends[1]);
-            CHECK(write(out.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+            CHECK(::write(out.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
         });
         auto taken = blobs.take(digest, in.get());
         writer.join();
