@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "kernel/host/instance.hpp"
 #include "tests/unit/kernel/host/bench_of_host.hpp"
 
 namespace gantry::host {
@@ -113,6 +114,21 @@ TEST_CASE("a plugin whose stop throws is stopped all the same") {
     host.stop();
     CHECK(plugin_state_name(host.plugins().at(0).state) == "stopped");
     CHECK(bench.logged("did not stop in order: told to fail in stop"));
+}
+
+TEST_CASE("a plugin that hangs in stop is left behind as failed, within the deadline") {
+    Bench bench;
+    HostOptions options;
+    options.plugin_path = {GANTRY_TEST_PLUGINS};
+    options.state_dir = bench.folder / "state";
+    Instance instance(table("probe", "actor", {{"fail_in", "hang"}}), std::make_shared<Core>(bench.io, options));
+    REQUIRE(instance.prepare());
+    REQUIRE(instance.start());
+    const Instant begin = boottime_now();
+    instance.stop(milliseconds(50));
+    CHECK(boottime_now() - begin < seconds(5));
+    CHECK(plugin_state_name(instance.state()) == "failed");
+    CHECK(instance.info().reason == "hangs: it did not stop before its deadline");
 }
 
 TEST_CASE("slow calls on the loop are counted, and very slow ones logged") {

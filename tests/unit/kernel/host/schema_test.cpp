@@ -40,7 +40,7 @@ TEST_CASE("a wrong value is told with its place, what was expected and what was 
     CHECK(refusal({{"wait", "2m"}}).find("must be at most 1 min, got \"2m\"") != std::string::npos);
     CHECK(refusal({{"room", "1 elephant"}}).find("not a size") != std::string::npos);
     CHECK(refusal({{"names", json::array{"a", 1}}}).find("must be a list of strings") != std::string::npos);
-    CHECK(refusal({{"fail_in", "sleep"}}).find("must be one of \"never\", \"init\", \"start\", \"stop\"") !=
+    CHECK(refusal({{"fail_in", "sleep"}}).find("must be one of \"never\", \"init\", \"start\", \"stop\", \"hang\"") !=
           std::string::npos);
 }
 

@@ -81,7 +81,7 @@ typedef struct gantry_entry {
     uint32_t abi_minor;
     const char* id;      /* NUL-terminated; must equal the note's */
     const char* version; /* must equal the note's */
-    const char* role;    /* "runtime/1"; must equal the note's */
+    const char* role;    /* "runtime/1" or "draft.store"; must equal the note's */
     /* Makes an instance: fills `out`, whose struct_size says how much the host can take. [loop] */
     gantry_status (*create)(const gantry_host* host, gantry_plugin* out, gantry_error* error) GANTRY_NOEXCEPT;
 } gantry_entry;

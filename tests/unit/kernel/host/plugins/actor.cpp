@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A probe that does what the container's name says.
+#include <poll.h>
+
 #include <gantry/probe.hpp>
 #include <map>
 #include <thread>
@@ -31,6 +33,7 @@ class Actor final : public gantry::Probe {
         if (thread_.joinable()) thread_.join();
         kept_.clear();
         fail_in("stop");
+        if (config_.string("fail_in") == "hang") ::poll(nullptr, 0, -1);
     }
 
     void check(Op op, gantry::ProbeRequest request) override {
