@@ -39,6 +39,9 @@ class Random {
     std::uint64_t state_;
 };
 
+// The default policy, by its definition.
+std::vector<Keys> fewest_copies(const Rank& rank);
+
 class World {
   public:
     World(std::uint64_t seed, int nodes);
@@ -95,6 +98,7 @@ class World {
     void published(PeerId peer, const NodeList& list);
     void announced(const Names& names);
     void check_placed();
+    void check_question(const Rank& rank);
     void check_stored();
     void check_reload();
 
