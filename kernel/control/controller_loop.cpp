@@ -83,6 +83,7 @@ void ControllerLoop::load(std::function<void(Status)> done) {
         loaded_ = done;
         gather(*effects);
         gate_.add(std::move(*effects));
+        timer_.arm(core_->next_deadline());
         pump();
     });
 }

@@ -89,6 +89,20 @@ def controller_killed_60_s():
     controller_killed(60)
 
 
+def died_meanwhile():
+    """A node dies while the controller is away: once back, the controller gives it its grace, then moves."""
+    with fleet(timing={"start_grace": "2s"}) as c:
+        up(c)
+        deploy(c, manifest())
+        node = c.wait_ready("axis_server")[0]["node"]
+        other = "SNode2" if node == "SNode1" else "SNode1"
+        c.controller().kill_daemon()
+        c.hosts[node].power_off()
+        c.controller().start_daemon()
+        wait_for(c.controller().ready, 15, "the controller answers again")
+        c.wait_ready("axis_server", other)
+
+
 def crash_while_alone():
     """Without a controller a node restarts what crashes."""
     with fleet() as c:
@@ -376,7 +390,7 @@ def kills(rounds=100, changes=1000):
             raise Failure(f"seed {seed}: lost {sorted(sure - there)}, came back {sorted(there - sure - unsure)}")
 
 
-SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, crash_while_alone, empty_database, leaving, hold,
+SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database, leaving, hold,
              crash_loop, no_candidate, quick_reboot, drain, changed_manifest, full_disk, fifty_services, wide_names,
              bad_neighbours, impossible_wish, logs, kills]
 LONG_SCENARIOS = [controller_killed_60_s]
