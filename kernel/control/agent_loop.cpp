@@ -291,7 +291,6 @@ void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::
 void AgentLoop::peer_up(host::PeerId peer) {
     peers_.insert(peer);
     controller_ = peer;
-    dial_failures_ = 0;
     images_.connected(true);
     turn(core::Connected{peer});
 }
@@ -312,6 +311,7 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
         return logs_.open(peer, *open, *runtime, place->container);
     }
     if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
+    welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);
     turn(core::FromController{peer, std::move(decoded->message)});
 }
 
@@ -324,7 +324,9 @@ void AgentLoop::peer_down(host::PeerId peer) {
         images_.connected(false);
     }
     turn(core::Disconnected{peer});
-    if (peers_.empty() && !dialling_) dial();
+    // Who turned us away, or fell silent before a welcome, is asked again ever more slowly.
+    dial_failures_ = std::exchange(welcomed_, false) ? 0 : dial_failures_ + 1;
+    if (peers_.empty() && !dialling_) dial_later();
 }
 
 void AgentLoop::dial() {

@@ -82,7 +82,8 @@ class AgentLoop {
     LogReaders logs_;
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;
-    bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false;
+    bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,
+         welcomed_ = false;
     std::set<host::PeerId> peers_;
     host::PeerId controller_ = 0;
     std::vector<std::string> controllers_;

@@ -11,6 +11,7 @@ namespace gantry::core {
 
 void Controller::State::refuse(PeerId peer, const std::string& node, std::string kind, std::string reason) {
     // A refused node comes back at once, for ever: it is told each time, people once a minute.
+    if (told_.size() > limits::kNodes) told_.clear();
     auto& told = told_[kind + " " + node];
     if (told.ns == 0 || now_ - told >= kTellAgain) {
         told = now_;
@@ -95,6 +96,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     welcome(node, input.peer);
     if (!same_boot || node.down()) {
         dirty(node);
+        node.returning = node.down();
         if (node.liveness == Liveness::kReady) --nodes_ready_;
         node.liveness = Liveness::kNew;
         node.reason = "its first report is awaited";

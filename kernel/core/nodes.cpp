@@ -103,7 +103,11 @@ void Controller::State::now_ready(Node& node) {
     node.hold_until = {};
     touched_.insert(&node);
     moves_dirty_ = true;
-    event("node-ready", node.name + (before == Liveness::kSuspect ? " answers again" : " is ready"),
+    const bool returned = std::exchange(node.returning, false);
+    event(returned ? "node-returned" : "node-ready",
+          node.name + (returned                       ? " is back"
+                       : before == Liveness::kSuspect ? " answers again"
+                                                      : " is ready"),
           {{"node", node.name}});
 }
 

@@ -14,7 +14,7 @@ namespace gantry::core {
 
 const std::string& Controller::State::policy_of(const Service& service) const {
     const auto& policy = service.last().spec.policy;
-    return policy.empty() ? policies_.front() : policy;
+    return policy.empty() && !policies_.empty() ? policies_.front() : policy;
 }
 
 RankCandidate Controller::State::candidate(const Revision& revision, std::uint64_t service_no, const Node& node,

@@ -172,7 +172,7 @@ struct Node {
     std::uint64_t load_version = 0;                     // changes with what its copies take
     std::uint32_t moving_out = 0;                       // instances with moving_from = this node
     bool drain_told = false;
-    Instant foreign_told{INT64_MIN};
+    bool returning = false;  // it was lost or had left
 
     const std::string& public_address() const { return advertise.empty() ? address : advertise; }
     bool down() const { return liveness == Liveness::kLost || liveness == Liveness::kLeft; }

@@ -45,6 +45,7 @@ TEST_CASE("a service is placed, its node is cut off, and it runs again elsewhere
     // It comes back, only cut off: what it still runs is stopped, the service stays where it is.
     c.connect("SNode1");
     c.report("SNode1");
+    CHECK(c.last("node-returned") == "SNode1 is back");
     CHECK(c.node("SNode1").list.copies.empty());
     CHECK(c.where("axis_server.0") == "SNode2");
     CHECK(c.count("stale") == 1);
