@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "kernel/base/json.hpp"
@@ -29,36 +30,81 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kRoles{{{
 
 std::string errno_text() { return std::strerror(errno); }
 
+// In a user namespace every owner outside of it, the machine's root among them, looks like this user.
+constexpr ::uid_t kOverflowUser = 65'534;
+
+bool in_user_namespace() {
+    std::ifstream map("/proc/self/uid_map");
+    std::uint64_t inside = 0, outside = 0, count = 0;
+    return (map >> inside >> outside >> count) && count < 0xffff'ffff;
+}
+
 // Owned by root or us, and by nobody else to write.
 Status check_owner(const struct stat& info, const std::string& path, bool folder) {
-    if (info.st_uid != 0 && info.st_uid != ::geteuid()) {
+    const bool perhaps_root = info.st_uid == kOverflowUser && in_user_namespace();
+    if (info.st_uid != 0 && info.st_uid != ::geteuid() && !perhaps_root) {
         return fail(Code::kRefused, path + " belongs to user " + std::to_string(info.st_uid) +
                                         ", expected root or user " + std::to_string(::geteuid()));
     }
-    const bool sticky_root = folder && info.st_uid == 0 && (info.st_mode & S_ISVTX) != 0;
+    const bool sticky_root = folder && (info.st_uid == 0 || perhaps_root) && (info.st_mode & S_ISVTX) != 0;
     if ((info.st_mode & S_IWOTH) != 0 && !sticky_root) {
         return fail(Code::kRefused, path + " can be written by everybody; run chmod o-w on it");
     }
     return {};
 }
 
-// One folder of the path; kNotFound if it has no such file.
+// One folder below another; kNotFound if there is none, kRefused for a link and for what is no folder.
+Result<int> open_below(int parent, const std::string& name, const std::string& path) {
+    const int fd = ::openat(parent, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) return fd;
+    if (errno == ENOENT) return fail(Code::kNotFound, path + " does not exist");
+    const std::string why = errno_text();
+    struct stat info {};
+    if (::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode)) {
+        std::error_code unknown;
+        const std::filesystem::path target = std::filesystem::canonical(path, unknown);
+        return fail(Code::kRefused, path + " is a symbolic link, expected a folder" +
+                                        (unknown ? "" : "; write " + target.string() + " instead"));
+    }
+    return fail(Code::kRefused, path + " cannot be opened as a folder: " + why);
+}
+
+struct Folder {
+    int fd = -1;
+    Status trusted;  // of it and of every folder above it: who may write there can exchange the file
+};
+
+Result<Folder> open_folder(const std::filesystem::path& path) {
+    if (!path.is_absolute()) return fail(Code::kRefused, path.string() + " is not absolute, expected a path from /");
+    Folder out;
+    out.fd = ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    std::string so_far;
+    for (const auto& part : path.lexically_normal().relative_path()) {
+        if (part.empty()) continue;
+        so_far += "/" + part.string();
+        Result<int> next = open_below(out.fd, part, so_far);
+        ::close(out.fd);
+        if (!next) return std::unexpected(std::move(next).error());
+        out.fd = *next;
+        struct stat info {};
+        const bool known = ::fstat(out.fd, &info) == 0;
+        if (out.trusted && known) out.trusted = check_owner(info, so_far, true);
+    }
+    return out;
+}
+
+// The plugin's file in one folder of the path; kNotFound if it is not there.
 Result<int> open_in(const std::filesystem::path& folder, std::string_view role, const std::string& name) {
     const std::filesystem::path sub = folder / role;
-    const int dir = ::open(sub.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (dir < 0) {
-        const Code code = errno == ENOENT ? Code::kNotFound : Code::kRefused;
-        return fail(code, sub.string() + " cannot be opened as a folder: " + errno_text());
-    }
-    struct stat info {};
-    Status trusted = ::fstat(dir, &info) == 0 ? check_owner(info, sub.string(), true) : Status();
-    const int fd = ::openat(dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    Result<Folder> dir = open_folder(sub);
+    if (!dir) return std::unexpected(std::move(dir).error());
+    const int fd = ::openat(dir->fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     const int why = errno;
-    ::close(dir);
+    ::close(dir->fd);
     if (fd < 0 && why == ENOENT) return fail(Code::kNotFound, "no such file");
-    if (!trusted) {
+    if (!dir->trusted) {
         if (fd >= 0) ::close(fd);
-        return std::unexpected(std::move(trusted).error());
+        return std::unexpected(std::move(dir->trusted).error());
     }
     const std::string path = (sub / name).string();
     if (fd < 0) {

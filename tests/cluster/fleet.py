@@ -66,9 +66,7 @@ def deploy(cluster, document, expect=200):
 
 def processes(cluster, program="axis_server"):
     """Pids of `program` by host, as the host's own /proc shows them."""
-    script = f"for d in /proc/[0-9]*; do [ \"$(cat $d/comm 2>/dev/null)\" = {program} ] && echo ${{d#/proc/}}; done; true"
-    return {h.name: sorted(map(int, h.inside("sh", "-c", script).stdout.split()))
-            for h in cluster.hosts.values() if h.node and h.init}
+    return {h.name: h.pids(program) for h in cluster.hosts.values() if h.node and h.init}
 
 
 def counts(cluster, program="axis_server"):

@@ -8,8 +8,10 @@
 
 A host's processes die with its first one (`unshare --kill-child`), so nothing outlives the test. enter() puts the
 whole program into namespaces of its own first, as root or as an ordinary user, and removes cgroup folders at the end.
+Where neither can be had, hosts are process trees on loopback addresses, for programs that can do with it (loopback.py);
+GANTRY_HOSTS=loopback asks for that.
 """
-import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -24,7 +26,10 @@ import threading
 import time
 import uuid
 
+import loopback
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PREFIX = "gantry-hosts."
 INIT = """
 import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -63,50 +68,115 @@ def run(*command, check=True, **options):
     return done
 
 
+def ground():
+    """What hosts are made of: "root" (namespaces and cgroups), "user" (a user namespace) or "loopback"."""
+    return os.environ["GANTRY_HOSTS_GROUND"]
+
+
 def is_root():
-    return os.geteuid() == 0 and "GANTRY_HOSTS_USERNS" not in os.environ
+    return ground() == "root"
 
 
-def enter():
+NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+IN_USER_NAMESPACE = ["unshare", "--user", "--map-root-user", *NAMESPACES[1:]]
+
+
+def find_ground():
+    """The best ground that this machine gives and the command that leads onto it."""
+    if os.environ.get("GANTRY_HOSTS") == "loopback":
+        return "loopback", []
+    tries = [("user", IN_USER_NAMESPACE)] if os.geteuid() else [("root", NAMESPACES), ("user", IN_USER_NAMESPACE)]
+    for name, command in tries:
+        if subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+            return name, command
+    return "loopback", []
+
+
+def enter(loopback_will_do=False):
     """Runs the rest of this program in namespaces of its own; the caller returns only there.
 
-    The outer process waits, passes the exit status on and removes the cgroup folders. Exits 77 with a reason where
-    not even a user namespace can be had.
+    The outer process waits, passes the exit status on and removes what is left, also when a signal ends it; what a
+    killed one left behind is removed by the next. Without namespaces it exits 77 with a reason, unless hosts on loopback
+    addresses will do.
     """
-    if os.environ.get("GANTRY_HOSTS_INSIDE"):
-        libc = ctypes.CDLL(None)
-        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        run("ip", "link", "set", "lo", "up")
+    if os.environ.get("GANTRY_HOSTS_GROUND"):
+        threading.Thread(target=end_with_the_outer_program, daemon=True).start()
+        if ground() != "loopback":
+            run("ip", "link", "set", "lo", "up")
         return
-    environment = dict(os.environ, GANTRY_HOSTS_INSIDE="1", GANTRY_HOSTS_ID=f"gantry-{uuid.uuid4().hex[:8]}")
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if os.geteuid() != 0:
-        environment["GANTRY_HOSTS_USERNS"] = "1"
-        command[1:1] = ["--user", "--map-root-user"]
-        if subprocess.run(command + ["true"], capture_output=True).returncode != 0:
-            print("skipped: user namespaces are off for ordinary users here")
-            sys.exit(77)
-    state = tempfile.mkdtemp(prefix="gantry-hosts.")
-    environment["GANTRY_HOSTS_STATE"] = state
-    child = subprocess.Popen(command + [sys.executable, "-u", *sys.argv], env=environment)
+    found, command = find_ground()
+    if found == "loopback" and not loopback_will_do:
+        print("skipped: neither namespaces nor user namespaces can be had here")
+        sys.exit(77)
+    sweep()
+    state, lock = make_state()
+    alive, outer = os.pipe()
+    environment = dict(os.environ, GANTRY_HOSTS_GROUND=found, GANTRY_HOSTS_STATE=str(state),
+                       GANTRY_HOSTS_ALIVE=str(alive))
+    loopback.become_subreaper()
+    child = None
 
     def stop(number, frame):
-        child.terminate()  # unshare dies, and its child with it, and every process in that namespace
+        sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    status = child.wait()
-    remove_cgroups(environment["GANTRY_HOSTS_ID"])
-    shutil.rmtree(state, ignore_errors=True)
-    sys.exit(status if status >= 0 else 128 - status)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        child = subprocess.Popen([*command, sys.executable, "-u", *sys.argv], env=environment, pass_fds=[alive])
+        status = child.wait()
+        status = status if status >= 0 else 128 - status
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(outer)
+        if child:
+            child.kill()  # unshare, and with it its child and every process in that namespace
+            child.wait()
+        loopback.end_descendants()
+        left = remove_cgroups(state.name)
+        shutil.rmtree(state, ignore_errors=True)
+        lock.close()
+    if left:
+        sys.exit(f"left behind: {', '.join(map(str, left))}")
+    sys.exit(status)
+
+
+def end_with_the_outer_program():
+    os.read(int(os.environ["GANTRY_HOSTS_ALIVE"]), 1)
+    os._exit(128 + signal.SIGKILL)
+
+
+def make_state():
+    """A folder for everything that the hosts write, and what marks it as in use; it has its name only when held."""
+    made = pathlib.Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
+    lock = hold(made)
+    return made.rename(made.with_name(made.name.removeprefix("new-"))), lock
+
+
+def hold(state):
+    """Marks the folder as in use for as long as the returned file is open."""
+    lock = open(state / "lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def sweep():
+    """Removes the folders and cgroups of programs that were killed."""
+    for state in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            lock = hold(state)
+        except OSError:
+            continue  # in use, or not ours
+        remove_cgroups(state.name)
+        shutil.rmtree(state, ignore_errors=True)
+        lock.close()
 
 
 def remove_cgroups(name):
-    """Removes folders called `name` (and what is below) from every hierarchy, once their processes are gone."""
-    for top in [pathlib.Path("/sys/fs/cgroup"), *pathlib.Path("/sys/fs/cgroup").glob("*/")]:
-        folder = top / name
-        if not folder.is_dir():
-            continue
+    """Removes folders called `name` (and what is below) from every hierarchy; those that stayed."""
+    top = pathlib.Path("/sys/fs/cgroup")
+    folders = [path / name for path in (top, *top.glob("*/")) if (path / name).is_dir()]
+    for folder in folders:
         for path, _, _ in sorted(os.walk(folder), reverse=True):
             for _ in range(200):
                 try:
@@ -116,6 +186,7 @@ def remove_cgroups(name):
                     break
                 except OSError:
                     time.sleep(0.01)
+    return [folder for folder in folders if folder.exists()]
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -132,10 +203,13 @@ class UnixConnection(http.client.HTTPConnection):
 class Host:
     """One gateway. Its state folder outlives reboots; its boot id does not."""
 
+    listen = "0.0.0.0"
+    network = "10.90.0"
+
     def __init__(self, cluster, name, number, controller, node, settings):
         self.cluster, self.name, self.number = cluster, name, number
         self.controller, self.node, self.settings = controller, node, settings
-        self.address = f"10.90.0.{number}"
+        self.address = f"{self.network}.{number}"
         self.dir = cluster.dir / name
         self.dir.mkdir(parents=True)
         self.socket = self.dir / "api.sock"
@@ -157,13 +231,13 @@ class Host:
                 lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"']
             lines += ["[runtime.process]", "[probe.tcp]", "[probe.vsoa]"]
         if self.controller:
-            lines += ["[controller]", 'listen = "0.0.0.0:3900"']
+            lines += ["[controller]", f'listen = "{self.listen}:3900"']
             if c.timing:
                 lines += ["[controller.timing]", *[f'{key} = "{value}"' for key, value in c.timing.items()]]
             lines += ["[placement.least-loaded]", "[store.sqlite]",
                       f'path = "{self.settings.get("store", f"{self.dir}/state/state.db")}"']
         lines += ["[transport.vsoa]", f'secret_file = "{self.settings.get("secret", c.secret)}"']
-        lines += ["[directory.vsoa]", 'listen = "0.0.0.0:54"']
+        lines += ["[directory.vsoa]", f'listen = "{self.listen}:{c.position_port}"']
         lines += ["[frontend.http]", f'socket = "{self.socket}"', *self.settings.get("lines", [])]
         (self.dir / "gantry.toml").write_text("\n".join(lines) + "\n")
 
@@ -172,9 +246,9 @@ class Host:
         """Switches the host on: its namespaces, its link, its gantryd."""
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
                    "--propagation", "private", sys.executable, "-c", INIT]
-        self.unshare = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        if self.unshare.stdout.readline() != "up\n":
-            raise Failure(f"host {self.name} did not come up")
+        self.unshare = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if (said := self.unshare.stdout.readline()) != "up\n":
+            raise Failure(f"host {self.name} did not come up: {said}")
         children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
         self.init = int(children.read_text().split()[0])
         link = f"h{self.number}"
@@ -201,6 +275,11 @@ class Host:
     def daemon_pid(self):
         children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
         return int(wait_for(lambda: children.read_text().split(), 5, f"gantryd of {self.name} as a process")[0])
+
+    def pids(self, program):
+        """Processes of this host that run `program`, as numbers of the host itself."""
+        script = f"cd /proc; for p in [0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = {program} ] && echo $p; done; true"
+        return sorted(map(int, self.inside("sh", "-c", script).stdout.split()))
 
     def kill_daemon(self, number=signal.SIGKILL):
         """Ends gantryd alone; containers run on."""
@@ -268,23 +347,67 @@ class Host:
         return run(f"{self.cluster.build}/bin/gantry", "--socket", str(self.socket), *arguments, check=check, **options)
 
 
+class LoopbackHost(Host):
+    """One gateway as a process tree with an address of the loopback device; its link cannot be cut."""
+
+    network = "127.0.1"
+
+    @property
+    def listen(self):
+        return self.address
+
+    def start(self, daemon=True):
+        self.tree = loopback.Init()
+        self.init = self.tree.pid
+        if daemon:
+            self.start_daemon()
+        return self
+
+    def enter_command(self):
+        return []
+
+    def start_daemon(self):
+        command = [f"{self.cluster.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
+        self.daemon = loopback.Spawned(self.tree.spawn(command, self.log))
+
+    def daemon_pid(self):
+        return self.daemon.pid
+
+    def pids(self, program):
+        return sorted(pid for pid in loopback.descendants(self.init) if loopback.program_of(pid) == program)
+
+    def power_off(self):
+        if self.init:
+            self.tree.end()
+        self.init = self.daemon = None
+        (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    def cut(self):
+        raise Failure(f"host {self.name} is on the loopback device, which has no cable to cut")
+
+    heal = cut
+
+
 class Cluster:
     def __init__(self, build=None, runtime=None, timing=None):
         self.build = pathlib.Path(build or os.environ.get("GANTRY_BUILD") or ROOT / "build/release").resolve()
-        self.id = os.environ["GANTRY_HOSTS_ID"]
         self.dir = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
+        self.id = self.dir.name
         self.runtime = runtime or ("oci" if is_root() else "process")
         self.timing = timing or {}
         self.hosts = {}
-        self.controller_address = "10.90.0.1"
+        self.host_class = LoopbackHost if ground() == "loopback" else Host
+        self.controller_address = f"{self.host_class.network}.1"
+        self.position_port = 1054 if ground() == "loopback" else 54
         self.secret = self.dir / "cluster.secret"
         self.secret.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
         self.secret.chmod(0o600)
 
     def __enter__(self):
-        run("ip", "link", "add", "fleet", "type", "bridge")
-        run("ip", "addr", "add", "10.90.0.254/24", "dev", "fleet")
-        run("ip", "link", "set", "fleet", "up")
+        if self.host_class is Host:
+            run("ip", "link", "add", "fleet", "type", "bridge")
+            run("ip", "addr", "add", f"{Host.network}.254/24", "dev", "fleet")
+            run("ip", "link", "set", "fleet", "up")
         return self
 
     def __exit__(self, kind, value, trace):
@@ -294,11 +417,12 @@ class Cluster:
         for host in self.hosts.values():
             if host.init:
                 host.power_off()
-        run("ip", "link", "del", "fleet", check=False)
+        if self.host_class is Host:
+            run("ip", "link", "del", "fleet", check=False)
 
     def add(self, name, controller=False, node=None, **settings):
         """A host that is off. The first controller has the address that agents dial."""
-        host = Host(self, name, len(self.hosts) + 1, controller, not controller if node is None else node, settings)
+        host = self.host_class(self, name, len(self.hosts) + 1, controller, not controller if node is None else node, settings)
         self.hosts[name] = host
         return host
 
