@@ -67,6 +67,7 @@ void Agent::State::work() {
     for (auto& [key, container] : containers_)
         if (confirmed_ && !copies_.contains(key.copy)) drive_out(key, container);
     fetch_images();
+    keep_images();
     serve_names();
     tell();
 }

@@ -125,6 +125,11 @@ struct FetchImage {
     std::string digest;
     std::string runtime;
 };  // blobs from the controller, then ensure_image
+// Every other image on this node can go, its blobs too: the agent counts them as gone already and fetches one again
+// when it is needed. A digest may be asked for (FetchImage) while it is being removed; that fetch comes after.
+struct KeepImages {
+    std::vector<std::string> digests;  // sorted
+};
 struct Create {
     std::uint64_t id = 0;
     std::string runtime;
@@ -163,8 +168,8 @@ struct DropPeer {
     std::string reason;
 };
 
-using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, Create, Start, Stop, Remove, Check,
-                                 ServeNames, AgentEvent, DropPeer>;
+using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop,
+                                 Remove, Check, ServeNames, AgentEvent, DropPeer>;
 using AgentEffects = std::vector<AgentEffect>;  // in order; everything behind a Save waits for it
 
 class Agent {

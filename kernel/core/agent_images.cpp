@@ -35,6 +35,7 @@ void Agent::State::on(const ImageReady& input) {
     fetch.active = false;
     if (input.result) {
         runtimes_[fetch.runtime].images.insert(input.digest);
+        if (kept_ && !kept_->contains(input.digest)) kept_.reset();  // it is not wanted any more
         event("image-fetched", facts_.node + " has the image " + input.digest, {{"image", input.digest}});
         fetches_.erase(at);
         return;
@@ -93,6 +94,26 @@ void Agent::State::fetch_images() {
                             std::find(prepull_.begin(), prepull_.end(), fetch.first) != prepull_.end();
         return !fetch.second.active && !wanted;
     });
+}
+
+// Only with a list that a controller stands behind, and not while something runs whose image is not known.
+void Agent::State::keep_images() {
+    if (!confirmed_) return;
+    for (const auto& [name, runtime] : runtimes_)
+        if (!runtime.listed || !runtime.images_listed) return;
+    std::set<std::string> keep(prepull_.begin(), prepull_.end());
+    for (const auto& [id, copy] : copies_) {
+        const auto* spec = spec_of(copy);
+        if (!spec) return;
+        keep.insert(spec->image_digest);
+    }
+    if (kept_ == keep) return;
+    for (const auto& [key, container] : containers_)
+        if (!copies_.contains(key.copy)) return;
+    for (auto& [name, runtime] : runtimes_)
+        std::erase_if(runtime.images, [&](const auto& digest) { return !keep.contains(digest); });
+    out_.emplace_back(KeepImages{{keep.begin(), keep.end()}});
+    kept_ = std::move(keep);
 }
 
 std::string Agent::State::image_reason(const std::string& digest) const {

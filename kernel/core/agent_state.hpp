@@ -177,6 +177,7 @@ class Agent::State {
     void on(const ImageProgress& input);
     void on(const ImageReady& input);
     void fetch_images();
+    void keep_images();
     bool fetch_image(const std::string& digest, const std::string& runtime);
     std::string image_reason(const std::string& digest) const;
 
@@ -237,6 +238,7 @@ class Agent::State {
     std::map<std::uint64_t, std::pair<CopyId, std::size_t>> questions_;
     std::uint64_t last_id_ = 0;
     std::map<std::string, Fetch> fetches_;
+    std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;
 
     std::map<PeerId, Peer> peers_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the controller's core wants done. Nothing of a turn may be done before the turn's writes are committed, except
+// What the controller's core wants done (the agent's effects, KeepImages among them, are in agent.hpp). Nothing of a turn may be done before the turn's writes are committed, except
 // Rank, which asks a question.
 #pragma once
 

@@ -370,3 +370,46 @@ TEST_CASE("a spec for a runtime that this node does not have waits with the reas
     s.give({1, 1}, {s.entry(kA, spec)});
     CHECK(s.reported(kA)->reason == "this node has no runtime docker");
 }
+
+TEST_CASE("images of no copy and no prepull are dropped, once no container may still need them") {
+    AgentShell s;
+    s.images["oci"] = {"sha256:img", "sha256:next", "sha256:old"};
+    s.start();
+    s.run_for(seconds(2));
+    CHECK(s.count<KeepImages>() == 0);  // nobody said yet what is needed
+    s.connect();
+    auto spec = AgentShell::spec("axis_server");
+    const auto entry = s.entry(kA, spec);
+    const auto specs = std::exchange(s.known_specs, {});
+    s.give({1, 1}, {entry}, {"sha256:next"});
+    CHECK(s.count<KeepImages>() == 0);  // the image of the copy is not known
+    s.step(FromController{1, Specs{{{entry.spec_digest, spec}}}});
+    REQUIRE(s.count<KeepImages>() == 1);
+    CHECK(s.last<KeepImages>()->digests == std::vector<std::string>{"sha256:img", "sha256:next"});
+    CHECK(s.report.images == s.last<KeepImages>()->digests);
+    s.run_for(seconds(40));
+    CHECK(s.count<KeepImages>() == 1);
+
+    s.hold = holding<Stop>();
+    s.give({1, 2}, {}, {"sha256:next"});
+    s.run_for(milliseconds(100));
+    CHECK(s.count<KeepImages>() == 1);  // its container still runs
+    s.hold = nullptr;
+    s.operate(std::get<Stop>(s.held.back()).id, "stop", "oci", kName1);
+    s.step(AgentTick{});
+    REQUIRE(s.count<KeepImages>() == 2);
+    CHECK(s.last<KeepImages>()->digests == std::vector<std::string>{"sha256:next"});
+    CHECK(s.report.images == std::vector<std::string>{"sha256:next"});
+}
+
+TEST_CASE("an image that arrives when nobody wants it any more is dropped again") {
+    auto s = connected();
+    s.hold = holding<FetchImage>();
+    s.give({1, 1}, {}, {"sha256:big"});
+    REQUIRE(s.count<FetchImage>() == 1);
+    s.give({1, 2}, {});
+    s.images["oci"].insert("sha256:big");
+    s.step(ImageReady{"sha256:big", {}});
+    CHECK(s.report.images.empty());
+    CHECK(s.images["oci"].empty());
+}

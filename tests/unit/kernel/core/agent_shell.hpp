@@ -127,6 +127,9 @@ struct AgentShell {
             else
                 images[e->runtime].insert(e->digest), answers.push_back(ImageReady{e->digest, {}});
         }
+        if (const auto* e = std::get_if<KeepImages>(&effect))
+            for (auto& [runtime, has] : images)
+                std::erase_if(has, [&](const auto& digest) { return !std::ranges::count(e->digests, digest); });
         if (const auto* e = std::get_if<Create>(&effect)) operate(e->id, "create", e->runtime, e->wanted.name);
         if (const auto* e = std::get_if<Start>(&effect)) operate(e->id, "start", e->runtime, e->name);
         if (const auto* e = std::get_if<Stop>(&effect)) operate(e->id, "stop", e->runtime, e->name);
