@@ -121,10 +121,11 @@ struct ListContainers {
 struct ListImages {
     std::string runtime;
 };
-struct FetchImage {
+struct FetchImage {  // blobs from the controller, then ensure_image
     std::string digest;
     std::string runtime;
-};  // blobs from the controller, then ensure_image
+    bool urgent = true;  // a copy waits for it; else it is only to be ready
+};
 // Every other image on this node can go, its blobs too: the agent counts them as gone already and fetches one again
 // when it is needed. A digest may be asked for (FetchImage) while it is being removed; that fetch comes after.
 struct KeepImages {

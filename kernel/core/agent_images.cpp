@@ -52,7 +52,7 @@ void Agent::State::on(const ImageReady& input) {
 }
 
 // True if the fetch is under way.
-bool Agent::State::fetch_image(const std::string& digest, const std::string& runtime) {
+bool Agent::State::fetch_image(const std::string& digest, const std::string& runtime, bool urgent) {
     if (runtime.empty()) return false;
     const auto& has = runtimes_.at(runtime);
     if (!has.images_listed || has.images.contains(digest)) return false;
@@ -65,7 +65,7 @@ bool Agent::State::fetch_image(const std::string& digest, const std::string& run
     fetch.active = true;
     fetch.percent = 0;
     fetch.runtime = runtime;
-    out_.emplace_back(FetchImage{digest, runtime});
+    out_.emplace_back(FetchImage{digest, runtime, urgent});
     return true;
 }
 
@@ -81,13 +81,13 @@ void Agent::State::fetch_images() {
         if (copy.current) continue;
         const auto at = fetches_.find(spec->image_digest);
         const bool under_way = at != fetches_.end() && at->second.active;
-        if (!under_way && active < kAtOnce && fetch_image(spec->image_digest, runtime_of(*spec))) ++active;
+        if (!under_way && active < kAtOnce && fetch_image(spec->image_digest, runtime_of(*spec), true)) ++active;
     }
     for (const auto& digest : prepull_) {
         if (active > 0) break;
         const auto at = runtime_of_image.find(digest);
         const std::string usual = facts_.runtimes.empty() ? "" : facts_.runtimes.front().name;
-        if (fetch_image(digest, at == runtime_of_image.end() ? usual : at->second)) ++active;
+        if (fetch_image(digest, at == runtime_of_image.end() ? usual : at->second, false)) ++active;
     }
     std::erase_if(fetches_, [&](const auto& fetch) {
         const bool wanted = runtime_of_image.contains(fetch.first) ||

@@ -178,7 +178,7 @@ class Agent::State {
     void on(const ImageReady& input);
     void fetch_images();
     void keep_images();
-    bool fetch_image(const std::string& digest, const std::string& runtime);
+    bool fetch_image(const std::string& digest, const std::string& runtime, bool urgent);
     std::string image_reason(const std::string& digest) const;
 
     // agent_names.cpp
