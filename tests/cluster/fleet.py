@@ -1,6 +1,6 @@
 """What the scenarios share: a fleet that is up, its image, manifests, and looks at what really runs."""
+import datetime
 import json
-import os
 import pathlib
 import sys
 import time
@@ -73,6 +73,25 @@ def counts(cluster, program="axis_server"):
     return {name: len(pids) for name, pids in processes(cluster, program).items()}
 
 
+def places(cluster, service=None):
+    """Which copy of what runs where, and how often it was started there."""
+    return [(i["instance"], i["node"], i["epoch"], i["attempt"], i["restarts"]) for i in cluster.instances(service)]
+
+
+def last_event(cluster):
+    """The number of the newest event."""
+    return cluster.controller().get("/v1/events?limit=1")["revision"]
+
+
+def kinds(cluster, after):
+    return [event["kind"] for event in cluster.events(after)]
+
+
+def when(event):
+    """The event's time in seconds since 1970."""
+    return datetime.datetime.fromisoformat(event["time"]).timestamp()
+
+
 def expect(what, wanted, got):
     if wanted != got:
         raise Failure(f"{what}: expected {wanted}, got {got}")
@@ -94,6 +113,3 @@ def resolve(cluster, host, name):
               f"s.sendto(json.dumps({{'name':{name!r}}}).encode(),('127.0.0.1',54))\n"
               "print(s.recv(2048).decode())")
     return json.loads(host.inside(sys.executable, "-c", script).stdout)
-
-
-LONG = bool(os.environ.get("GANTRY_LONG"))

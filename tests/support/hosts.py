@@ -58,6 +58,14 @@ def wait_for(condition, seconds, what):
         time.sleep(0.01)
 
 
+def ended(process, seconds, who):
+    """Waits until the process has ended; raises Failure after `seconds`."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{who} did not end within {seconds} s") from None
+
+
 def run(*command, check=True, **options):
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
@@ -200,6 +208,30 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Return:
+    """A host that is switched on again after a while, in a thread of its own."""
+
+    def __init__(self, host, after_s):
+        self.host, self.failure = host, None
+        self.timer = threading.Timer(after_s, self.start)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def start(self):
+        try:
+            self.host.start()
+        except Exception as failure:  # whatever it was, who joins hears of it
+            self.failure = failure
+
+    def join(self, seconds=60):
+        """Returns when the host is on; raises what kept it from that."""
+        self.timer.join(seconds)
+        if self.failure:
+            raise self.failure
+        if self.timer.is_alive():
+            raise Failure(f"host {self.host.name} was not on again within {seconds} s")
+
+
 class Host:
     """One gateway. Its state folder outlives reboots; its boot id does not."""
 
@@ -221,7 +253,8 @@ class Host:
     # --- configuration ---
     def write_config(self):
         c = self.cluster
-        lines = [f'state_dir = "{self.dir}/state"', "[plugins]", f'path = ["{c.build}/lib/gantry/plugins"]']
+        lines = [f'state_dir = "{self.dir}/state"', "[plugins]",
+                 f"path = {json.dumps([str(path) for path in self.plugin_path()])}"]
         if self.node:
             lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"']
             if "memory" in self.settings:
@@ -240,6 +273,9 @@ class Host:
         lines += ["[directory.vsoa]", f'listen = "{self.listen}:{c.position_port}"']
         lines += ["[frontend.http]", f'socket = "{self.socket}"', *self.settings.get("lines", [])]
         (self.dir / "gantry.toml").write_text("\n".join(lines) + "\n")
+
+    def plugin_path(self):
+        return [*([self.settings["plugins"]] if "plugins" in self.settings else []), self.cluster.build / "lib/gantry/plugins"]
 
     # --- life ---
     def start(self, daemon=True):
@@ -285,7 +321,7 @@ class Host:
         """Ends gantryd alone; containers run on."""
         if self.daemon and self.daemon.poll() is None:
             os.kill(self.daemon_pid(), number)
-            self.daemon.wait(10)
+            ended(self.daemon, 10, f"gantryd of {self.name} after signal {int(number)}")
         self.daemon = None
 
     def power_off(self):
@@ -293,20 +329,17 @@ class Host:
         run("ip", "link", "del", f"h{self.number}", check=False)
         if self.init:
             os.kill(self.init, signal.SIGKILL)
-            self.unshare.wait(10)
+            ended(self.unshare, 10, f"host {self.name}")
             self.unshare.stdout.close()
             if self.daemon:
-                self.daemon.wait(10)
+                ended(self.daemon, 10, f"gantryd of {self.name} without its host")
         self.init = self.daemon = None
         (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
     def reboot(self, after_s):
-        """Power off now, on again in a thread after `after_s` seconds."""
+        """Power off now, on again in a thread after `after_s` seconds: join() what this returns."""
         self.power_off()
-        timer = threading.Timer(after_s, self.start)
-        timer.daemon = True
-        timer.start()
-        return timer
+        return Return(self, after_s)
 
     def cut(self):
         run("ip", "link", "set", f"h{self.number}", "down")
@@ -318,7 +351,8 @@ class Host:
     def api(self, method, path, body=None, timeout=10):
         connection = UnixConnection(self.socket, timeout)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            given = body if isinstance(body, (bytes, type(None))) else json.dumps(body)
+            connection.request(method, path, given)
             answer = connection.getresponse()
             text = answer.read()
             return answer.status, json.loads(text) if text else None
@@ -335,7 +369,7 @@ class Host:
         """True once gantryd answers."""
         try:
             return self.api("GET", "/v1/cluster", timeout=2)[0] == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             if self.daemon and self.daemon.poll() is not None:
                 raise Failure(f"gantryd of {self.name} ended with {self.daemon.returncode}:\n{self.log_tail()}")
             return False
@@ -378,7 +412,10 @@ class LoopbackHost(Host):
 
     def power_off(self):
         if self.init:
-            self.tree.end()
+            try:
+                self.tree.end()
+            except subprocess.TimeoutExpired:
+                raise Failure(f"host {self.name} did not end") from None
         self.init = self.daemon = None
         (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
@@ -411,7 +448,7 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind is Failure:
+        if kind and issubclass(kind, Exception):
             for host in self.hosts.values():
                 print(f"--- {host.name}: last lines of its log\n{host.log_tail()}")
         for host in self.hosts.values():
