@@ -62,15 +62,16 @@ gantry::Fd open_verified(const std::filesystem::path& file, const Digest& digest
     gantry::Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd) {
         const int error = errno;
-        throw Failure(error == ENOENT ? Code::kInvalid : Code::kFailed,
-                      name + ": cannot open " + file.string() + ": " + std::strerror(error));
+        throw Failure(error == ENOENT ? Code::kInvalid : Code::kFailed, name + (error == ENOENT ? " is missing" : "") +
+                                                                            ": cannot open " + file.string() + ": " +
+                                                                            std::strerror(error));
     }
     struct stat st {};
     if (::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) {
         throw Failure(Code::kInvalid, name + ": " + file.string() + " is not a regular file");
     }
     if (size >= 0 && st.st_size != size) {
-        throw Failure(Code::kInvalid, name + ": expected " + std::to_string(size) + " bytes, found " +
+        throw Failure(Code::kInvalid, name + " is damaged: expected " + std::to_string(size) + " bytes, found " +
                                           std::to_string(st.st_size) + "; import the image again");
     }
     Sha256 hash;
@@ -86,7 +87,8 @@ gantry::Fd open_verified(const std::filesystem::path& file, const Digest& digest
     }
     const Digest found = hash.finish();
     if (found != digest) {
-        throw Failure(Code::kInvalid, name + ": the content has digest " + found.text() + "; import the image again");
+        throw Failure(Code::kInvalid,
+                      name + " is damaged: its content has digest " + found.text() + "; import the image again");
     }
     if (::lseek(fd.get(), 0, SEEK_SET) != 0) throw Failure(Code::kFailed, name + ": cannot rewind");
     return fd;

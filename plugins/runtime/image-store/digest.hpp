@@ -50,7 +50,8 @@ class Sha256 {
 using Cancelled = std::function<bool()>;
 
 // Opens a blob and checks that it has `size` bytes (-1: any) and this digest. Throws Failure(kInvalid) naming `what`,
-// the expected and the found; kFailed if it cannot be read. The descriptor stands at the beginning.
+// "damaged" or "missing", the expected and the found; kFailed if it cannot be read. The descriptor stands at the
+// beginning.
 gantry::Fd open_verified(const std::filesystem::path& file, const Digest& digest, long long size, std::string_view what,
                          const Cancelled& cancelled);
 

@@ -94,7 +94,7 @@ void Store::load() {
 void Store::sweep() {
     std::vector<fs::path> paths;
     {
-        std::lock_guard lock(mutex_);
+        std::scoped_lock lock(mutex_, table_mutex_);
         for (const fs::path& path : left_over_) {
             const bool revived = path.extension() == ".json" && images_.contains("sha256:" + path.stem().string());
             if (!revived) paths.push_back(path);
@@ -125,14 +125,14 @@ Image Store::image_of(const std::string& manifest, const ImageDescription& descr
 }
 
 std::optional<Image> Store::find(const std::string& manifest) const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(table_mutex_);
     auto it = images_.find(manifest);
     if (it == images_.end()) return std::nullopt;
     return image_of(manifest, it->second);
 }
 
 std::vector<std::string> Store::images() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(table_mutex_);
     std::vector<std::string> out;
     for (const auto& [manifest, description] : images_) out.push_back(manifest);
     return out;
@@ -149,7 +149,10 @@ void Store::build(const fs::path& target, Make&& make) {
     const fs::path work = temporary();
     if (::mkdir(work.c_str(), 0755) != 0) failed("make", work, errno);
     try {
-        make(open_dir(work));
+        Fd root = open_dir(work);
+        // Unless the image says otherwise: the daemon's umask would shut every other user out of the container's "/".
+        if (::fchmod(root.get(), 0755) != 0) failed("set the mode of", work, errno);
+        make(std::move(root));
         // The whole tree must be on disk before its name is: after a power cut a name means a whole tree.
         const Fd fd = open_dir(work);
         if (::syncfs(fd.get()) != 0) failed("sync", work, errno);
@@ -244,6 +247,7 @@ void Store::write_record(const std::string& manifest, const ImageDescription& de
         if (::rename(work.c_str(), record_path(manifest).c_str()) != 0)
             failed("rename to its place", record_path(manifest), errno);
         sync_dir(options_.dir / "images");
+        std::lock_guard table(table_mutex_);
         images_.insert_or_assign(manifest, description);
     } catch (...) {
         delete_tree(work);
@@ -256,13 +260,16 @@ void Store::remove(const std::string& manifest) {
     std::vector<fs::path> doomed;
     {
         std::lock_guard lock(mutex_);
-        images_.erase(manifest);
+        std::set<fs::path> needed(pinned_.begin(), pinned_.end());
+        {
+            std::lock_guard table(table_mutex_);
+            images_.erase(manifest);
+            for (const auto& [other, description] : images_) {
+                for (const fs::path& path : image_of(other, description).layers) needed.insert(path);
+            }
+        }
         if (::unlink(record_path(manifest).c_str()) != 0 && errno != ENOENT) {
             failed("delete", record_path(manifest), errno);
-        }
-        std::set<fs::path> needed(pinned_.begin(), pinned_.end());
-        for (const auto& [other, description] : images_) {
-            for (const fs::path& path : image_of(other, description).layers) needed.insert(path);
         }
         for (const char* kind : {"layers", "roots"}) {
             for (const fs::directory_entry& item : fs::directory_iterator(options_.dir / kind / "sha256")) {

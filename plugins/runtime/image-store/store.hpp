@@ -44,10 +44,11 @@ class Store {
     explicit Store(StoreOptions options);
 
     // Verifies and unpacks what is missing. Blocks; `cancelled` is asked meanwhile. Nothing half-unpacked stays or is
-    // ever given out. kInvalid: broken or hostile, with the layer's digest and the entry; kFull; kCancelled; kFailed.
+    // ever given out. kInvalid: broken or hostile, with the layer's digest and the entry, or a blob of the layout that
+    // is damaged or missing ("damaged", with its digest: fetching it again helps); kFull; kCancelled; kFailed.
     Image ensure(const std::string& manifest, const std::filesystem::path& layout_dir, const Cancelled& cancelled = {});
 
-    // A complete image.
+    // A complete image. Never waits for the disk, like images().
     std::optional<Image> find(const std::string& manifest) const;
     std::vector<std::string> images() const;
 
@@ -73,9 +74,12 @@ class Store {
 
     const StoreOptions options_;
     std::vector<std::filesystem::path> left_over_;
-    mutable std::mutex mutex_;
+    // find() and images() are asked on the loop: they take only the table's lock, which nobody holds while he touches
+    // the disk. Taken after the other one.
+    mutable std::mutex table_mutex_;
+    std::map<std::string, ImageDescription> images_;  // written with both locks held
+    std::mutex mutex_;                                // guards the folders and what follows
     std::condition_variable changed_;
-    std::map<std::string, ImageDescription> images_;
     std::set<std::filesystem::path> in_work_;
     std::multiset<std::filesystem::path> pinned_;  // needed by an ensure() under way
     std::uint64_t next_temporary_ = 0;

@@ -19,10 +19,11 @@ using gantry::Code;
 using gantry::Failure;
 using gantry::Fd;
 
-constexpr std::size_t kMaxEntries = 500'000;  // of one layer
-constexpr std::size_t kMaxDepth = 128;        // components of a path
-constexpr std::size_t kMaxPath = 4096;        // bytes
-constexpr std::size_t kMaxName = 255;         // bytes of a component
+constexpr std::size_t kMaxDepth = 128;  // components of a path
+constexpr std::size_t kMaxPath = 4096;  // bytes
+constexpr std::size_t kMaxName = 255;   // bytes of a component
+constexpr mode_t kImplicitMode = 0755;  // of folders that the layer does not describe
+constexpr const char* kOpaqueMark = "trusted.overlay.opaque";
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
 constexpr std::string_view kInternal = ".wh..wh.";  // marks of aufs, of no meaning to us
@@ -106,29 +107,37 @@ std::vector<std::string> TreeWriter::components(const std::string& path, std::st
 
 // Opens a folder on the way to an entry. An invalid Fd: it is not there and was not to be made.
 Fd TreeWriter::enter(int parent, const std::string& name, const std::string& path, bool make) {
-    for (int attempt = 0; attempt < 3; ++attempt) {
+    bool made = false, hides_lower = false;
+    for (int attempt = 0; attempt < 4; ++attempt) {
         Fd fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (fd) {
+            // The layer may never say how it wants this folder, and the daemon's umask is not the image's.
+            if (made && ::fchmod(fd.get(), kImplicitMode) != 0) failed(path, "set the mode of");
+            if (hides_lower) hide_lower(fd.get(), path);
             if (make) remember(path);  // it holds something of this layer
             return fd;
         }
         if (errno == ENOENT) {
             if (!make) return {};
-            if (::mkdirat(parent, name.c_str(), 0755) != 0 && errno != EEXIST) failed(path, "make folder");
+            made = ::mkdirat(parent, name.c_str(), kImplicitMode) == 0;
+            if (!made && errno != EEXIST) failed(path, "make folder");
             continue;
         }
         if (errno != ENOTDIR && errno != ELOOP) failed(path, "open folder");
         if (!make) return {};
         struct stat st {};
-        if (exists(parent, name, &st) && is_whiteout(st) && form_ == TreeForm::kOverlay) {
-            refuse(path, "is deleted and used as a folder");
-        }
-        // A link or file of this layer must not be a step of a path; one of a lower layer gives way.
-        if (made_here(path)) refuse(path, "is no folder, but another entry passes through it");
+        hides_lower = form_ == TreeForm::kOverlay && exists(parent, name, &st) && is_whiteout(st);
+        // A link or file of this layer must not be a step of a path; one of a lower layer gives way, and so does the
+        // mark that a lower one's is deleted.
+        if (!hides_lower && made_here(path)) refuse(path, "is no folder, but another entry passes through it");
         if (::unlinkat(parent, name.c_str(), 0) != 0) failed(path, "replace");
     }
     errno = ELOOP;
     failed(path, "open folder");
+}
+
+void TreeWriter::hide_lower(int folder, const std::string& path) const {
+    if (::fsetxattr(folder, kOpaqueMark, "y", 1, 0) != 0) failed(path, "mark as opaque");
 }
 
 TreeWriter::Place TreeWriter::place(const std::string& path, std::string_view what, bool make_parents) {
@@ -226,15 +235,17 @@ void TreeWriter::whiteout(const Place& at) {
         parent_path_.clear();
         return;
     }
-    if (exists(at.parent, name, &st)) return;  // the layer deletes the lower one's and brings its own
+    if (exists(at.parent, name, &st)) {  // the layer deletes the lower one's and brought its own
+        if (!S_ISDIR(st.st_mode)) return;
+        const Fd fd(::openat(at.parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!fd) failed(path, "open folder");
+        return hide_lower(fd.get(), path);
+    }
     if (::mknodat(at.parent, name.c_str(), S_IFCHR | 0600, ::makedev(0, 0)) != 0) failed(path, "mark as deleted");
 }
 
 void TreeWriter::opaque(const Place& at) {
-    if (form_ == TreeForm::kOverlay) {
-        if (::fsetxattr(at.parent, "trusted.overlay.opaque", "y", 1, 0) != 0) failed(at.path, "mark as opaque");
-        return;
-    }
+    if (form_ == TreeForm::kOverlay) return hide_lower(at.parent, at.path);
     const std::string folder = at.path.substr(0, at.path.size() - at.name.size());
     for (const std::string& name : names_in(at.parent)) remove_tree(at.parent, name, folder + name, true);
     parent_path_.clear();
@@ -251,8 +262,7 @@ void TreeWriter::folder(const Place& at, const TreeEntry& entry) {
     remember(at.path);
     const Fd fd = enter(at.parent, at.name, at.path, false);
     if (!fd) failed(at.path, "open folder");
-    if (hides_lower && ::fsetxattr(fd.get(), "trusted.overlay.opaque", "y", 1, 0) != 0)
-        failed(at.path, "mark as opaque");
+    if (hides_lower) hide_lower(fd.get(), at.path);
     set_xattrs(fd.get(), entry);
     folders_.push_back({at.path, entry.permissions, entry.uid, entry.gid, entry.mtime});
 }
@@ -321,8 +331,8 @@ void TreeWriter::hard_link(const Place& at, const TreeEntry& entry) {
 
 void TreeWriter::node(const Place& at, const TreeEntry& entry) {
     if (entry.type != S_IFIFO) {
-        if (!keep_owners_) return;  // an ordinary user makes no devices
         if (entry.type == S_IFCHR && entry.device == ::makedev(0, 0)) refuse(entry.path, "is a disguised deletion");
+        if (!keep_owners_) return;  // an ordinary user makes no devices
     }
     clear(at);
     if (::mknodat(at.parent, at.name.c_str(), entry.type | 0600, entry.device) != 0) failed(at.path, "make node");

@@ -21,6 +21,9 @@
 
 namespace image_store {
 
+// More entries of one layer are refused.
+inline constexpr std::size_t kMaxEntries = 500'000;
+
 enum class TreeForm { kOverlay, kFlat };
 
 struct TreeEntry {
@@ -70,6 +73,7 @@ class TreeWriter {
     std::vector<std::string> components(const std::string& path, std::string_view what) const;
     Place place(const std::string& path, std::string_view what, bool make_parents);
     gantry::Fd enter(int parent, const std::string& name, const std::string& path, bool make);
+    void hide_lower(int folder, const std::string& path) const;  // kOverlay
     void whiteout(const Place& at);
     void opaque(const Place& at);
     void folder(const Place& at, const TreeEntry& entry);

@@ -19,13 +19,27 @@ namespace oci {
 namespace fs = std::filesystem;
 using monitored::file_failed;
 
+namespace {
+
+// The root that the container sees has the owner and mode of the upper folder: they must be the image's, not what the
+// daemon's umask made of them.
+void make_upper(const fs::path& dir, const fs::path& top_layer) {
+    const gantry::Fd fd(::open((dir / "upper").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    struct stat image {};
+    if (!fd) file_failed("open", dir / "upper", errno);
+    if (::stat(top_layer.c_str(), &image) != 0) file_failed("examine", top_layer, errno);
+    if (::fchown(fd.get(), image.st_uid, image.st_gid) != 0 || ::fchmod(fd.get(), image.st_mode & 07777) != 0) {
+        file_failed("set owner and mode of", dir / "upper", errno);
+    }
+}
+
+}  // namespace
+
 void mount_root(const fs::path& dir, const std::vector<fs::path>& layers) {
     for (const char* part : {"upper", "work", "rootfs", "l"}) {
-        if (::mkdir((dir / part).c_str(),
-                    part == std::string_view("work") || part == std::string_view("l") ? 0700 : 0755) != 0) {
-            file_failed("make", dir / part, errno);
-        }
+        if (::mkdir((dir / part).c_str(), 0700) != 0) file_failed("make", dir / part, errno);
     }
+    make_upper(dir, layers.back());
     // The options of a mount must fit one page: short links, reached through a descriptor, keep them short whatever
     // the state folder is called and however many layers there are.
     const gantry::Fd here(::open(dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

@@ -2,6 +2,7 @@
 #include "tests/unit/plugins/runtime/fixture.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -38,7 +39,8 @@ std::int64_t parent_of(std::int64_t pid) {
     return parent;
 }
 
-Fixture::Fixture() {
+Fixture::Fixture(std::int64_t log_size_max) : log_size_max_(log_size_max) {
+    ::umask(0077);  // as the daemon
     begin();
     Layout layout(scratch_.path() / "layout");
     std::string busybox = slurp(fs::exists(kBusybox) ? kBusybox : "/usr/bin/busybox");
@@ -69,6 +71,7 @@ void Fixture::begin() {
     fs::create_directories(state_dir());
     gantry::testing::Settings settings;
     settings.state_dir(state_dir().string());
+    if (log_size_max_ > 0) settings.size("log_size_max", log_size_max_);
     if (traits().settings) traits().settings(settings);
     instance_ = &host_->load(traits().plugin_file, settings);
     driver_ = std::make_unique<gantry::testing::RuntimeDriver>(*instance_);

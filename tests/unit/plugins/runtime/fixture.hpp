@@ -26,7 +26,8 @@ const Traits& traits();
 
 class Fixture {
   public:
-    Fixture();
+    // log_size_max: bytes; 0: the plugin's default.
+    explicit Fixture(std::int64_t log_size_max = 0);
     ~Fixture();
 
     // The daemon goes away without a word to its containers, and is back.
@@ -55,6 +56,7 @@ class Fixture {
     std::string import(image_builder::Layout& layout);
 
   private:
+    std::int64_t log_size_max_;
     image_builder::Scratch scratch_;
     std::unique_ptr<gantry::testing::FakeHost> host_;
     gantry::testing::Instance* instance_ = nullptr;

@@ -52,6 +52,12 @@ std::string tar(const std::vector<Item>& items) {
         const std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(archive_entry_new(), &archive_entry_free);
         archive_entry_set_pathname(entry.get(), item.path.c_str());
         archive_entry_set_perm(entry.get(), item.permissions);
+        archive_entry_set_uid(entry.get(), item.uid);
+        archive_entry_set_gid(entry.get(), item.gid);
+        archive_entry_set_rdev(entry.get(), item.device);
+        for (const auto& [key, value] : item.xattrs) {
+            archive_entry_xattr_add_entry(entry.get(), key.c_str(), value.data(), value.size());
+        }
         archive_entry_set_mtime(entry.get(), 1700000000, 0);
         const bool data = item.type == S_IFREG && !item.hard_link;
         if (item.hard_link) archive_entry_set_hardlink(entry.get(), item.content.c_str());

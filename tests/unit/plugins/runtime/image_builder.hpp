@@ -19,16 +19,18 @@ struct Item {
     std::string content;  // or the target of a link
     mode_t permissions = 0644;
     bool hard_link = false;
+    uid_t uid = 0;
+    gid_t gid = 0;
+    dev_t device = 0;
+    std::vector<std::pair<std::string, std::string>> xattrs = {};
 };
 
 inline Item file(std::string path, std::string content, mode_t permissions = 0644) {
-    return {std::move(path), S_IFREG, std::move(content), permissions, false};
+    return {std::move(path), S_IFREG, std::move(content), permissions};
 }
-inline Item folder(std::string path, mode_t permissions = 0755) {
-    return {std::move(path), S_IFDIR, {}, permissions, false};
-}
+inline Item folder(std::string path, mode_t permissions = 0755) { return {std::move(path), S_IFDIR, {}, permissions}; }
 inline Item symbolic(std::string path, std::string target) {
-    return {std::move(path), S_IFLNK, std::move(target), 0777, false};
+    return {std::move(path), S_IFLNK, std::move(target), 0777};
 }
 inline Item hard(std::string path, std::string target) {
     return {std::move(path), S_IFREG, std::move(target), 0644, true};

@@ -225,6 +225,38 @@ TEST_CASE("The user is found by number and by the image's own names") {
     CHECK(has(answer.text, "nobody-here"));
 }
 
+TEST_CASE("Another user than root gets at what the image lets him") {
+    Fixture f;
+    gantry::ContainerSpec spec = f.script("c1",
+                                          "$B id -u; $B cat /etc/motd; echo; $B touch /tmp/mine && echo made; "
+                                          "$B touch /etc/mine && echo WRITTEN; umask; $B stat -c '%a %u' /");
+    spec.user = "1234";
+    f.run(spec);
+    CHECK(f.wait_exit("c1").exit_code == 0);
+    const std::string text = f.logs("c1");
+    CHECK(has(text, "1234\nhello\nmade\n"));
+    CHECK_FALSE(has(text, "WRITTEN"));
+    CHECK(has(text, "0022\n755 0\n"));
+}
+
+TEST_CASE("The root has the mode and owner that the image gives it") {
+    Fixture f;
+    Layout layout(f.scratch() / "rooted");
+    layout.layer({folder("bin"), file("bin/busybox", slurp("/bin/busybox"), 0755)});
+    Item root = folder("./", 0751);
+    root.uid = 7;
+    root.gid = 8;
+    layout.layer({root, file("implicit/deep/file", "found")});
+    gantry::ContainerSpec spec = f.script("c1",
+                                          "$B stat -c '%a %u %g' / /implicit /implicit/deep; $B cat "
+                                          "/implicit/deep/file");
+    spec.image = f.import(layout);
+    spec.user = "1234";
+    f.run(spec);
+    f.wait_exit("c1");
+    CHECK(f.logs("c1") == "751 7 8\n755 0 0\n755 0 0\nfound");
+}
+
 TEST_CASE("A container sees its own processes and name, and the node's network") {
     Fixture f;
     gantry::ContainerSpec spec =
