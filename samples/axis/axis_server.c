@@ -81,8 +81,10 @@ static void run(vsoa_server_t* server, long period_ms) {
         FD_ZERO(&fds);
         const int max_fd = vsoa_server_fds(server, &fds);
         if (pselect(max_fd + 1, &fds, NULL, NULL, &wait, &during_wait) > 0) vsoa_server_input_fds(server, &fds);
-        if (now_ms() >= next) {
+        const long long now = now_ms();
+        if (now >= next) {
             next += period_ms;
+            if (next <= now) next = now + period_ms; /* what was missed is not made up for */
             publish(server);
         }
     }

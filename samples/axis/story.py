@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""The story of the seed on three hosts, as a timeline. Exits non-zero if a step is missing."""
-import os
+"""The story of the seed on three hosts, as a timeline. Exits non-zero if a step is missing.
+
+Every line has the time at which it happened: events and messages bring theirs, and the hosts share one clock.
+"""
+import datetime
 import pathlib
-import queue
 import subprocess
 import sys
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from hosts import Cluster, Failure, enter, ground, run, wait_for  # noqa: E402
+from axis import Client  # noqa: E402
+from hosts import Cluster, Failure, ended, enter, ground, run, wait_for  # noqa: E402
 
 SERVICE = "axis_server"
+AWAY_S, SETTLED_S = 5, 2
 ENDINGS = {
     "root": "the story is told",
     "user": "the story is told (without root: processes instead of containers)",
@@ -22,56 +25,16 @@ ENDINGS = {
 
 class Timeline:
     def __init__(self):
-        self.began = time.monotonic()
-        self.marks = {}
+        self.began = time.time()
 
-    def say(self, text, mark=None):
-        now = time.monotonic() - self.began
-        if mark:
-            self.marks[mark] = now
-        print(f"{now:9.3f} s  {text}", flush=True)
+    def say(self, text, at=None):
+        """One line; `at` in seconds since 1970, by default now. Returns that time."""
+        at = time.time() if at is None else at
+        print(f"{at - self.began:9.3f} s  {text}", flush=True)
+        return at
 
-    def between(self, first, second):
-        return self.marks[second] - self.marks[first]
-
-
-class Client:
-    """axis_client on a host that is no part of the cluster; its lines as they come."""
-
-    def __init__(self, cluster):
-        environment = dict(os.environ, VSOA_POS_SERVER=f"{cluster.controller_address}:{cluster.position_port}")
-        command = ["setpriv", "--pdeathsig", "KILL", str(cluster.build / "samples/axis/axis_client")]
-        self.process = subprocess.Popen(command, env=environment, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.lines = queue.Queue()
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.put(line.strip())
-
-    def wait(self, what, seconds):
-        """The next line that holds `what`; lines before it are dropped."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                line = self.lines.get(timeout=max(0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise Failure(f"the client did not print \"{what}\" within {seconds} s") from None
-            if what in line:
-                return line
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-
-
-def only_instance(cluster):
-    return cluster.instances(SERVICE)[0]
-
-
-def wait_placed(cluster, epoch):
-    return cluster.wait_event("placed", 30, service=SERVICE, epoch=epoch)
+    def say_event(self, text, event):
+        return self.say(text, datetime.datetime.fromisoformat(event["time"]).timestamp())
 
 
 def prepare(cluster, timeline):
@@ -88,57 +51,81 @@ def prepare(cluster, timeline):
                  f"SNode2 {cluster.hosts['SNode2'].address}; runtime {cluster.runtime}")
     image = cluster.dir / "image"
     run(str(ROOT / "samples/axis/make-image"), str(cluster.build / "samples/axis/axis_server"), str(image))
-    tar = image.with_suffix(".tar") if image.with_suffix(".tar").exists() else image
-    controller.cli("image", "import", str(tar))
+    controller.cli("image", "import", f"{image}.tar")
     controller.cli("secret", "set", "axis", input="123456")
+    for name in ("SNode1", "SNode2"):
+        node = cluster.node(name)
+        if node["images"] or node["fetching"]:
+            raise Failure(f"expected {name} without images, got {node['images']} {node['fetching']}")
     timeline.say("image axis_server:1.0 imported into the controller's store; the nodes' stores are empty")
+
+
+def deploy(cluster, timeline):
+    """`gantry deploy` runs beside us, as on another terminal; events tell what it brings about."""
+    controller = cluster.hosts["controller"]
+    command = ["setpriv", "--pdeathsig", "KILL", f"{cluster.build}/bin/gantry", "--socket", str(controller.socket),
+               "deploy", str(ROOT / "samples/axis/axis.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as deploying:
+        try:
+            deployed = cluster.wait_event("service-deployed", 10, service=SERVICE)
+            timeline.say_event(f"deployed: {deployed['text']}", deployed)
+            placed = cluster.wait_event("placed", 10, service=SERVICE, epoch=1)
+            timeline.say_event(f"placed: {placed['text']}", placed)
+            ready = cluster.wait_event("ready", 20, service=SERVICE, node="SNode1")
+            timeline.say_event("ready on SNode1", ready)
+            if ended(deploying, 10, "gantry deploy of a service that is ready") != 0:
+                raise Failure(f"gantry deploy: expected exit 0, got {deploying.returncode}: {deploying.stdout.read()}")
+        finally:
+            deploying.kill()
 
 
 def tell(cluster, timeline):
     prepare(cluster, timeline)
-    controller, snode1 = cluster.hosts["controller"], cluster.hosts["SNode1"]
-
-    controller.cli("deploy", str(ROOT / "samples/axis/axis.toml"))
-    deployed = cluster.wait_event("service-deployed", 5, service=SERVICE)
-    timeline.say(f"deployed: {deployed['text']}")
-    placed = wait_placed(cluster, 1)
-    timeline.say(f"placed: {placed['text']}")
-    cluster.wait_ready(SERVICE, "SNode1")
-    timeline.say("ready on SNode1")
-
+    deploy(cluster, timeline)
     client = Client(cluster)
     try:
         client.wait("connected", 10)
-        line = client.wait("/axis", 10)
-        timeline.say(f"client's first data: {line}", "first data")
-
-        reboot_and_follow(cluster, timeline, client, snode1)
+        when, line = client.wait("/axis", 10)
+        timeline.say(f"client's first data: {line}", when)
+        reboot_and_follow(cluster, timeline, client)
     finally:
         client.end()
 
 
-def reboot_and_follow(cluster, timeline, client, snode1):
+def reboot_and_follow(cluster, timeline, client):
+    snode1, boot_id = cluster.hosts["SNode1"], cluster.node("SNode1")["boot_id"]
+    before = cluster.events()[-1]["number"]
     cut = "link cut, " if ground() != "loopback" else ""
-    timeline.say(f"SNode1 is rebooted: {cut}every process killed, back in 5 s", "reboot")
-    back = snode1.reboot(5)
-    lost = cluster.wait_event("lost", 20, service=SERVICE)
-    timeline.say(f"lost: {lost['text']}", "lost")
-    placed = wait_placed(cluster, 2)
-    timeline.say(f"placed: {placed['text']}", "placed")
-    cluster.wait_ready(SERVICE, "SNode2")
-    timeline.say("ready on SNode2", "ready")
-    line = client.wait('"roll": 1,', 20)
-    timeline.say(f"client's first data from SNode2, its counters begin at 1 again: {line}", "data")
-
+    rebooted = timeline.say(f"SNode1 is rebooted: {cut}every process killed, back in {AWAY_S} s")
+    back = snode1.reboot(AWAY_S)
+    lost = cluster.wait_event("lost", 20, before, service=SERVICE)
+    timeline.say_event(f"lost: {lost['text']}", lost)
+    placed = cluster.wait_event("placed", 20, before, service=SERVICE, epoch=2)
+    timeline.say_event(f"placed: {placed['text']}", placed)
+    ready = timeline.say_event("ready on SNode2",
+                               cluster.wait_event("ready", 20, before, service=SERVICE, node="SNode2"))
+    data, line = client.wait('"roll": 1,', 20)
     back.join()
-    cluster.wait_nodes(["SNode1"])
-    timeline.say("SNode1 is back with a new boot id")
-    copies = copies_by_host(cluster)
-    if copies != {"SNode1": 0, "SNode2": 1} or only_instance(cluster)["node"] != "SNode2":
-        raise Failure(f"expected exactly one instance, on SNode2; processes: {copies}, {cluster.instances(SERVICE)}")
+    returned = cluster.wait_event("node-returned", 20, before, node="SNode1")
+    told = [(data, f"client's first data from SNode2, its counters begin at 1 again: {line}"),
+            (datetime.datetime.fromisoformat(returned["time"]).timestamp(), "SNode1 is back with a new boot id")]
+    for when, text in sorted(told):
+        timeline.say(text, when)
+    if cluster.node("SNode1")["boot_id"] in ("", boot_id):
+        raise Failure(f"expected another boot id of SNode1 than {boot_id}, got {cluster.node('SNode1')['boot_id']}")
+    settled = time.monotonic() + SETTLED_S
+    while time.monotonic() < settled:
+        only_on_snode2(cluster)
+        time.sleep(0.05)
     timeline.say("still exactly one instance, on SNode2")
-    timeline.say(f"from the cut: {timeline.between('reboot', 'ready') * 1000:.0f} ms to ready, "
-                 f"{timeline.between('reboot', 'data') * 1000:.0f} ms to the client's data")
+    timeline.say(f"from the cut: {(ready - rebooted) * 1000:.0f} ms to ready, "
+                 f"{(data - rebooted) * 1000:.0f} ms to the client's data")
+
+
+def only_on_snode2(cluster):
+    copies, instances = copies_by_host(cluster), cluster.instances(SERVICE)
+    if copies != {"SNode1": 0, "SNode2": 1} or [i["node"] for i in instances] != ["SNode2"]:
+        raise Failure(f"expected exactly one instance, on SNode2; processes: {copies}, {instances}")
 
 
 def copies_by_host(cluster):
