@@ -229,7 +229,15 @@ TEST_CASE("A layer that unpacks to more than the limit is refused") {
     const Scratch scratch;
     Layout layout(scratch.path() / "layout");
     layout.layer({file("bomb", std::string(65 << 20, '\0'))}, Packing::kGzip);
-    CHECK(has(refusal(scratch, layout.finish()), "refused"));
+    CHECK(has(refusal(scratch, layout.finish()), "larger than " + std::to_string(64 << 20)));
+    Layout many(scratch.path() / "many");
+    std::vector<Item> items(3, file("", std::string(30 << 20, '\0')));
+    for (std::size_t i = 0; i < items.size(); ++i) items[i].path = "f" + std::to_string(i);
+    many.layer(items, Packing::kGzip);
+    const std::string manifest = many.finish();
+    fs::remove_all(layout.dir());
+    fs::rename(many.dir(), layout.dir());
+    CHECK(has(refusal(scratch, manifest), "unpacks to more than " + std::to_string(64 << 20)));
 }
 
 TEST_CASE("What is no OCI layout, or lacks a blob, is refused") {

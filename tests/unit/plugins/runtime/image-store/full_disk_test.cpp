@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An image store on a small disk of its own, in a private mount namespace; skipped where mounts are not permitted.
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <gantry/status.hpp>
+
+#include "plugins/runtime/image-store/store.hpp"
+#include "tests/unit/plugins/runtime/image_builder.hpp"
+
+namespace fs = std::filesystem;
+using namespace image_builder;
+using image_store::Store;
+using image_store::TreeForm;
+
+namespace {
+
+void skip(const char* what) {
+    std::printf("skipped: %s: %s\n", what, std::strerror(errno));
+    std::fflush(stdout);
+    ::_exit(77);
+}
+
+// Mounts of this process alone; an ordinary user gets them with a user namespace.
+void own_mounts() {
+    const std::string uid = std::to_string(::getuid()), gid = std::to_string(::getgid());
+    if (uid == "0") {
+        if (::unshare(CLONE_NEWNS) != 0) skip("no mount namespace");
+    } else {
+        if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) skip("no user namespace");
+        spill("/proc/self/setgroups", "deny");
+        spill("/proc/self/uid_map", "0 " + uid + " 1");
+        spill("/proc/self/gid_map", "0 " + gid + " 1");
+    }
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("no private mounts");
+}
+
+}  // namespace
+
+TEST_CASE("On a full disk an image is not taken, nothing of it stays, and with room it is") {
+    own_mounts();
+    const Scratch scratch;
+    Layout layout(scratch.path() / "layout");
+    layout.layer({file("small", "1")});
+    std::vector<Item> items;
+    for (int i = 0; i < 40; ++i) items.push_back(file("f" + std::to_string(i), std::string(100'000, 'x')));
+    layout.layer(items, Packing::kGzip);
+    const std::string manifest = layout.finish();
+    const fs::path disk = scratch.path() / "disk";
+    fs::create_directory(disk);
+    if (::mount("none", disk.c_str(), "tmpfs", 0, "size=2m") != 0) skip("no tmpfs");
+    {
+        Store store({disk / "store", TreeForm::kFlat, false, 64 << 20});
+        try {
+            store.ensure(manifest, layout.dir());
+            FAIL("4 MB were unpacked on a disk of 2 MB");
+        } catch (const gantry::Failure& failure) {
+            CHECK(failure.code() == gantry::Code::kFull);
+            CHECK_THAT(failure.what(), Catch::Contains(layout.layers().back()));
+        }
+        CHECK(store.images().empty());
+        CHECK(fs::is_empty(disk / "store/tmp"));
+        CHECK(fs::is_empty(disk / "store/roots/sha256"));
+        CHECK(::mount("none", disk.c_str(), nullptr, MS_REMOUNT, "size=16m") == 0);
+        CHECK(slurp(store.ensure(manifest, layout.dir()).layers.front() / "f39").size() == 100'000);
+    }
+    ::umount2(disk.c_str(), MNT_DETACH);
+}
