@@ -29,7 +29,7 @@ typedef void (*vsoa_client_conn_func_t)(void* arg, vsoa_client_auto_t* cliauto, 
 /** Creates an automatic client. @return NULL on failure; free with vsoa_client_auto_delete. */
 vsoa_client_auto_t* vsoa_client_auto_create(vsoa_client_msg_func_t onmsg, void* arg);
 
-/** Stops it and frees it. */
+/** Stops it, as vsoa_client_auto_stop does, and frees it. */
 void vsoa_client_auto_delete(vsoa_client_auto_t* cliauto);
 
 /** Sets the connect callback; before start. */
@@ -59,7 +59,9 @@ bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo
 bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, const char* passwd, const void* urls,
                             int url_cnt, unsigned int keepalive, unsigned int conn_timeout, unsigned int reconn_delay);
 
-/** Stops the thread and disconnects; the connect callback says so if it was connected. */
+/** Stops the thread and disconnects; the connect callback says so if it was connected. Waits for no look-up, connect or
+ *  pause: it returns as soon as a callback that is running has returned and a packet that is being sent is handed to
+ * the kernel, which takes the send timeout (vsoa_client_send_timeout, 500 ms) at most. */
 bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto);
 
 /** The client inside, from create to delete; for communication, not to connect, close or wait on. */

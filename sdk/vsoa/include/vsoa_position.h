@@ -19,7 +19,8 @@ extern "C" {
 typedef struct vsoa_position_server vsoa_position_server_t;
 typedef struct vsoa_position_response vsoa_position_response_t;
 
-/** Somebody asks for a name. Answer once, now or later, with vsoa_position_server_response.
+/** Somebody asks for a name. Answer once, now or later, with vsoa_position_server_response. Above 1024 queries without
+ *  an answer the oldest is forgotten; answering one that was forgotten does nothing.
  *  @param domain      AF_INET, AF_INET6 or -1 for any
  *  @param query_name  valid until the callback returns; compare without regard to case */
 typedef void (*vsoa_position_query_func_t)(void* arg, int domain, const char* query_name,
@@ -31,7 +32,7 @@ vsoa_position_server_t* vsoa_position_server_create(vsoa_position_query_func_t q
 /** Closes it; unanswered queries are freed and must not be answered afterwards. */
 void vsoa_position_server_close(vsoa_position_server_t* server);
 
-/** Binds the UDP socket (usual port: 54). */
+/** Binds the UDP socket (usual port: 54). Answers leave from the address that was asked, also on 0.0.0.0 or ::. */
 bool vsoa_position_server_start(vsoa_position_server_t* server, const struct sockaddr* pos_addr, socklen_t addr_len);
 
 /** Descriptor to wait on for reading; -1 before start. */

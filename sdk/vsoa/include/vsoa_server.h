@@ -71,10 +71,15 @@ vsoa_server_t* vsoa_server_create(const char* info_json);
 /** Closes every connection and frees the server, started or not. No callback runs. */
 void vsoa_server_close(vsoa_server_t* server);
 
-/** Sets the password of logins from now on; copied; NULL or "" = none. */
+/** Sets the password of logins from now on; copied; NULL or "" = none. False with EMSGSIZE when it does not fit into a
+ *  login, which is 4096 bytes long at most (some 4000 plain characters). */
 bool vsoa_server_passwd(vsoa_server_t* server, const char* passwd);
 
-/** Binds TCP and UDP to addr (IPv4 or IPv6) and listens. Port 0: a free one, see vsoa_server_address. */
+/** Binds TCP and UDP to addr (IPv4 or IPv6) and listens. Port 0: a free one, see vsoa_server_address.
+ *
+ *  Before its login a connection may send packets of 4096 bytes and has 5 s. 64 connections at most wait for theirs;
+ * one more ends the one that has waited longest. A client may subscribe 4096 urls of 256 KiB together; above it the
+ * answer is VSOA_STATUS_NO_MEMORY and nothing is subscribed. */
 bool vsoa_server_start(vsoa_server_t* server, const struct sockaddr* addr, socklen_t namelen);
 
 /** Address the server listens on. @param namelen room in addr, then its length. False before start. */

@@ -12,11 +12,6 @@ using vsoa::Frame;
 using vsoa::guarded;
 using vsoa::Link;
 
-struct vsoa_server {
-    explicit vsoa_server(const char* info) : core(this, info) {}
-    vsoa::Server core;
-};
-
 namespace {
 
 constexpr int kMaxPriority = 5;
@@ -45,10 +40,7 @@ vsoa_server_t* vsoa_server_create(const char* info_json) {
 void vsoa_server_close(vsoa_server_t* server) { delete server; }
 
 bool vsoa_server_passwd(vsoa_server_t* server, const char* passwd) {
-    return guarded(false, [&] {
-        server->core.password(passwd);
-        return true;
-    });
+    return guarded(false, [&] { return server->core.password(passwd); });
 }
 
 bool vsoa_server_start(vsoa_server_t* server, const struct sockaddr* addr, socklen_t namelen) {

@@ -33,7 +33,8 @@ std::optional<Address> Client::server() {
     return std::nullopt;
 }
 
-bool Client::connect(const Address& server, int64_t deadline, std::string_view password, std::string& info) {
+bool Client::connect(const Address& server, int64_t deadline, std::string_view password, std::string& info,
+                     int stop_fd) {
     if (connected()) {
         errno = EISCONN;
         return false;
@@ -44,11 +45,11 @@ bool Client::connect(const Address& server, int64_t deadline, std::string_view p
     connection->fd = open_socket(server.family(), SOCK_STREAM);
     if (!connection->fd) return false;
     set_nodelay(connection->fd.get());
-    if (!connect_until(connection->fd.get(), server, deadline)) return false;
+    if (!connect_until(connection->fd.get(), server, deadline, stop_fd)) return false;
     // Connected to the service's address: only the server can reach it. Without it there are just no quick messages.
     connection->udp = open_socket(server.family(), SOCK_DGRAM);
     if (connection->udp && ::connect(connection->udp.get(), server.raw(), server.length) != 0) connection->udp.reset();
-    if (log_in(*connection, deadline, password, info) && adopt(connection)) return true;
+    if (log_in(*connection, deadline, password, info, stop_fd) && adopt(connection)) return true;
     const int saved = errno;
     const std::lock_guard guard(lock_);
     writer_.forget(*connection);
@@ -85,7 +86,8 @@ bool Client::send_login(Connection& connection, std::string_view password) {
     return writer_.send(held, connection, frame);
 }
 
-bool Client::log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info) {
+bool Client::log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info,
+                    int stop_fd) {
     if (!send_login(connection, password)) return false;
     for (;;) {
         vsoa_header_t* header = nullptr;
@@ -99,7 +101,7 @@ bool Client::log_in(Connection& connection, int64_t deadline, std::string_view p
             if (header->type == VSOA_TYPE_SERVINFO) return accept_login(connection, Packet(header), info);
             continue;
         }
-        if (!wait_for(connection.fd.get(), POLLIN, deadline)) return false;
+        if (!wait_for(connection.fd.get(), POLLIN, deadline, stop_fd)) return false;
         const Receiver::Space space = connection.receiver.space();
         const ssize_t got = recv(connection.fd.get(), space.at, space.room, 0);
         if (got > 0) connection.receiver.commit(static_cast<size_t>(got));
@@ -239,8 +241,8 @@ bool Client::request_and_wait(Frame& frame, vsoa_client_sync_call_t& sync, int64
         if (sync.changed.wait_until(held, until) == std::cv_status::timeout) break;
     }
     if (sync.ended) return true;
-    // Nobody may touch sync after this call.
-    calls_.erase(sync.seqno);
+    // Nobody may touch sync after this call. After a new connection its number may be that of another call.
+    if (const auto own = calls_.find(sync.seqno); own != calls_.end() && own->second.sync == &sync) calls_.erase(own);
     std::erase_if(orphans_, [&](const Call& orphan) { return orphan.sync == &sync; });
     return true;
 }

@@ -54,7 +54,9 @@ class Client {
     bool open();
 
     // loop
-    bool connect(const Address& server, int64_t deadline, std::string_view password, std::string& info);
+    /// Ends with ECANCELED when stop_fd becomes readable.
+    bool connect(const Address& server, int64_t deadline, std::string_view password, std::string& info,
+                 int stop_fd = -1);
     /// Also frees what a lost connection left. Calls end in the next `input`.
     void disconnect();
     bool input();
@@ -89,7 +91,7 @@ class Client {
     static constexpr uint64_t kTcpTag = 1, kUdpTag = 2;
 
     // loop, without the lock.
-    bool log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info);
+    bool log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info, int stop_fd);
     bool send_login(Connection& connection, std::string_view password);
     bool accept_login(Connection& connection, const Packet& packet, std::string& info);
     bool adopt(const ConnectionPtr& connection);

@@ -84,7 +84,6 @@ size_t Frame::pieces(size_t offset, Pieces& out) const {
 void Frame::append_to(std::vector<uint8_t>& out, size_t offset) const {
     Pieces parts;
     const size_t count = pieces(offset, parts);
-    out.reserve(out.size() + total_ - offset);
     for (size_t i = 0; i < count; ++i) {
         const auto* from = static_cast<const uint8_t*>(parts[i].iov_base);
         out.insert(out.end(), from, from + parts[i].iov_len);
@@ -112,13 +111,14 @@ vsoa_header_t* check_datagram(void* bytes, size_t length) {
     return packet_length(*header, false) <= length ? header : nullptr;
 }
 
+size_t Receiver::first_size() const { return std::min(kReadChunk, limit_); }
+
 Receiver::Space Receiver::space() {
-    if (head_ == tail_) head_ = tail_ = 0;
     const size_t needed = wanted_ > tail_ - head_ ? wanted_ - (tail_ - head_) : 1;
     if (buffer_.size() - tail_ < std::max(needed, kReadChunk / 4)) move_to_front();
-    if (buffer_.size() - tail_ < needed || buffer_.empty()) {
-        const size_t size = tail_ + needed;
-        buffer_.resize(size < kReadChunk ? kReadChunk : size);
+    const size_t room = buffer_.size() - tail_;
+    if (room < std::min(needed, kReadChunk / 4)) {
+        buffer_.resize(std::clamp(2 * buffer_.size(), first_size(), limit_));
     }
     return {buffer_.data() + tail_, buffer_.size() - tail_};
 }
@@ -132,19 +132,30 @@ void Receiver::move_to_front() {
 
 Receiver::Next Receiver::next(vsoa_header_t*& packet) {
     wanted_ = VSOA_HDR_LENGTH;
-    if (head_ == tail_) return Next::kMore;
+    if (head_ == tail_) {
+        head_ = tail_ = 0;
+        if (buffer_.size() != first_size()) std::vector<uint8_t>().swap(buffer_);
+        return Next::kMore;
+    }
     if (buffer_[head_] != kMagicByte) return Next::kBad;
     if (tail_ - head_ < VSOA_HDR_LENGTH) return Next::kMore;
-    // A peer may send packets whose length is no multiple of 4; what follows them is not aligned for a header.
-    if (head_ % alignof(vsoa_header_t) != 0) move_to_front();
-    auto* header = reinterpret_cast<vsoa_header_t*>(buffer_.data() + head_);
-    const uint64_t length = packet_length(*header, true);
-    if (length > VSOA_MAX_PACKET_LENGTH) return Next::kBad;
+    vsoa_header_t header;
+    std::memcpy(&header, buffer_.data() + head_, sizeof header);
+    const uint64_t length = packet_length(header, true);
+    if (length > limit_) return Next::kBad;
     wanted_ = static_cast<size_t>(length);
     if (tail_ - head_ < wanted_) return Next::kMore;
+    uint8_t* at = buffer_.data() + head_;
     head_ += wanted_;
+    // A peer may send packets whose length is no multiple of 4; what follows them is not aligned for a header. It moves
+    // down over bytes that are done with, and alone, so that many small packets in one buffer cost no more than they
+    // are.
+    if (const size_t off = static_cast<size_t>(at - buffer_.data()) % alignof(vsoa_header_t); off != 0) {
+        std::memmove(at - off, at, wanted_);
+        at -= off;
+    }
     wanted_ = VSOA_HDR_LENGTH;
-    packet = header;
+    packet = reinterpret_cast<vsoa_header_t*>(at);
     return Next::kPacket;
 }
 

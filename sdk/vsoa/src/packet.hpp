@@ -78,7 +78,8 @@ uint64_t packet_length(const vsoa_header_t& header, bool with_pad);
 /// The header of a datagram that holds one whole packet, else null. bytes must be aligned for a header.
 vsoa_header_t* check_datagram(void* bytes, size_t length);
 
-/// Read side of a TCP connection: `space`, read into it, `commit`, then `next` until it says more.
+/// Read side of a TCP connection: `space`, read into it, `commit`, then `next` until it says more. Its memory follows
+/// what has arrived, not what a header announces, and is given back when nothing is left.
 class Receiver {
   public:
     enum class Next { kPacket, kMore, kBad };
@@ -88,21 +89,29 @@ class Receiver {
         size_t room;
     };
 
+    /// No packet may be longer; VSOA_MAX_PACKET_LENGTH until told otherwise. Is only ever raised.
+    void limit(size_t longest) { limit_ = longest; }
+
     /// Where the next bytes of the stream go; room is never 0. Invalidates packets handed out before.
     Space space();
     void commit(size_t length) { tail_ += length; }
 
-    /// The next whole packet, valid until `space` is called. kBad: not VSOA or too long; the stream cannot go on.
+    /// The next whole packet, valid until `next` or `space` is called. kBad: not VSOA or too long; the stream cannot go
+    /// on.
     Next next(vsoa_header_t*& packet);
 
     bool empty() const { return head_ == tail_; }
+    /// Bytes of memory.
+    size_t held() const { return buffer_.capacity(); }
 
   private:
+    size_t first_size() const;
     void move_to_front();
 
     std::vector<uint8_t> buffer_;
     size_t head_ = 0, tail_ = 0;
     size_t wanted_ = VSOA_HDR_LENGTH;  // bytes the unfinished packet needs in all
+    size_t limit_ = VSOA_MAX_PACKET_LENGTH;
 };
 
 }  // namespace vsoa

@@ -2,28 +2,21 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "sdk/vsoa/include/vsoa_position.h"
 #include "sdk/vsoa/src/socket.hpp"
 
-/// A query that has not been answered.
-struct vsoa_position_response {
-    vsoa::Address from;
-    std::string name;
-};
-
 namespace vsoa::position {
 
 inline constexpr uint16_t kDefaultPort = 54;
 inline constexpr size_t kMaxServers = 16;
-inline constexpr size_t kMaxUnanswered = 1024;  // of one server
+inline constexpr size_t kMaxUnanswered = 1024;  // of one server; above it the oldest is forgotten
 // The vendor's Go look-up reads no more.
 inline constexpr size_t kMaxAnswer = 1024;
 inline constexpr const char* kServersFile = "/etc/vsoa.pos";
@@ -52,9 +45,10 @@ std::vector<Address> servers();
 void fix_server(std::optional<Address> address);
 
 /// Asks the servers, in order; the first that knows the name decides. A silent one is asked again now and then, and
-/// does not hold up the next for long. Nothing with errno ENOENT, ETIMEDOUT, ECONNREFUSED, EDESTADDRREQ (no servers) or
-/// EINVAL.
-std::optional<Answer> look_up(const std::vector<Address>& servers, const Query& query, int64_t timeout_ns);
+/// does not hold up the next for long. Nothing with errno ENOENT, ETIMEDOUT, ECONNREFUSED, EDESTADDRREQ (no servers),
+/// ECANCELED (stop_fd became readable) or EINVAL.
+std::optional<Answer> look_up(const std::vector<Address>& servers, const Query& query, int64_t timeout_ns,
+                              int stop_fd = -1);
 
 class Server {
   public:
@@ -69,13 +63,23 @@ class Server {
     void* custom = nullptr;
 
   private:
-    void ask(const Query& query, const Address& from);
+    /// A query that has not been answered.
+    struct Waiting {
+        Address from;
+        std::optional<Address> own;  // whom it asked
+        std::string name;
+    };
+
+    vsoa_position_response_t* keep(Waiting waiting);
 
     const vsoa_position_query_func_t on_query_;
     void* const arg_;
     Fd fd_;
     std::mutex lock_;
-    std::unordered_map<vsoa_position_response_t*, std::unique_ptr<vsoa_position_response_t>> unanswered_;
+    // By number, which is what the program holds as its pointer: an answer to a query that was forgotten, or answered
+    // already, can never meet another one.
+    std::map<uintptr_t, Waiting> unanswered_;
+    uintptr_t last_number_ = 0;
 };
 
 }  // namespace vsoa::position

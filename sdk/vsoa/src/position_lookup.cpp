@@ -17,8 +17,8 @@ constexpr int64_t kAskAgain_ns = 500 * kNanosPerMs;    // a datagram may be lost
 
 class LookUp {
   public:
-    LookUp(const std::vector<Address>& servers, const Query& query, int64_t deadline)
-        : servers_(servers), query_(query), text_(write_query(query)), deadline_(deadline) {}
+    LookUp(const std::vector<Address>& servers, const Query& query, int64_t deadline, int stop_fd)
+        : servers_(servers), query_(query), text_(write_query(query)), deadline_(deadline), stop_fd_(stop_fd) {}
 
     std::optional<Answer> run();
 
@@ -33,7 +33,7 @@ class LookUp {
     bool waiting() const;
     void ask_next(int64_t now);
     void send(Asked& asked, int64_t now);
-    void wait(int64_t now);
+    bool wait(int64_t now);
     std::optional<Answer> receive(Asked& asked);
     std::optional<Answer> give_up();
 
@@ -41,6 +41,7 @@ class LookUp {
     const Query& query_;
     const std::string text_;
     const int64_t deadline_;
+    const int stop_fd_;
     std::vector<Asked> asked_;
     int64_t next_at_ = 0;
 };
@@ -69,9 +70,11 @@ void LookUp::ask_next(int64_t now) {
     next_at_ = now + kNextServer_ns;
 }
 
-void LookUp::wait(int64_t now) {
-    std::array<pollfd, kMaxServers> entries;
-    nfds_t count = 0;
+/// False: it shall end.
+bool LookUp::wait(int64_t now) {
+    std::array<pollfd, kMaxServers + 1> entries;
+    entries[0] = {stop_fd_, POLLIN, 0};  // poll passes over what is negative
+    nfds_t count = 1;
     int64_t until = deadline_;
     if (asked_.size() < servers_.size()) until = std::min(until, next_at_);
     for (const Asked& asked : asked_) {
@@ -79,7 +82,7 @@ void LookUp::wait(int64_t now) {
         until = std::min(until, asked.again_at);
         entries[count++] = {asked.fd.get(), POLLIN, 0};
     }
-    poll(entries.data(), count, poll_timeout_ms(until, now));
+    return poll(entries.data(), count, poll_timeout_ms(until, now)) <= 0 || entries[0].revents == 0;
 }
 
 std::optional<Answer> LookUp::receive(Asked& asked) {
@@ -119,7 +122,10 @@ std::optional<Answer> LookUp::run() {
         for (Asked& asked : asked_) {
             if (asked.state == State::kAsking && now >= asked.again_at) send(asked, now);
         }
-        wait(now);
+        if (!wait(now)) {
+            errno = ECANCELED;
+            return std::nullopt;
+        }
         for (Asked& asked : asked_) {
             if (asked.state != State::kAsking) continue;
             if (auto answer = receive(asked)) return answer;
@@ -129,7 +135,8 @@ std::optional<Answer> LookUp::run() {
 
 }  // namespace
 
-std::optional<Answer> look_up(const std::vector<Address>& servers, const Query& query, int64_t timeout_ns) {
+std::optional<Answer> look_up(const std::vector<Address>& servers, const Query& query, int64_t timeout_ns,
+                              int stop_fd) {
     if (query.name.empty() || query.name.size() > VSOA_POSITION_MAX_NAME_LEN || servers.size() > kMaxServers) {
         errno = EINVAL;
         return std::nullopt;
@@ -138,7 +145,7 @@ std::optional<Answer> look_up(const std::vector<Address>& servers, const Query& 
         errno = EDESTADDRREQ;
         return std::nullopt;
     }
-    return LookUp(servers, query, now_ns() + timeout_ns).run();
+    return LookUp(servers, query, now_ns() + timeout_ns, stop_fd).run();
 }
 
 }  // namespace vsoa::position

@@ -1,4 +1,5 @@
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 
@@ -18,7 +19,9 @@ bool Server::start(const Address& address) {
         return false;
     }
     Fd fd = open_socket(address.family(), SOCK_DGRAM);
-    if (!fd || bind(fd.get(), address.raw(), address.length) != 0) return false;
+    // The answer leaves from the address that was asked, which matters where the machine has several.
+    if (!fd || !tell_destination(fd.get(), address.family()) || bind(fd.get(), address.raw(), address.length) != 0)
+        return false;
     fd_ = std::move(fd);
     return true;
 }
@@ -26,40 +29,39 @@ bool Server::start(const Address& address) {
 void Server::input() {
     char text[kMaxQuery];
     for (int i = 0; i < kBatch && fd_; ++i) {
-        Address from;
-        from.length = sizeof from.storage;
-        const ssize_t got = recvfrom(fd_.get(), text, sizeof text, 0, from.raw(), &from.length);
+        Waiting waiting;
+        const ssize_t got = receive_datagram(fd_.get(), text, sizeof text, waiting.from, waiting.own);
         if (got < 0) {
             if (errno == EINTR || errno == ECONNREFUSED) continue;
             return;
         }
-        if (const auto query = read_query({text, static_cast<size_t>(got)})) ask(*query, from);
+        const auto query = read_query({text, static_cast<size_t>(got)});
+        if (!query) continue;
+        waiting.name = query->name;
+        on_query_(arg_, query->domain, query->name.c_str(), keep(std::move(waiting)));
     }
 }
 
-void Server::ask(const Query& query, const Address& from) {
-    auto owned = std::make_unique<vsoa_position_response_t>(vsoa_position_response_t{from, query.name});
-    vsoa_position_response_t* response = owned.get();
-    {
-        const std::lock_guard guard(lock_);
-        // A program that never answers must not eat all memory; whoever asked will ask again.
-        if (unanswered_.size() >= kMaxUnanswered) return;
-        unanswered_.emplace(response, std::move(owned));
-    }
-    on_query_(arg_, query.domain, query.name.c_str(), response);
+vsoa_position_response_t* Server::keep(Waiting waiting) {
+    const std::lock_guard guard(lock_);
+    // A program that never answers must not eat all memory. The oldest goes: who asked it has given up first.
+    if (unanswered_.size() >= kMaxUnanswered) unanswered_.erase(unanswered_.begin());
+    unanswered_.emplace_hint(unanswered_.end(), ++last_number_, std::move(waiting));
+    return reinterpret_cast<vsoa_position_response_t*>(last_number_);
 }
 
 void Server::respond(vsoa_position_response_t* response, const std::optional<Address>& address, bool secure) {
-    std::unique_ptr<vsoa_position_response_t> owned;
+    Waiting waiting;
     {
         const std::lock_guard guard(lock_);
-        const auto found = unanswered_.find(response);
+        const auto found = unanswered_.find(reinterpret_cast<uintptr_t>(response));
         if (found == unanswered_.end()) return;
-        owned = std::move(found->second);
+        waiting = std::move(found->second);
         unanswered_.erase(found);
     }
-    const std::string text = write_answer({owned->name, address, secure});
-    sendto(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT, owned->from.raw(), owned->from.length);
+    std::string text = write_answer({waiting.name, address, secure});
+    const iovec piece = {text.data(), text.size()};
+    send_datagram(fd_.get(), &piece, 1, waiting.from, waiting.own);
 }
 
 }  // namespace vsoa::position

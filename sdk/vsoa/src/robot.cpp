@@ -111,12 +111,14 @@ bool Robot::connect() {
     std::optional<Address> address = settings_.address;
     if (!address) {
         // Asked anew each time: the service may have moved.
-        const auto answer = position::look_up(position::servers(), {settings_.host, -1}, settings_.connect_timeout_ns);
+        const auto answer = position::look_up(position::servers(), {settings_.host, -1}, settings_.connect_timeout_ns,
+                                              stop_event_.get());
         // A service that wants TLS cannot be reached by this library.
         if (!answer || answer->secure || stopping_) return false;
         address = answer->address;
     }
-    return client_.connect(*address, now_ns() + settings_.connect_timeout_ns, settings_.password, info_);
+    return client_.connect(*address, now_ns() + settings_.connect_timeout_ns, settings_.password, info_,
+                           stop_event_.get());
 }
 
 void Robot::serve() {

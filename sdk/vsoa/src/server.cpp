@@ -7,20 +7,19 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sdk/vsoa/src/json.hpp"
+
 namespace vsoa {
 namespace {
 
 // With port 0 the kernel picks the TCP port, and UDP wants the same; another program may have it.
 constexpr int kPortAttempts = 16;
 
-bool send_datagram(int fd, const Address& to, const Frame& frame) {
+/// From the address that the client is connected to: another of this machine's would not pass its connected socket.
+bool send_quick(int fd, const Link& link, const Frame& frame) {
     Frame::Pieces pieces;
-    msghdr message{};
-    message.msg_name = const_cast<sockaddr*>(to.raw());
-    message.msg_namelen = to.length;
-    message.msg_iov = pieces.data();
-    message.msg_iovlen = frame.pieces(0, pieces);
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+    const size_t count = frame.pieces(0, pieces);
+    return send_datagram(fd, pieces.data(), count, *link.quick, link.own);
 }
 
 bool reuse_address(int fd) {
@@ -43,7 +42,17 @@ Server::~Server() {
 
 bool Server::open() { return poller_.open(); }
 
-void Server::password(const char* text) { password_ = text != nullptr ? text : ""; }
+bool Server::password(const char* text) {
+    std::string wanted = text != nullptr ? text : "";
+    std::string login = "{\"passwd\":";
+    json::append_string(login, wanted);
+    if (VSOA_HDR_LENGTH + login.size() + 1 > kMaxLoginPacket) {
+        errno = EMSGSIZE;
+        return false;
+    }
+    password_ = std::move(wanted);
+    return true;
+}
 
 bool Server::start(const Address& address) {
     if (started_) {
@@ -56,7 +65,8 @@ bool Server::start(const Address& address) {
         udp_.reset();
         return false;
     }
-    return started_ = true;
+    started_ = true;
+    return true;
 }
 
 bool Server::bind_sockets(const Address& wanted) {
@@ -117,7 +127,7 @@ int Server::ids(vsoa_cli_id_t* out, int max) {
 }
 
 bool Server::reaches(const Link& link, std::string_view url) {
-    return link.living() && link.authed && subscribed(link.subscriptions, url, scratch_);
+    return link.living() && link.authed && link.subscriptions.best(url, scratch_) != nullptr;
 }
 
 bool Server::is_subscribed(std::string_view url) {
@@ -157,7 +167,7 @@ bool Server::quick_publish(std::string_view url, const Frame& frame) {
     const std::lock_guard guard(lock_);
     for (const LinkPtr& link : order_) {
         // A datagram that the kernel does not take is lost, as any may be.
-        if (link->quick && reaches(*link, url)) send_datagram(udp_.get(), *link->quick, frame);
+        if (link->quick && reaches(*link, url)) send_quick(udp_.get(), *link, frame);
     }
     return true;
 }
@@ -170,7 +180,7 @@ bool Server::send_to(vsoa_cli_id_t id, const Frame& frame) {
 
 bool Server::quick_datagram(vsoa_cli_id_t id, const Frame& frame) {
     return with_client(id, [&](Link& link) {
-        if (link.quick) return send_datagram(udp_.get(), *link.quick, frame);
+        if (link.quick) return send_quick(udp_.get(), link, frame);
         errno = EOPNOTSUPP;
         return false;
     });
@@ -212,12 +222,12 @@ int64_t Server::send_timeout() {
 
 void Server::listener(std::string_view url, vsoa_server_cmd_func_t callback, void* arg) {
     const std::lock_guard guard(lock_);
-    listeners_.insert_or_assign(std::string(url), Callback<vsoa_server_cmd_func_t>{callback, arg});
+    listeners_.set(url, Callback<vsoa_server_cmd_func_t>{callback, arg});
 }
 
 void Server::remove_listener(std::string_view url) {
     const std::lock_guard guard(lock_);
-    if (const auto found = listeners_.find(url); found != listeners_.end()) listeners_.erase(found);
+    listeners_.erase(url);
 }
 
 vsoa_cli_id_t Server::free_id() {

@@ -22,19 +22,25 @@
 
 namespace vsoa {
 
-inline constexpr size_t kMaxSubscriptions = 4096;  // of one client
+// Of one client.
+inline constexpr size_t kMaxSubscriptions = 4096;
+inline constexpr size_t kMaxSubscribedBytes = 256 * 1024;
+// Of connections that have not logged in: how many, and how long their packets may be.
+inline constexpr size_t kMaxStrangers = 64;
+inline constexpr size_t kMaxLoginPacket = 4096;
 
 /// A connection accepted by a server.
 struct Link : Stream {
     vsoa_cli_id_t id = 0;
     Address peer;
+    std::optional<Address> own;  // this machine's end
     bool logged_in = false;
     bool announced = false;  // loop: the callback for clients has been told
     bool refused = false;    // loop: login failed, only waits for the peer to close
     bool authed = true;
     int priority = 0;
     std::optional<Address> quick;  // where its quick channel is
-    UrlSet subscriptions;
+    Subscriptions subscriptions;
     void* custom = nullptr;
     Receiver receiver;  // loop
 
@@ -55,7 +61,8 @@ class Server {
     bool start(const Address& address);
     std::optional<Address> address() const;
     bool bind_interface(const char* name);
-    void password(const char* text);
+    /// False with errno EMSGSIZE: no login could carry it.
+    bool password(const char* text);
 
     // Any thread.
     int count();
@@ -111,10 +118,12 @@ class Server {
     // loop, without the lock.
     void accept_all();
     void accept_one(Fd fd);
+    void make_room();
     void pause_accept();
     void check_deadlines();
     void arm();
     void read_link(const LinkPtr& link);
+    void discard(const LinkPtr& link);
     void remove(const LinkPtr& link);
     void read_quick();
     void handle(const LinkPtr& link, const Packet& packet);
@@ -133,7 +142,7 @@ class Server {
     Poller poller_;
     Fd listen_, udp_;
     std::string interface_;
-    bool started_ = false;
+    std::atomic<bool> started_{false};
 
     // Under the lock.
     std::unordered_map<vsoa_cli_id_t, LinkPtr> links_;
@@ -141,15 +150,21 @@ class Server {
     vsoa_cli_id_t last_id_ = 0;
     int64_t send_timeout_ns_;
     std::string scratch_;
-    UrlMap<Callback<vsoa_server_cmd_func_t>> listeners_;
+    UrlTable<Callback<vsoa_server_cmd_func_t>> listeners_;
 
     // loop
     std::string password_;
     Callback<vsoa_server_cli_func_t> on_client_;
     Callback<vsoa_server_dat_func_t> on_datagram_;
     std::deque<std::pair<int64_t, vsoa_cli_id_t>> logins_;  // deadlines of connections, in order
+    size_t strangers_ = 0;                                  // connections that were not announced
     int64_t accept_again_ = kForever;
     std::vector<uint64_t> datagram_;  // aligned for a header
 };
 
 }  // namespace vsoa
+
+struct vsoa_server {
+    explicit vsoa_server(const char* info) : core(this, info) {}
+    vsoa::Server core;
+};

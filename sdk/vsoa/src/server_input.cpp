@@ -14,6 +14,18 @@ constexpr int kAcceptBatch = 64, kDatagramBatch = 64;
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
+/// All of the urls or, when they are too many or too long, none.
+bool add_all(Subscriptions& to, const std::vector<std::string>& urls) {
+    std::vector<std::string_view> added;
+    for (const std::string& url : urls) {
+        if (to.set(url)) added.emplace_back(url);
+        if (to.size() <= kMaxSubscriptions && to.bytes() <= kMaxSubscribedBytes) continue;
+        for (const std::string_view again : added) to.erase(again);
+        return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 void Server::input() {
@@ -50,17 +62,38 @@ void Server::accept_all() {
 void Server::accept_one(Fd fd) {
     const auto peer = Address::peer(fd.get());
     if (!peer) return;
+    make_room();
     set_nodelay(fd.get());
     auto link = std::make_shared<Link>();
+    link->own = Address::local(fd.get());
     link->fd = std::move(fd);
     link->peer = *peer;
+    link->receiver.limit(kMaxLoginPacket);
     const std::lock_guard guard(lock_);
     link->id = free_id();
     link->send_timeout_ns = send_timeout_ns_;
     if (!poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) return;
     links_.emplace(link->id, link);
+    ++strangers_;
     logins_.emplace_back(now_ns() + kHandshake_ns, link->id);
     arm();
+}
+
+/// Who has waited longest without a login gives way: connections that say nothing keep out nobody who can log in. A
+/// login that has arrived, but was not read yet, counts.
+void Server::make_room() {
+    while (strangers_ >= kMaxStrangers && !logins_.empty()) {
+        LinkPtr oldest;
+        {
+            const std::lock_guard guard(lock_);
+            const auto found = links_.find(logins_.front().second);
+            if (found != links_.end() && !found->second->announced) oldest = found->second;
+        }
+        logins_.pop_front();
+        if (!oldest) continue;
+        read_link(oldest);
+        if (!oldest->announced) remove(oldest);
+    }
 }
 
 /// No descriptor is free: the waiting connection would make the event loop spin, so it is left alone for a moment.
@@ -109,12 +142,21 @@ void Server::remove(const LinkPtr& link) {
         link->dead = true;
         link->fd.reset();
     }
+    if (!link->announced) --strangers_;
     if (link->announced && on_client_.function != nullptr) {
         on_client_.function(on_client_.arg, handle_, link->id, false);
     }
 }
 
+/// Nothing that a refused peer says counts. It closes when it has read the answer, or its time limit ends it.
+void Server::discard(const LinkPtr& link) {
+    char bytes[kMaxLoginPacket];
+    const ssize_t got = recv(link->fd.get(), bytes, sizeof bytes, 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) remove(link);
+}
+
 void Server::read_link(const LinkPtr& link) {
+    if (link->refused) return discard(link);
     const Receiver::Space space = link->receiver.space();
     const ssize_t got = recv(link->fd.get(), space.at, space.room, 0);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -130,7 +172,8 @@ void Server::read_link(const LinkPtr& link) {
             case Receiver::Next::kPacket:
                 break;
         }
-        if (!link->refused) handle(link, Packet(header));
+        handle(link, Packet(header));
+        if (link->refused) return;
         // A callback, or another thread, may have dropped the client.
         const std::lock_guard guard(lock_);
         if (link->dead) break;
@@ -246,6 +289,8 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
     }
     if (!first) return;
     link->announced = true;
+    --strangers_;
+    link->receiver.limit(VSOA_MAX_PACKET_LENGTH);
     if (on_client_.function != nullptr) on_client_.function(on_client_.arg, handle_, link->id, true);
 }
 
@@ -267,18 +312,12 @@ void Server::subscribe(const LinkPtr& link, const Packet& packet, bool on) {
     uint8_t status = good ? VSOA_STATUS_SUCCESS : VSOA_STATUS_ARGUMENTS;
     if (good) {
         const std::lock_guard guard(lock_);
-        if (all) link->subscriptions.clear();
-        // All of the packet or nothing.
-        if (on && link->subscriptions.size() + urls.size() > kMaxSubscriptions) {
-            status = VSOA_STATUS_NO_MEMORY;
-            urls.clear();
-        }
-        for (std::string& url : urls) {
-            if (on) {
-                link->subscriptions.insert(std::move(url));
-            } else {
-                link->subscriptions.erase(url);
-            }
+        Subscriptions& present = link->subscriptions;
+        if (all) present.clear();
+        if (on) {
+            if (!add_all(present, urls)) status = VSOA_STATUS_NO_MEMORY;
+        } else {
+            for (const std::string& url : urls) present.erase(url);
         }
     }
     answer(link, packet, status);
@@ -289,7 +328,7 @@ void Server::call(const LinkPtr& link, Packet packet) {
     Callback<vsoa_server_cmd_func_t> listener;
     {
         const std::lock_guard guard(lock_);
-        if (const auto* found = best_match(listeners_, packet.url_text())) listener = *found;
+        if (const auto* found = listeners_.best(packet.url_text(), scratch_)) listener = *found;
     }
     if (listener.function == nullptr) return answer(link, packet, VSOA_STATUS_INVALID_URL);
     listener.function(listener.arg, handle_, link->id, packet.header, &packet.url, &packet.payload);

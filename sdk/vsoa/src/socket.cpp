@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,19 @@ const sockaddr_in& v4(const Address& address) { return reinterpret_cast<const so
 const sockaddr_in6& v6(const Address& address) { return reinterpret_cast<const sockaddr_in6&>(address.storage); }
 
 bool option(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value) == 0; }
+
+constexpr size_t kControlRoom = CMSG_SPACE(sizeof(in6_pktinfo));  // the longer of the two
+
+template <typename Info>
+void put_control(msghdr& message, char* control, int level, int type, const Info& info) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(sizeof info);
+    cmsghdr* part = CMSG_FIRSTHDR(&message);
+    part->cmsg_level = level;
+    part->cmsg_type = type;
+    part->cmsg_len = CMSG_LEN(sizeof info);
+    std::memcpy(CMSG_DATA(part), &info, sizeof info);
+}
 
 std::optional<uint16_t> parse_port(std::string_view text) {
     uint16_t port = 0;
@@ -183,10 +197,14 @@ bool set_priority(int fd, int family, int priority) {
     return option(fd, SOL_SOCKET, SO_PRIORITY, std::min(priority, 6)) && marked;
 }
 
-bool wait_for(int fd, short events, int64_t deadline) {
-    pollfd entry = {fd, events, 0};
+bool wait_for(int fd, short events, int64_t deadline, int stop_fd) {
+    pollfd entries[] = {{fd, events, 0}, {stop_fd, POLLIN, 0}};  // poll passes over what is negative
     for (;;) {
-        const int count = poll(&entry, 1, poll_timeout_ms(deadline, now_ns()));
+        const int count = poll(entries, 2, poll_timeout_ms(deadline, now_ns()));
+        if (count > 0 && entries[1].revents != 0) {
+            errno = ECANCELED;
+            return false;
+        }
         if (count > 0) return true;
         if (count == 0 && now_ns() >= deadline) {
             errno = ETIMEDOUT;
@@ -196,15 +214,73 @@ bool wait_for(int fd, short events, int64_t deadline) {
     }
 }
 
-bool connect_until(int fd, const Address& to, int64_t deadline) {
+bool connect_until(int fd, const Address& to, int64_t deadline, int stop_fd) {
     if (connect(fd, to.raw(), to.length) == 0) return true;
     if (errno != EINPROGRESS && errno != EINTR) return false;
-    if (!wait_for(fd, POLLOUT, deadline)) return false;
+    if (!wait_for(fd, POLLOUT, deadline, stop_fd)) return false;
     int error = 0;
     socklen_t length = sizeof error;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return false;
     errno = error;
     return error == 0;
+}
+
+bool tell_destination(int fd, int family) {
+    return family == AF_INET6 ? option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+}
+
+ssize_t receive_datagram(int fd, void* bytes, size_t room, Address& from, std::optional<Address>& own) {
+    alignas(cmsghdr) char control[kControlRoom];
+    iovec piece = {bytes, room};
+    msghdr message{};
+    message.msg_name = from.raw();
+    message.msg_namelen = sizeof from.storage;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    own.reset();
+    const ssize_t got = recvmsg(fd, &message, 0);
+    if (got < 0) return got;
+    from.length = message.msg_namelen;
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
+            in_pktinfo info;
+            std::memcpy(&info, CMSG_DATA(part), sizeof info);
+            own.emplace();
+            own->storage.ss_family = AF_INET;
+            v4(*own).sin_addr = info.ipi_spec_dst;
+        } else if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == IPV6_PKTINFO) {
+            in6_pktinfo info;
+            std::memcpy(&info, CMSG_DATA(part), sizeof info);
+            own.emplace();
+            own->storage.ss_family = AF_INET6;
+            v6(*own).sin6_addr = info.ipi6_addr;
+            v6(*own).sin6_scope_id = info.ipi6_ifindex;
+        }
+    }
+    return got;
+}
+
+bool send_datagram(int fd, const iovec* pieces, size_t count, const Address& to, const std::optional<Address>& own) {
+    alignas(cmsghdr) char control[kControlRoom] = {};
+    msghdr message{};
+    message.msg_name = const_cast<sockaddr*>(to.raw());
+    message.msg_namelen = to.length;
+    message.msg_iov = const_cast<iovec*>(pieces);
+    message.msg_iovlen = count;
+    if (own && own->family() == AF_INET6) {
+        in6_pktinfo info{};
+        info.ipi6_addr = v6(*own).sin6_addr;
+        // Elsewhere the route decides on the interface.
+        if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = v6(*own).sin6_scope_id;
+        put_control(message, control, IPPROTO_IPV6, IPV6_PKTINFO, info);
+    } else if (own) {
+        in_pktinfo info{};
+        info.ipi_spec_dst = v4(*own).sin_addr;
+        put_control(message, control, IPPROTO_IP, IP_PKTINFO, info);
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
 bool Poller::open() {

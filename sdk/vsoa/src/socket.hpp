@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+struct iovec;
 struct timespec;
 
 namespace vsoa {
@@ -81,10 +82,19 @@ bool set_keepalive(int fd, int seconds);
 bool set_linger(int fd, int seconds);
 /// Priority 0 to 7 for what is sent from now on.
 bool set_priority(int fd, int family, int priority);
-/// Connects within the deadline. False with errno.
-bool connect_until(int fd, const Address& to, int64_t deadline);
-/// Waits for poll events until deadline. False with errno ETIMEDOUT or of poll.
-bool wait_for(int fd, short events, int64_t deadline);
+/// Connects within the deadline. False with errno; stop_fd as in wait_for.
+bool connect_until(int fd, const Address& to, int64_t deadline, int stop_fd = -1);
+/// Waits for poll events until deadline, or until stop_fd is readable. False with errno ETIMEDOUT, ECANCELED (stop_fd)
+/// or of poll.
+bool wait_for(int fd, short events, int64_t deadline, int stop_fd = -1);
+
+/// From now on `receive_datagram` knows which of this machine's addresses a datagram was sent to.
+bool tell_destination(int fd, int family);
+/// One datagram, as recvmsg. own: the address it was sent to, without port; nothing when not told.
+ssize_t receive_datagram(int fd, void* bytes, size_t room, Address& from, std::optional<Address>& own);
+/// One datagram, never waiting. own: the address of this machine that it leaves from, its port does not count; nothing:
+/// the kernel chooses.
+bool send_datagram(int fd, const iovec* pieces, size_t count, const Address& to, const std::optional<Address>& own);
 
 /// An epoll set with a timer and a wake-up inside: the one descriptor that programs put into their fd_set.
 class Poller {

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
+#include <variant>
 
 namespace vsoa {
 
@@ -15,43 +16,75 @@ struct TextHash {
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
-using UrlSet = std::unordered_set<std::string, TextHash, std::equal_to<>>;
-template <typename T>
-using UrlMap = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
-
-/// Calls visit(prefix) for every proper prefix of url that ends in '/', longest first, without "/" itself, until visit
-/// returns true. True when one did.
-template <typename Visit>
-bool any_folder(std::string_view url, Visit visit) {
-    for (size_t slash = url.rfind('/'); slash != url.npos && slash > 0; slash = url.rfind('/', slash - 1)) {
-        const std::string_view folder = url.substr(0, slash + 1);
-        if (folder.size() < url.size() && visit(folder)) return true;
+/// Urls, each with a value. A look-up hashes only prefixes as long as some folder in the table: what it costs is the
+/// table's doing, however many slashes a peer puts into the url it asks for.
+template <typename T, typename Hash = TextHash>
+class UrlTable {
+  public:
+    /// False: the url was there; it has the new value.
+    bool set(std::string_view url, T value = {}) {
+        if (const auto found = values_.find(url); found != values_.end()) {
+            found->second = std::move(value);
+            return false;
+        }
+        values_.emplace(url, std::move(value));
+        bytes_ += url.size();
+        if (is_folder(url)) ++folders_[url.size()];
+        return true;
     }
-    return false;
-}
 
-/// A subscription "/" takes everything, "/a" exactly "/a", "/a/" takes "/a" and all that begins with "/a/".
-/// as_folder: room for url + "/", so that a publish need not allocate; any content.
-inline bool subscribed(const UrlSet& subscriptions, std::string_view url, std::string& as_folder) {
-    if (subscriptions.empty()) return false;
-    if (subscriptions.contains(url) || subscriptions.contains(std::string_view("/"))) return true;
-    as_folder.assign(url);
-    as_folder += '/';
-    if (subscriptions.contains(as_folder)) return true;
-    return any_folder(url, [&](std::string_view folder) { return subscriptions.contains(folder); });
-}
+    void erase(std::string_view url) {
+        const auto found = values_.find(url);
+        if (found == values_.end()) return;
+        bytes_ -= url.size();
+        if (is_folder(url)) {
+            const auto length = folders_.find(url.size());
+            if (--length->second == 0) folders_.erase(length);
+        }
+        values_.erase(found);
+    }
 
-/// Exact, then the longest prefix that ends in '/', then "/"; null when nothing takes url.
-template <typename T>
-const T* best_match(const UrlMap<T>& listeners, std::string_view url) {
-    const auto look = [&](std::string_view key) -> const T* {
-        const auto found = listeners.find(key);
-        return found == listeners.end() ? nullptr : &found->second;
-    };
-    const T* match = look(url);
-    if (match == nullptr) match = look(std::string(url) + '/');
-    if (match == nullptr) any_folder(url, [&](std::string_view folder) { return (match = look(folder)) != nullptr; });
-    return match != nullptr ? match : look("/");
-}
+    void clear() {
+        values_.clear();
+        folders_.clear();
+        bytes_ = 0;
+    }
+
+    size_t size() const { return values_.size(); }
+    /// Of all urls together.
+    size_t bytes() const { return bytes_; }
+
+    /// The value of url itself, else of the longest folder that takes it: "/a/" takes "/a" and all that begins with
+    /// "/a/", "/" takes everything. Null when nothing does. room: for one more byte than url has, so that asking need
+    /// not allocate; any content.
+    const T* best(std::string_view url, std::string& room) const {
+        if (const T* exact = at(url)) return exact;
+        for (auto entry = folders_.lower_bound(url.size() + 1); entry != folders_.end(); ++entry) {
+            const size_t length = entry->first;
+            const T* match = nullptr;
+            if (length > url.size()) {
+                match = at(room.assign(url).append(1, '/'));
+            } else if (length < url.size() && url[length - 1] == '/') {
+                match = at(url.substr(0, length));
+            }
+            if (match != nullptr) return match;
+        }
+        return nullptr;
+    }
+
+  private:
+    static bool is_folder(std::string_view url) { return url.ends_with('/'); }
+    const T* at(std::string_view url) const {
+        const auto found = values_.find(url);
+        return found == values_.end() ? nullptr : &found->second;
+    }
+
+    std::unordered_map<std::string, T, Hash, std::equal_to<>> values_;
+    std::map<size_t, size_t, std::greater<>> folders_;  // length -> how many have it
+    size_t bytes_ = 0;
+};
+
+/// What a client has subscribed: a publish reaches it when `best` finds something.
+using Subscriptions = UrlTable<std::monostate>;
 
 }  // namespace vsoa

@@ -120,6 +120,19 @@ TEST_CASE("every recorded packet decodes to its fields and encodes again to them
     CHECK(count == 147);
 }
 
+TEST_CASE("appending many packets moves the earlier ones only now and then") {
+    Bytes out;
+    int moves = 0;
+    const vsoa::Frame frame(VSOA_TYPE_PINGECHO);
+    for (int i = 0; i < 10'000; ++i) {
+        const size_t room = out.capacity();
+        frame.append_to(out);
+        if (out.capacity() != room) ++moves;
+    }
+    CHECK(out.size() == 10'000 * VSOA_HDR_LENGTH);
+    CHECK(moves < 40);
+}
+
 TEST_CASE("a stream gives the same packets however it is cut") {
     Bytes stream;
     std::vector<Bytes> expected;

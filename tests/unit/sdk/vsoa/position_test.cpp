@@ -224,6 +224,49 @@ TEST_CASE("a query may be answered later, from another thread, and only once") {
     CHECK(found->address->ip() == "10.1.2.3");
 }
 
+TEST_CASE("a server for all addresses answers from the one that was asked") {
+    const char* any = GENERATE("0.0.0.0", "::");
+    CAPTURE(any);
+    Directory directory(*Address::make(any, 0));
+    directory.add("axis_server", *Address::make("127.0.0.1", 3002));
+    // A look-up's socket is connected: it takes answers of that address alone.
+    const uint16_t port = directory.address.port();
+    CHECK(position::look_up({*Address::make("127.0.0.5", port)}, {"axis_server", -1}, kPlenty));
+    CHECK(position::look_up({*Address::make("127.0.0.1", port)}, {"axis_server", -1}, kPlenty));
+    if (directory.address.family() == AF_INET6) {
+        CHECK(position::look_up({*Address::make("::1", port)}, {"axis_server", -1}, kPlenty));
+    }
+}
+
+TEST_CASE("a server whose program does not answer forgets the oldest query, never the newest") {
+    Directory directory;
+    const Fd fd = open_socket(AF_INET, SOCK_DGRAM);
+    REQUIRE(connect(fd.get(), directory.address.raw(), directory.address.length) == 0);
+    const std::string query = position::write_query({"later", -1});
+    std::vector<vsoa_position_response_t*> waiting;
+    for (size_t i = 0; i <= position::kMaxUnanswered; ++i) {
+        REQUIRE(send(fd.get(), query.data(), query.size(), 0) >= 0);
+        const auto response = directory.later.take();
+        REQUIRE(response);
+        waiting.push_back(*response);
+    }
+    const auto answer = [&](vsoa_position_response_t* response, uint16_t port) {
+        const Address where = *Address::make("10.1.2.3", port);
+        vsoa_position_server_response(directory.handle, response, where.raw(), where.length, false);
+    };
+    answer(waiting.front(), 1);  // forgotten: nothing happens
+    answer(waiting.back(), 2);
+    answer(waiting.back(), 3);  // a second answer neither
+    answer(waiting[1], 4);
+    for (const uint16_t port : {2, 4}) {
+        char text[position::kMaxAnswer];
+        REQUIRE(wait_for(fd.get(), POLLIN, now_ns() + kPlenty));
+        const ssize_t got = recv(fd.get(), text, sizeof text, 0);
+        REQUIRE(got > 0);
+        CHECK(position::read_answer({text, static_cast<size_t>(got)}).value().address->port() == port);
+    }
+}
+
 TEST_CASE("garbage sent to a position server is ignored") {
     Directory directory;
     directory.add("axis_server", *Address::make("127.0.0.1", 3002));

@@ -145,6 +145,38 @@ TEST_CASE("the automatic client tries again after a wrong password") {
     CHECK(follower.next() == "up {\"name\":\"rig\"}");
 }
 
+TEST_CASE("the automatic client ends at once, whatever it waits for") {
+    // Somebody who never answers: a position server, a server that takes no connection, one that takes no login.
+    const vsoa::Fd silent = vsoa::open_socket(AF_INET, SOCK_DGRAM), full = vsoa::open_socket(AF_INET, SOCK_STREAM);
+    for (const vsoa::Fd* fd : {&silent, &full}) REQUIRE(bind(fd->get(), loopback().raw(), loopback().length) == 0);
+    const std::string what = GENERATE("look-up", "connect", "login");
+    CAPTURE(what);
+    const vsoa::Address where = *vsoa::Address::local(full.get());
+    REQUIRE(listen(full.get(), what == "connect" ? 0 : 8) == 0);
+    std::vector<vsoa::Fd> waiting;
+    for (int i = 0; what == "connect" && i < 3; ++i) {  // a full backlog takes no more
+        waiting.push_back(vsoa::open_socket(AF_INET, SOCK_STREAM));
+        connect(waiting.back().get(), where.raw(), where.length);
+    }
+    const vsoa::Address asked = *vsoa::Address::local(silent.get());
+    if (what == "look-up") REQUIRE(vsoa_position_lookup_server(asked.raw(), asked.length));
+
+    vsoa_client_auto_t* handle = vsoa_client_auto_create(nullptr, nullptr);
+    const std::string server = what == "look-up" ? "axis_server" : name_of(where);
+    REQUIRE(vsoa_client_auto_start(handle, server.c_str(), nullptr, nullptr, 0, 1000, 60'000, 60'000));
+    vsoa::Fd accepted;
+    if (what == "look-up") CHECK(vsoa::wait_for(silent.get(), POLLIN, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs));
+    if (what == "login") {
+        REQUIRE(vsoa::wait_for(full.get(), POLLIN, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs));
+        accepted = vsoa::Fd(accept(full.get(), nullptr, nullptr));
+        CHECK(vsoa::wait_for(accepted.get(), POLLIN, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs));
+    }
+    const int64_t begin = vsoa::now_ns();
+    vsoa_client_auto_delete(handle);
+    CHECK(vsoa::now_ns() - begin < 10'000 * vsoa::kNanosPerMs);
+    vsoa_position_lookup_server(nullptr, 0);
+}
+
 TEST_CASE("the automatic client notices a server that hangs") {
     RunningServer server("secret");
     server.start();

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <latch>
 
+#include "sdk/vsoa/src/client.hpp"
 #include "tests/unit/sdk/vsoa/rig.hpp"
 
 using namespace rig;
@@ -259,16 +260,6 @@ TEST_CASE("datagrams go both ways, over TCP and UDP, on IPv4 and IPv6") {
     CHECK(message.quick);
 }
 
-TEST_CASE("a priority reaches the client and orders nothing wrongly") {
-    Pair pair;
-    CHECK(vsoa_server_cli_priority(pair.server.handle, 1, 5));
-    CHECK_FALSE(vsoa_server_cli_priority(pair.server.handle, 1, 6));
-    CHECK(vsoa_server_cli_keepalive(pair.server.handle, 1, 10));
-    CHECK(pair.client.subscribe("/a"));
-    CHECK(pair.publish("/a", "x"));
-    CHECK(pair.client.messages.take().value().param == "x");
-}
-
 TEST_CASE("a synchronous call waits for its answer, its time limit or the loss") {
     Pair pair;
     vsoa_client_sync_call_t* sync = vsoa_client_sync_create(GENERATE(true, false));
@@ -290,6 +281,47 @@ TEST_CASE("a synchronous call waits for its answer, its time limit or the loss")
     CHECK((!sent || reply == nullptr));
     closer.join();
     CHECK(vsoa_client_sync_delete(sync));
+}
+
+TEST_CASE("a call that ran into its time limit takes away nobody else's") {
+    // Nobody turns the client's loop, so the lost connection does not end the call, and its number comes again.
+    Inbox<Answer> answers;
+    Pair pair;
+    pair.client.loop.stop();
+    vsoa_client_t* client = pair.client.handle;
+    const vsoa_url_t u = url("/x"), silent = url("/silent");
+    const timespec limit = span(300ms), plenty = span(kDeadline);
+    vsoa_client_sync_call_t* sync = vsoa_client_sync_create(true);
+    vsoa_header_t* reply = nullptr;
+    std::thread waits([&] { vsoa_client_sync_call(client, 0, &silent, nullptr, sync, &reply, &limit); });
+    const bool sent = eventually([&] { return client->core.awaits_rpc(); });
+    CHECK(vsoa_client_disconnect(client));
+    const vsoa::Address& to = pair.server.address;
+    CHECK(vsoa_client_connect(client, to.raw(), to.length, &plenty, "secret", nullptr, 0));
+    CHECK(vsoa_client_call(client, 0, &u, nullptr, on_reply, &answers, nullptr));
+    waits.join();
+    REQUIRE(sent);
+    CHECK(reply == nullptr);
+    REQUIRE(eventually([&] { return vsoa_client_input_fds(client, nullptr) && answers.size() == 1; }));
+    CHECK(answers.take().value().param == "GET /x ");
+    vsoa_client_sync_delete(sync);
+}
+
+TEST_CASE("quick messages of a server for all addresses come from the one that its client knows") {
+    const char* any = GENERATE("0.0.0.0", "::");
+    CAPTURE(any);
+    RunningServer server;
+    server.start(*vsoa::Address::make(any, 0));
+    RunningClient client;
+    REQUIRE(client.connect(*vsoa::Address::make("127.0.0.5", server.address.port())));
+    REQUIRE(client.subscribe("/q"));
+    const vsoa_url_t u = url("/q");
+    REQUIRE(vsoa_server_quick_publish(server.handle, &u, nullptr));
+    const auto message = client.messages.take();
+    REQUIRE(message);
+    CHECK(message->quick);
+    REQUIRE(vsoa_server_cli_quick_datagram(server.handle, 1, &u, nullptr));
+    CHECK(client.datagrams.take().value().quick);
 }
 
 TEST_CASE("a stream carries bytes beside the packets") {
