@@ -81,6 +81,43 @@ function freePort(datagram) {
   });
 }
 
+// Stands between a client and a server and counts the logins that the server refused.
+class Relay {
+  constructor(port) {
+    this.refused = 0;
+    this.listener = net.createServer((client) => {
+      const server = net.connect(port, '127.0.0.1');
+      server.once('data', (bytes) => {
+        const [, type, flags, status] = bytes; // the answer to the login comes first, in one piece
+        if (type === kServinfo && flags & kReply && status === kWrongPassword) this.refused += 1;
+        this.changed?.();
+      });
+      for (const [from, to] of [[client, server], [server, client]]) {
+        from.on('error', () => to.destroy());
+        from.pipe(to);
+      }
+    });
+  }
+  listen() {
+    return new Promise((resolve) => {
+      this.listener.listen(0, '127.0.0.1', () => resolve(this.listener.address().port));
+    });
+  }
+  refusals(wanted) {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(
+        () => reject(new Error(`${this.refused} of ${wanted} logins refused in ${kDeadline} ms`)), kDeadline);
+      this.changed = () => {
+        if (this.refused < wanted) return;
+        clearTimeout(late);
+        resolve();
+      };
+      this.changed();
+    });
+  }
+}
+
+const kServinfo = 0, kReply = 1, kWrongPassword = 1;
 const kInfo = '{"name":"interop"}';
 const where = (port) => `127.0.0.1:${port}`;
 
@@ -101,15 +138,18 @@ async function passwords(server, client) {
     const once = new Peer(client('connect', where(port), given));
     await once.says(good ? `connected ${kInfo}` : 'refused 1');
     await once.ended;
-    const lasting = new Peer(client('client', where(port), given, '/axis'));
+    const relay = new Relay(port);
+    const lasting = new Peer(client('client', where(await relay.listen()), given, '/axis'));
     if (good) {
       await lasting.says(`up ${kInfo}`);
+      assert.strictEqual(relay.refused, 0);
     } else {
-      // It goes on trying, so there is no end to wait for.
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      // It goes on trying, and says nothing of it: at the second attempt it knew the end of the first.
+      await relay.refusals(2);
       assert.deepStrictEqual(lasting.lines, []);
     }
     await lasting.close();
+    relay.listener.close();
     await s.close();
   }
 }
@@ -143,7 +183,6 @@ async function publishes(server, client, port) {
   for (let i = 0; i < 200; ++i) s.tell(`publish /axis {"roll":${i}}`);
   for (let i = 0; i < 200; ++i) await c.says(`message tcp /axis {"roll":${i}}`);
   for (const url of ['/axis/x', '/axi', '/other', '/folderx']) s.tell(`publish ${url} {}`);
-  await new Promise((resolve) => setTimeout(resolve, 50)); // lets stray publishes arrive; nothing waits for it
   s.tell('publish /folder/a/b');
   await c.says('message tcp /folder/a/b');
   s.tell('publish /folder {"x":"陀螺"}');
