@@ -46,7 +46,7 @@ class Failure(Exception):
     """A condition did not come true in time, or a program failed: what was expected, what was got."""
 
 
-def wait_for(condition, seconds, what):
+def wait_for(condition, seconds, what, pause=0.01):
     """Returns condition()'s first true value; raises Failure with `what` (text or function) after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -55,7 +55,7 @@ def wait_for(condition, seconds, what):
             return value
         if time.monotonic() > deadline:
             raise Failure(f"not within {seconds} s: {what() if callable(what) else what}")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def ended(process, seconds, who):

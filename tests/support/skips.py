@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Compares the tests that were skipped with tests/expected-skips (name, blank, reason; one a line).
+"""skips.py RESULTS: compares the tests that were skipped with tests/expected-skips (name, blank, reason; one a line).
 
-A skip that is not expected fails when run as root: something this machine can do was not tested.
+RESULTS is what ctest --output-junit wrote. A skip that is not expected fails when run as root: something this machine
+can do was not tested.
 """
 import os
 import pathlib
@@ -10,6 +11,8 @@ import xml.etree.ElementTree as ET
 
 expected_file = pathlib.Path(__file__).parents[1] / "expected-skips"
 expected = {line.split()[0] for line in expected_file.read_text().splitlines() if line and not line.startswith("#")}
+if not pathlib.Path(sys.argv[1]).exists():
+    sys.exit(f"{sys.argv[1]} is missing: ctest did not get to its end")
 skipped = {}
 for case in ET.parse(sys.argv[1]).getroot().iter("testcase"):
     if case.get("status") in ("notrun", "disabled") or case.find("skipped") is not None:
