@@ -18,7 +18,6 @@ using gantry::Status;
 namespace {
 
 constexpr auto kExitPatience = std::chrono::seconds(2);  // for a living monitor to write the exit file
-constexpr auto kCleanTime = std::chrono::seconds(10);
 constexpr int kUnknownExit = -1;
 
 }  // namespace
@@ -35,7 +34,10 @@ void MonitoredRuntime::adopt_all() {
     }
     std::vector<fs::path> orphans;
     for (const fs::directory_entry& item : fs::directory_iterator(state_dir_ / "exits")) {
-        if (!containers_.contains(item.path().filename().string())) orphans.push_back(item.path());
+        const fs::path& path = item.path();
+        // A monitor may be writing this very moment: NAME.SUFFIX, then it is renamed to NAME.
+        const bool known = containers_.contains(path.filename().string()) || containers_.contains(path.stem().string());
+        if (!known) orphans.push_back(path);
     }
     std::error_code error;
     for (const fs::path& path : orphans) fs::remove(path, error);
@@ -51,6 +53,7 @@ void MonitoredRuntime::adopt(Record record) {
     container->process = open_process(record.process);
     container->monitor = open_process(record.monitor);
     container->record = std::move(record);
+    watch_log(container, false);
     watch_processes(container);
     check_exit(container);
 }
@@ -61,9 +64,7 @@ void MonitoredRuntime::discard(const std::string& name) {
     container->state = State::kBroken;
     container->record.name = name;
     containers_[name] = container;
-    job(
-        container, [this, name, container] { wipe(home(name), container->record, now() + kCleanTime); },
-        [this, name](const Status&) { containers_.erase(name); });
+    clean_away(container, now() + kCleanTime, [](const Status&) {});
 }
 
 void MonitoredRuntime::watch_processes(const Shared& container) {
@@ -97,6 +98,9 @@ void MonitoredRuntime::on_inotify() {
             const Shared container = it->second.lock();
             if ((event->mask & IN_IGNORED) != 0) log_watches_.erase(it);
             if (!container) continue;
+            if ((event->mask & IN_MOVED_TO) != 0 && event->name == std::string_view("log")) {
+                backend_->keep_log(home(container->record.name));
+            }
             std::erase_if(container->streams, [](const auto& stream) { return stream->finished(); });
             for (const auto& stream : container->streams) stream->poke();
         } else if (event->len > 0) {

@@ -4,7 +4,8 @@
 // (runc under conmon) and runtime/process (plain processes under gantry-process-monitor).
 //
 // A monitor outlives the daemon, writes the container's output to <dir>/log in the format that conmon calls k8s-file,
-// and at the end the exit status as decimal text to <exits>/<name>, in one step (by rename).
+// and at the end the exit status as decimal text to <exits>/<name>, in one step (by rename). A full log is replaced by
+// a new file; the one before it is then <dir>/log.1.
 //
 // Threads: everything without another tag is called on pool threads, for different containers at once, for one
 // container one at a time. Errors are thrown as gantry::Failure.
@@ -32,7 +33,7 @@ class Backend {
     virtual ~Backend() = default;
 
     // Prepares the container and fills record.process and record.monitor as far as they exist now. What it throws is
-    // followed by clean(). kInvalid: the spec or the image cannot be run.
+    // followed by kill() and clean(). kInvalid: the spec or the image cannot be run.
     virtual void create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
                         Record& record, gantry::Instant deadline) = 0;
     // Lets the first process run; fills what create could not.
@@ -40,12 +41,16 @@ class Backend {
     // After a daemon died between start and writing it down: does the first process run already? Fills what start
     // would have. [loop]
     virtual bool was_started(const Home& home, Record& record) = 0;
-    // SIGKILL to all processes; returns when none is left.
-    virtual void kill(const Home& home, const Record& record, gantry::Instant deadline) = 0;
-    // Ends what still runs and undoes create except for the folders. Idempotent; record may hold a name only.
+    // SIGKILL to all processes. Does not wait for their end: answers one that is still there, 0 if none is; called
+    // again until then. record may hold a name only.
+    virtual pid_t kill(const Home& home, const Record& record) = 0;
+    // Undoes create except for the folders, when kill() found nothing left. Idempotent; record may hold a name only.
     virtual void clean(const Home& home, const Record& record, gantry::Instant deadline) = 0;
     // What is known of the end beyond its code, or "". [loop]
     virtual std::string exit_detail(const Home& home, const Record& record, int exit_code) = 0;
+    // The log may have been replaced since the last call (or is new): sees to it that the one before it stays as
+    // log.1. Only where the monitor does not do that itself. Quick, never throws. [loop]
+    virtual void keep_log(const Home&) {}
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
 };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -36,6 +37,22 @@ std::optional<std::string> read_file(const std::filesystem::path& file, std::siz
     }
     out.resize(have);
     return out;
+}
+
+std::optional<std::string> read_if_there(const std::filesystem::path& file, std::size_t max) {
+    const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!fd && errno == ENOENT) return std::nullopt;
+    if (!fd) file_failed("open", file, errno);
+    std::string out;
+    std::array<char, 4096> chunk;
+    for (;;) {
+        const ssize_t n = ::read(fd.get(), chunk.data(), chunk.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) file_failed("read", file, errno);
+        if (n == 0) return out;
+        out.append(chunk.data(), static_cast<std::size_t>(n));
+        if (out.size() > max) file_failed("read", file, EFBIG);
+    }
 }
 
 void replace_file(const std::filesystem::path& file, std::string_view text) {

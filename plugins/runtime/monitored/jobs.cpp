@@ -3,6 +3,8 @@
 // Work of MonitoredRuntime on other threads, and how it ends.
 #include <malloc.h>
 
+#include <system_error>
+
 #include "plugins/runtime/monitored/runtime.hpp"
 
 namespace monitored {
@@ -69,12 +71,19 @@ void MonitoredRuntime::idle(const Shared& container) {
 
 // The thread lives only while there is work: images come seldom.
 void MonitoredRuntime::on_image_thread(Step step) {
+    Step refused;  // ends its operation, without the lock
     std::lock_guard lock(mutex_);
     image_steps_.push_back(std::move(step));
     if (image_thread_busy_ || stopping_) return;
     if (image_thread_.joinable()) image_thread_.join();  // it has left its loop
-    image_thread_busy_ = true;
-    image_thread_ = std::thread([this] { run_image_thread(); });
+    try {
+        image_thread_ = std::thread([this] { run_image_thread(); });
+        image_thread_busy_ = true;  // the thread waits for the lock
+    } catch (const std::system_error& error) {
+        host().error(std::string("image store: no thread can be started: ") + error.what());
+        refused = std::move(image_steps_.back());
+        image_steps_.pop_back();
+    }
 }
 
 void MonitoredRuntime::run_image_thread() {

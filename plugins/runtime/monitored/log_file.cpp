@@ -8,9 +8,12 @@
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <vector>
 
 namespace monitored {
 namespace {
+
+using gantry::Fd;
 
 constexpr std::size_t kChunk = 64 << 10;
 constexpr std::int64_t kMaxTail = 100'000;  // lines
@@ -43,46 +46,91 @@ ssize_t read_at(int fd, char* to, std::size_t len, std::int64_t offset) {
     return n;
 }
 
-}  // namespace
+Fd open_log(const std::filesystem::path& path) { return Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)); }
 
-bool LogFile::open() {
-    if (fd_) return true;
-    fd_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    offset_ = 0;
-    return static_cast<bool>(fd_);
-}
-
-bool LogFile::replaced() const {
-    struct stat mine {
-    }, named{};
-    return ::fstat(fd_.get(), &mine) == 0 && ::stat(path_.c_str(), &named) == 0 && mine.st_ino != named.st_ino;
-}
-
-void LogFile::seek_tail(std::int64_t lines) {
-    if (lines < 0 || !open()) return;
-    lines = std::min(lines, kMaxTail);
-    std::deque<std::int64_t> starts;  // of the last lines, one more than wanted
+// Calls use(offset, line) for each line; answers where the next one begins.
+template <class Use>
+std::int64_t each_line(int fd, Use&& use) {
     std::int64_t start = 0, offset = 0;
     std::string line, chunk(kChunk, '\0');
-    bool fresh = true;  // the last line was whole
     for (;;) {
-        const ssize_t n = read_at(fd_.get(), chunk.data(), kChunk, offset);
-        if (n <= 0) break;
+        const ssize_t n = read_at(fd, chunk.data(), kChunk, offset);
+        if (n <= 0) return start;
         for (ssize_t i = 0; i < n; ++i) {
             const char c = chunk[static_cast<std::size_t>(i)];
             if (c != '\n') {
                 if (line.size() < kMaxLine) line += c;
                 continue;
             }
-            if (fresh) starts.push_back(start);
-            if (static_cast<std::int64_t>(starts.size()) > lines) starts.pop_front();
-            fresh = parse(line).ends;
+            use(start, std::string_view(line));
             line.clear();
             start = offset + i + 1;
         }
         offset += n;
     }
-    offset_ = starts.empty() ? start : starts.front();
+}
+
+}  // namespace
+
+LogFile::LogFile(std::filesystem::path path)
+    : path_(std::move(path)), before_(path_.string() + ".1"), kept_(path_.string() + ".kept") {}
+
+bool LogFile::open() {
+    if (fd_) return true;
+    if (!begun_) fd_ = open_log(before_);
+    if (!fd_) fd_ = open_log(path_);
+    offset_ = 0;
+    begun_ = static_cast<bool>(fd_);
+    return begun_;
+}
+
+// Another file has the log's name: this one has been read to its end.
+bool LogFile::next() {
+    if (is(path_) || !open_log(path_)) return false;
+    // If it is not the one before, files in between are gone already: go on with the oldest that is left.
+    const bool follows = is(before_) || is(kept_);
+    fd_ = follows ? Fd() : open_log(before_);
+    offset_ = 0;
+    return open();
+}
+
+bool LogFile::is(const std::filesystem::path& path) const {
+    struct stat mine {
+    }, named{};
+    return ::fstat(fd_.get(), &mine) == 0 && ::stat(path.c_str(), &named) == 0 && mine.st_ino == named.st_ino &&
+           mine.st_dev == named.st_dev;
+}
+
+void LogFile::seek_tail(std::int64_t lines) {
+    if (lines < 0) return;
+    lines = std::min(lines, kMaxTail);
+    std::vector<Fd> files;
+    files.push_back(open_log(before_));
+    fd_ = open_log(path_);
+    if (!fd_ || is(before_)) {  // none, or it is becoming the one before this very moment
+        fd_.reset();
+    } else {
+        files.push_back(std::move(fd_));
+    }
+    struct Start {
+        std::size_t file;
+        std::int64_t offset;
+    };
+    std::deque<Start> starts;  // of the last lines
+    Start end{0, 0};
+    bool fresh = true;  // the last line was whole
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        if (!files[i]) continue;
+        end = {i, each_line(files[i].get(), [&](std::int64_t offset, std::string_view line) {
+                   if (fresh) starts.push_back({i, offset});
+                   if (static_cast<std::int64_t>(starts.size()) > lines) starts.pop_front();
+                   fresh = parse(line).ends;
+               })};
+    }
+    const Start from = starts.empty() ? end : starts.front();
+    fd_ = std::move(files[from.file]);
+    offset_ = from.offset;
+    begun_ = static_cast<bool>(fd_);
 }
 
 void LogFile::decode(std::string& out) {
@@ -108,8 +156,7 @@ bool LogFile::read(std::string& out, std::size_t max) {
             decode(out);
             continue;
         }
-        if (n < 0 || !replaced()) return out.size() != before;
-        fd_.reset();  // read to its end; the next one begins
+        if (n < 0 || !next()) return out.size() != before;
     }
     return true;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reads a container's log. One line of the file is "TIME STREAM TAG TEXT": TAG F ends a line of the container, P is a
-// piece of one. When the file is full the monitor starts it anew (another file under the same name).
+// piece of one. When the file is full the monitor puts another one in its place; the full one is then called
+// <log>.1 (for a moment <log>.kept, see oci/engine.cpp) and read first.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@ namespace monitored {
 
 class LogFile {
   public:
-    explicit LogFile(std::filesystem::path path) : path_(std::move(path)) {}
+    explicit LogFile(std::filesystem::path path);
 
-    // Positions at the last `lines` lines (-1: the beginning). Reads the whole file: not for the loop.
+    // Positions at the last `lines` lines (-1: the beginning). Reads all there is: not for the loop.
     void seek_tail(std::int64_t lines);
 
     // Appends about `max` bytes of text to out and goes on to the next file if this one was replaced. False: nothing
@@ -24,11 +25,13 @@ class LogFile {
 
   private:
     bool open();
+    bool next();
+    bool is(const std::filesystem::path& path) const;  // the open one has this name
     void decode(std::string& out);
-    bool replaced() const;
 
-    std::filesystem::path path_;
+    std::filesystem::path path_, before_, kept_;
     gantry::Fd fd_;
+    bool begun_ = false;  // a file was opened
     std::int64_t offset_ = 0;
     std::string line_;  // the beginning of a line whose end was not read yet
 };

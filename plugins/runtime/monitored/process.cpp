@@ -195,6 +195,12 @@ Outcome run(const Command& command, gantry::Instant deadline) {
     report_high.reset();
 
     const Fd child(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!child) {  // its end could not be waited for with a deadline
+        const int error = errno;
+        (void)::kill(pid, SIGKILL);
+        (void)reap(pid);
+        throw Failure(Code::kFailed, command.argv[0] + ": pidfd_open: " + std::strerror(error));
+    }
     const bool in_time = wait_end(child, deadline);
     if (!in_time) (void)::kill(pid, SIGKILL);
     Outcome out{reap(pid), words_in(errors.get())};

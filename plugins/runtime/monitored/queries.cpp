@@ -63,6 +63,7 @@ void MonitoredRuntime::stats(Operation<gantry::ContainerStats> op, std::string n
 
 void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     if (!find(request.name)) return op.fail(Code::kNotFound, no_container(request.name));
+    backend_->keep_log(home(request.name));
     LogFile log(home(request.name).log());
     if (request.tail_lines < 0) {
         return attach_stream(request.name, std::move(op), std::move(request.fd), std::move(log), request.follow);
@@ -87,16 +88,29 @@ void MonitoredRuntime::attach_stream(const std::string& name, Operation<> op, ga
                                      bool follow) {
     const Shared container = find(name);
     if (!container) return op.fail(Code::kNotFound, no_container(name));
-    if (follow && container->log_watch < 0) {
-        container->log_watch =
-            ::inotify_add_watch(inotify_.get(), home(name).dir.c_str(), IN_MODIFY | IN_MOVED_TO | IN_CREATE);
+    if (follow) {
+        watch_log(container, true);
         if (container->log_watch < 0) {
             return op.fail(Code::kFailed, std::string("logs: cannot follow: ") + std::strerror(errno));
         }
-        log_watches_[container->log_watch] = container;
     }
     auto stream = std::make_unique<LogStream>(host(), std::move(op), std::move(out), std::move(log), follow);
     if (!stream->finished()) container->streams.push_back(std::move(stream));
+}
+
+// Sees when the log is replaced; growth: and when it grows, which comes often, so only for those who follow.
+void MonitoredRuntime::watch_log(const Shared& container, bool growth) {
+    const Home at = home(container->record.name);
+    const std::uint32_t mask = growth ? IN_MODIFY | IN_MOVED_TO | IN_CREATE : IN_MOVED_TO;
+    container->log_watch = ::inotify_add_watch(inotify_.get(), at.dir.c_str(), mask);
+    if (container->log_watch >= 0) {
+        log_watches_[container->log_watch] = container;
+    } else {
+        const int error = errno;
+        host().warn("container \"" + container->record.name + "\": its log cannot be watched: " + std::strerror(error));
+        errno = error;
+    }
+    backend_->keep_log(at);  // it may have been replaced before
 }
 
 // The streams of a container that is removed send what they have.
@@ -106,7 +120,8 @@ void MonitoredRuntime::part_streams(Container& container) {
         stream->last();
         if (!stream->finished()) parting_streams_.push_back(std::move(stream));
     }
-    if (container.log_watch >= 0) log_watches_.erase(container.log_watch);  // the kernel's went with the folder
+    // The kernel's went with the folder.
+    if (const int watch = std::exchange(container.log_watch, -1); watch >= 0) log_watches_.erase(watch);
 }
 
 }  // namespace monitored

@@ -21,8 +21,11 @@ struct Record {
     gantry::Instant started{};  // zero: not yet
 };
 
+// Throws Failure: kFull, kFailed; kInvalid if it is larger than load() reads.
 void save(const Record& record, const std::filesystem::path& dir);
-// Nothing if it is absent or unreadable.
+// Nothing if there is none, or one cut short (no JSON): then the container was not whole or the node lost its power.
+// Members that are missing, as another version may write it, have their defaults. Throws Failure(kFailed) for what
+// cannot be read or understood: the container may be alive and well, so nobody may conclude that it is not.
 std::optional<Record> load(const std::filesystem::path& dir);
 
 // [a-z0-9][a-z0-9.-]{0,62}: also what makes a name safe as the name of a file.

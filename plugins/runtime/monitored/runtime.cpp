@@ -2,8 +2,7 @@
 #include "plugins/runtime/monitored/runtime.hpp"
 
 #include <sys/inotify.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,11 +22,6 @@ using gantry::Status;
 
 namespace {
 
-constexpr auto kCleanTime = std::chrono::seconds(10);
-constexpr auto kKillTime = std::chrono::seconds(20);
-constexpr auto kMonitorPatience = std::chrono::seconds(1);  // for a monitor to end after its container
-constexpr int kKilled = 128 + SIGKILL;
-
 Status check_spec(const gantry::ContainerSpec& spec) {
     if (!valid_name(spec.name)) {
         return {Code::kInvalid,
@@ -41,16 +35,11 @@ Status check_spec(const gantry::ContainerSpec& spec) {
         }
     }
     for (const gantry::Mount& mount : spec.mounts) {
-        std::error_code error;
         if (mount.source.empty() || mount.source.front() != '/' || mount.target.size() < 2 ||
             mount.target.front() != '/' || (mount.target + "/").find("/../") != std::string::npos) {
             return {Code::kInvalid, "container \"" + spec.name + "\": mount \"" + mount.source + "\" at \"" +
                                         mount.target +
                                         "\": expected absolute paths, the target below / and without \"..\""};
-        }
-        if (!fs::exists(mount.source, error)) {
-            return {Code::kInvalid, "container \"" + spec.name + "\": mount source " + mount.source +
-                                        " does not exist on this node; create it or correct the manifest"};
         }
     }
     if (spec.stop_signal < 0 || spec.stop_signal > 64) {
@@ -60,6 +49,16 @@ Status check_spec(const gantry::ContainerSpec& spec) {
         return {Code::kInvalid, "container \"" + spec.name + "\": a limit is negative"};
     }
     return {};
+}
+
+// Not on the loop: a source may lie on a file system whose server does not answer.
+void check_sources(const gantry::ContainerSpec& spec) {
+    for (const gantry::Mount& mount : spec.mounts) {
+        std::error_code error;
+        if (fs::exists(mount.source, error)) continue;
+        throw Failure(Code::kInvalid, "container \"" + spec.name + "\": mount source " + mount.source +
+                                          " does not exist on this node; create it or correct the manifest");
+    }
 }
 
 }  // namespace
@@ -146,6 +145,10 @@ void MonitoredRuntime::create_container(Operation<> op, gantry::ContainerSpec sp
         });
         return;
     }
+    if (container && container->state == State::kBroken) {
+        return op.fail(Code::kUnavailable, "an earlier container \"" + spec.name + "\" cannot be cleaned away yet: " +
+                                               container->trouble + "; this is tried again by itself");
+    }
     if (container) return op.done();
     const auto image = doomed_images_.contains(spec.image) ? std::nullopt : store_->find(spec.image);
     if (!image) return op.fail(Code::kNotFound, "image " + spec.image + " is not on this node");
@@ -164,26 +167,24 @@ void MonitoredRuntime::create_container(Operation<> op, gantry::ContainerSpec sp
         container,
         [this, made, spec = std::move(spec), image = *image, deadline] {
             const Home at = home(spec.name);
-            try {
-                std::error_code error;
-                fs::remove_all(at.dir, error);
-                fs::remove(at.exits / spec.name, error);
-                if (!fs::create_directory(at.dir, error)) file_failed("make", at.dir, error.value());
-                backend_->create(spec, image, at, made->record, deadline);
-                made->open();
-                save(made->record, at.dir);
-            } catch (...) {
-                wipe(at, made->record, now() + kCleanTime);
-                throw;
-            }
+            check_sources(spec);
+            if (::mkdir(at.dir.c_str(), 0700) != 0) file_failed("make", at.dir, errno);
+            std::error_code error;
+            fs::remove(at.exits / spec.name, error);
+            backend_->create(spec, image, at, made->record, deadline);
+            made->open();
+            save(made->record, at.dir);
         },
         [this, container, made, op = std::move(op)](const Status& status) mutable {
             if (!status) {
-                containers_.erase(container->record.name);
-                return op.fail(status);
+                container->state = State::kBroken;
+                container->record = made->record;
+                return clean_away(container, now() + kCleanTime,
+                                  [op = std::move(op), status](const Status&) mutable { op.fail(status); });
             }
             container->state = State::kCreated;
             take(container, *made);
+            watch_log(container, false);
             op.done();
         });
 }
@@ -195,18 +196,6 @@ void MonitoredRuntime::take(const Shared& container, Made& made) {
     container->process = std::move(made.process);
     container->monitor = std::move(made.monitor);
     watch_processes(container);
-}
-
-// What create made, and the folders. Never throws: what cannot be undone now is found again by adopt_all().
-void MonitoredRuntime::wipe(const Home& at, const Record& record, gantry::Instant deadline) {
-    try {
-        backend_->clean(at, record, deadline);
-    } catch (const std::exception& error) {
-        host().warn("container \"" + record.name + "\": " + error.what());
-    }
-    std::error_code error;
-    fs::remove_all(at.dir, error);
-    fs::remove(at.exits / record.name, error);
 }
 
 void MonitoredRuntime::start_container(Operation<> op, std::string name) {
@@ -229,11 +218,22 @@ void MonitoredRuntime::start_container(Operation<> op, std::string name) {
             const Home at = home(made->record.name);
             backend_->start(at, made->record, deadline);
             made->record.started = now();
-            made->open();
-            save(made->record, at.dir);
+            try {
+                made->open();
+            } catch (...) {  // what cannot be watched must not run
+                (void)backend_->kill(at, made->record);
+                throw;
+            }
+            try {
+                save(made->record, at.dir);
+            } catch (const std::exception& error) {
+                // It runs. A daemon that starts anew finds that out (Backend::was_started).
+                host().warn("container \"" + made->record.name + "\" runs, but that cannot be noted: " + error.what());
+            }
         },
         [this, container, made, op = std::move(op)](const Status& status) mutable {
             if (!status) {
+                if (made->record.started != gantry::Instant::zero()) take(container, *made);
                 check_exit(container);
                 return op.fail(status);
             }
@@ -241,105 +241,6 @@ void MonitoredRuntime::start_container(Operation<> op, std::string name) {
             take(container, *made);
             op.done();
         });
-}
-
-void MonitoredRuntime::remove_container(Operation<> op, std::string name) {
-    const Shared container = find(name);
-    if (!container) return op.done();
-    if (container->busy) {
-        container->waiting.push_back(
-            [this, op = std::move(op), name]() mutable { remove_container(std::move(op), std::move(name)); });
-        return;
-    }
-    if (container->state == State::kRunning) {
-        return op.fail(Code::kConflict, "container \"" + name + "\" is running; stop it first");
-    }
-    unwatch(*container);
-    const gantry::Instant deadline = op.deadline();
-    job(
-        container,
-        [this, container, deadline] {
-            const Home at = home(container->record.name);
-            backend_->clean(at, container->record, deadline);
-            // The monitor writes into the folder until it ends. One that was left to us by its parents is reaped.
-            (void)wait_end(container->monitor, now() + kMonitorPatience);
-            if (container->record.monitor) (void)::waitpid(container->record.monitor.pid, nullptr, WNOHANG);
-            std::error_code error;
-            fs::remove_all(at.dir, error);
-            if (error) file_failed("delete", at.dir, error.value());
-            fs::remove(at.exits / container->record.name, error);
-        },
-        [this, container, name, op = std::move(op)](const Status& status) mutable {
-            if (!status) {
-                watch_processes(container);
-                return op.fail(status);
-            }
-            part_streams(*container);
-            containers_.erase(name);
-            op.done();
-        });
-}
-
-// ---- stop and kill ----------------------------------------------------------------------------------------------
-
-void MonitoredRuntime::stop_container(Operation<> op, std::string name, gantry::Duration grace) {
-    const Shared container = find(name);
-    if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(name));
-    if (container->state == State::kExited) return op.done();
-    if (container->busy) {
-        // A kill under way leads to the same end; anything else is waited for.
-        if (container->killing) return container->stops.push_back(std::move(op));
-        container->waiting.push_back([this, op = std::move(op), name, grace]() mutable {
-            stop_container(std::move(op), std::move(name), grace);
-        });
-        return;
-    }
-    check_exit(container);
-    if (container->state == State::kExited) return op.done();
-    if (!container->record.process) {
-        end_unstarted(container);
-        return op.done();
-    }
-    container->stops.push_back(std::move(op));
-    if (container->state == State::kCreated || grace <= gantry::Duration::zero()) return kill_now(container);
-    if (container->patience != 0) return;  // already asked to end
-    const long sent =
-        ::syscall(SYS_pidfd_send_signal, container->process.get(), container->record.stop_signal, nullptr, 0);
-    if (sent != 0 && errno != ESRCH) return kill_now(container);
-    container->patience = host().timer(grace, [this, weak = std::weak_ptr(container)] {
-        const Shared late = weak.lock();
-        if (!late) return;
-        late->patience = 0;
-        if (late->state == State::kRunning) kill_now(late);
-    });
-}
-
-void MonitoredRuntime::kill_container(Operation<> op, std::string name) {
-    stop_container(std::move(op), std::move(name), gantry::Duration::zero());
-}
-
-// The stops that wait end when the exit is seen, not here.
-void MonitoredRuntime::kill_now(const Shared& container) {
-    if (container->killing || container->busy) return;
-    container->killing = true;
-    host().cancel(std::exchange(container->patience, 0));
-    job(
-        container,
-        [this, container] { backend_->kill(home(container->record.name), container->record, now() + kKillTime); },
-        [this, container](const Status& status) {
-            container->killing = false;
-            check_exit(container);
-            if (status) return;
-            host().warn("container \"" + container->record.name + "\" cannot be killed: " + status.text());
-            for (Operation<>& op : std::exchange(container->stops, {})) op.fail(status);
-        });
-}
-
-// A container whose process is only made by start ends without ever having had one.
-void MonitoredRuntime::end_unstarted(const Shared& container) {
-    const Home at = home(container->record.name);
-    replace_file(at.exits / container->record.name, std::to_string(kKilled));
-    finish(container, kKilled);
 }
 
 }  // namespace monitored

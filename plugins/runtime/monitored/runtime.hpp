@@ -8,7 +8,8 @@
 // <state_dir>/exits/<name>       exit status, written by the monitor
 //
 // Threads: the table belongs to the loop. Work that blocks runs as a job on the host's pool, one at a time per
-// container; images are unpacked on a thread of their own, so that a large one delays no start or stop.
+// container, and none that waits for a process to end; images are unpacked on a thread of their own, so that a large
+// one delays no start or stop.
 #pragma once
 
 #include <atomic>
@@ -50,7 +51,8 @@ class MonitoredRuntime : public gantry::Runtime {
     void configure(const gantry::Config& config, std::unique_ptr<Backend> backend, image_store::StoreOptions store);
 
   private:
-    // kMaking and kBroken are shown to nobody: the one is not whole yet, the other is about to be cleaned away.
+    // kMaking and kBroken are shown to nobody: the one is not whole yet, the other has never run and is cleaned away,
+    // again and again until nothing of it is left.
     enum class State { kMaking, kCreated, kRunning, kExited, kBroken };
     using Step = std::move_only_function<void()>;
 
@@ -67,9 +69,12 @@ class MonitoredRuntime : public gantry::Runtime {
         gantry::WatchId process_watch = 0, monitor_watch = 0;
         gantry::TimerId patience = 0;            // of a stop: then SIGKILL
         gantry::TimerId exit_patience = 0;       // for the monitor's word
+        gantry::TimerId retry = 0;               // kBroken: to clean it away
+        gantry::Duration retry_pause{};          // that came before
+        std::string trouble;                     // kBroken: why that did not succeed
         std::vector<gantry::Operation<>> stops;  // end when the container has
         std::vector<std::unique_ptr<LogStream>> streams;
-        int log_watch = -1;  // inotify
+        int log_watch = -1;  // inotify, of its folder
     };
     using Shared = std::shared_ptr<Container>;
 
@@ -106,11 +111,19 @@ class MonitoredRuntime : public gantry::Runtime {
     void finish(const Shared& container, int exit_code);
     void unwatch(Container& container);
 
-    void wipe(const Home& at, const Record& record, gantry::Instant deadline);
+    // ending.cpp: stopping, killing, cleaning away
+    static constexpr auto kCleanTime = std::chrono::seconds(10);
     void kill_now(const Shared& container);
     void end_unstarted(const Shared& container);
+    void end_processes(const Shared& container, gantry::Instant deadline, Done then,
+                       gantry::Duration pause = std::chrono::milliseconds(1));
+    void clean_away(const Shared& container, gantry::Instant deadline, Done then);
+    void unmake(const Container& container, gantry::Instant deadline);
+    void retry_later(const Shared& container, const gantry::Status& status);
+
     void answer_lists();
     void take(const Shared& container, Made& made);
+    void watch_log(const Shared& container, bool growth);
     void part_streams(Container& container);
     void attach_stream(const std::string& name, gantry::Operation<> op, gantry::Fd out, LogFile log, bool follow);
 

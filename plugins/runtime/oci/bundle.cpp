@@ -21,10 +21,11 @@ constexpr std::int64_t kCpuPeriodUs = 100'000;
 constexpr std::int64_t kMinCpuMilli = 10;       // the kernel takes no quota below 1 ms
 constexpr std::int64_t kMinMemory = 8LL << 20;  // the engine itself must fit in while it starts the container
 
-// What Docker and podman give by default less what a service on a gateway has no use for (making devices, audit).
-constexpr const char* kCapabilities[] = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE",     "CAP_FOWNER",  "CAP_FSETID",
-                                         "CAP_KILL",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP",
-                                         "CAP_SETGID", "CAP_SETPCAP",          "CAP_SETUID",  "CAP_SYS_CHROOT"};
+// What Docker gives by default less what a service on a gateway has no use for: making devices, audit, and raw sockets,
+// which on the node's own network would read and forge everybody's packets.
+constexpr const char* kCapabilities[] = {"CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",    "CAP_FSETID",
+                                         "CAP_KILL",    "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",   "CAP_SETGID",
+                                         "CAP_SETPCAP", "CAP_SETUID",           "CAP_SYS_CHROOT"};
 constexpr const char* kMasked[] = {"/proc/acpi",
                                    "/proc/asound",
                                    "/proc/kcore",

@@ -150,7 +150,7 @@ std::vector<pid_t> Cgroups::members(const std::string& name) const {
     return {out.begin(), out.end()};
 }
 
-void Cgroups::signal_members(const std::string& name) const {
+void Cgroups::freeze_and_signal(const std::string& name) const {
     const Hierarchy* freezer = with("freezer");
     const fs::path state =
         freezer != nullptr && !freezer->unified() ? folder(*freezer, name) / "freezer.state" : fs::path();
@@ -160,23 +160,16 @@ void Cgroups::signal_members(const std::string& name) const {
     if (!state.empty()) (void)write_file(state, "THAWED");
 }
 
-void Cgroups::kill(const std::string& name, gantry::Instant deadline) const {
-    bool signalled = false;
+pid_t Cgroups::kill(const std::string& name) const {
+    bool whole = false;  // the kernel kills all of them at once
     for (const Hierarchy& hierarchy : hierarchies_) {
-        if (hierarchy.unified()) signalled = write_file(folder(hierarchy, name) / "cgroup.kill", "1");
+        if (hierarchy.unified()) whole = write_file(folder(hierarchy, name) / "cgroup.kill", "1");
     }
-    for (;;) {
-        const std::vector<pid_t> left = members(name);
-        if (left.empty()) return;
-        if (monitored::now() > deadline) {
-            throw Failure(Code::kDeadline, "cgroup " + path(name) + ": process " + std::to_string(left.front()) +
-                                               " does not end although it was killed");
-        }
-        // After cgroup.kill they need a moment; on pure v1 this is what kills them, again until none is left.
-        if (!signalled) signal_members(name);
-        signalled = false;
-        (void)::nanosleep(&kPause, nullptr);
-    }
+    const std::vector<pid_t> left = members(name);
+    if (left.empty()) return 0;
+    // After cgroup.kill they need a moment; on pure v1 this is what kills them, again until none is left.
+    if (!whole) freeze_and_signal(name);
+    return left.front();
 }
 
 void Cgroups::remove(const std::string& name, gantry::Instant deadline) {

@@ -30,8 +30,8 @@ class Cgroups {
     // Puts a process into the monitors' group, which is made if need be. The group stays as long as it has members.
     void adopt_monitor(pid_t pid);
 
-    // SIGKILL to everything in the container's groups; returns when they are empty. kDeadline.
-    void kill(const std::string& name, gantry::Instant deadline) const;
+    // SIGKILL to everything in the container's groups. Does not wait: answers a process that is still there, or 0.
+    pid_t kill(const std::string& name) const;
     // Deletes the container's groups, which must be empty; then what of the monitors' and the parent is not used.
     void remove(const std::string& name, gantry::Instant deadline);
 
@@ -48,7 +48,7 @@ class Cgroups {
     const Hierarchy* with(std::string_view controller) const;
     std::filesystem::path folder(const Hierarchy& hierarchy, const std::string& name) const;
     std::vector<pid_t> members(const std::string& name) const;
-    void signal_members(const std::string& name) const;
+    void freeze_and_signal(const std::string& name) const;
     std::optional<long long> value(std::string_view controller, const std::string& name, const char* v1,
                                    const char* v2) const;
 

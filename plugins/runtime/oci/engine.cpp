@@ -182,15 +182,27 @@ bool Engine::was_started(const Home&, Record& record) {
     return fs::exists(state) && !fs::exists(state / "exec.fifo");
 }
 
-void Engine::kill(const Home&, const Record& record, Instant deadline) {
-    cgroups_.kill(record.name, deadline);
+pid_t Engine::kill(const Home&, const Record& record) {
+    if (const pid_t left = cgroups_.kill(record.name); left != 0) return left;
     // Where it had no cgroup of its own any more. The number is checked: it may belong to somebody else today.
     const Fd process = monitored::open_process(record.process);
-    if (process) (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
-    if (!monitored::wait_end(process, deadline)) {
-        throw Failure(Code::kDeadline, "container \"" + record.name + "\": process " +
-                                           std::to_string(record.process.pid) + " does not end although it was killed");
+    if (!process) return 0;
+    (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+    return monitored::has_ended(process) ? 0 : record.process.pid;
+}
+
+// conmon puts a new file in place of a full log and drops the full one. A second name keeps that, even while no daemon
+// runs; when the log is found to be another file, the second name becomes the name of the one before.
+void Engine::keep_log(const Home& home) {
+    const std::string log = home.log().string(), kept = log + ".kept", before = log + ".1";
+    struct stat now {
+    }, second{};
+    if (::stat(log.c_str(), &now) != 0) return;
+    if (::stat(kept.c_str(), &second) == 0) {
+        if (second.st_ino == now.st_ino) return;
+        (void)::rename(kept.c_str(), before.c_str());
     }
+    (void)!::link(log.c_str(), kept.c_str());  // where links are not to be had the one before is lost
 }
 
 // Ends by itself after its container; it must be gone before its cgroup and folder can be.
@@ -210,7 +222,6 @@ void Engine::end_monitor(const Home& home, const Record& record, Instant deadlin
 }
 
 void Engine::clean(const Home& home, const Record& record, Instant deadline) {
-    kill(home, record, deadline);
     end_monitor(home, record, deadline);
     unmount_root(home.dir);
     cgroups_.remove(record.name, deadline);

@@ -26,8 +26,9 @@ class Engine : public monitored::Backend {
                 monitored::Record& record, gantry::Instant deadline) override;
     void start(const monitored::Home& home, monitored::Record& record, gantry::Instant deadline) override;
     bool was_started(const monitored::Home& home, monitored::Record& record) override;
-    void kill(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    pid_t kill(const monitored::Home& home, const monitored::Record& record) override;
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    void keep_log(const monitored::Home& home) override;
     std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
 

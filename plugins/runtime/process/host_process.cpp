@@ -4,11 +4,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <cerrno>
@@ -33,8 +34,7 @@ using monitored::Home;
 using monitored::Record;
 
 constexpr auto kMonitorEnd = std::chrono::seconds(1);
-constexpr timespec kPause{0, 2'000'000};  // between two looks at processes that are to be gone
-constexpr int kReportFd = 3;
+constexpr int kReportFd = 3, kEnvironmentFd = 4;
 constexpr std::size_t kMaxFile = 1 << 20;
 
 [[noreturn]] void invalid(const std::string& name, const std::string& why) {
@@ -69,9 +69,10 @@ std::string find_program(const monitored::RootFolder& root, const monitored::Pro
     invalid(name, "the image has no program \"" + wanted + "\"; correct `args` or the image's entry point");
 }
 
-// In a user namespace root may become only who is mapped into it.
+// In a user namespace root may become only who is mapped into it, and may be denied to choose groups.
 bool may_become(const monitored::User& user) {
     if (::geteuid() != 0) return false;
+    if (monitored::read_file("/proc/self/setgroups", 16).value_or("").starts_with("deny")) return false;
     const auto mapped = [](const char* file, long long id) {
         std::istringstream lines(monitored::read_file(file, 64 << 10).value_or(""));
         for (long long inside = 0, outside = 0, count = 0; lines >> inside >> outside >> count;) {
@@ -79,20 +80,40 @@ bool may_become(const monitored::User& user) {
         }
         return false;
     };
-    return mapped("/proc/self/uid_map", user.uid) && mapped("/proc/self/gid_map", user.gid);
+    const auto group_mapped = [&](unsigned gid) { return mapped("/proc/self/gid_map", gid); };
+    return mapped("/proc/self/uid_map", user.uid) && group_mapped(user.gid) &&
+           std::ranges::all_of(user.groups, group_mapped);
 }
 
-// Who the process becomes, as the monitor wants it: "-1" for nobody else.
-std::pair<std::string, std::string> find_identity(const monitored::RootFolder& root, const gantry::ContainerSpec& spec,
-                                                  const monitored::Program& program) {
-    if (program.user.empty()) return {"-1", "-1"};
+// Who the process becomes; nobody else: as the daemon.
+std::optional<monitored::User> find_identity(const monitored::RootFolder& root, const gantry::ContainerSpec& spec,
+                                             const monitored::Program& program) {
+    if (program.user.empty()) return std::nullopt;
     const monitored::User user = monitored::find_user(root, program.user);
-    if (user.uid == ::geteuid()) return {"-1", "-1"};
-    if (may_become(user)) return {std::to_string(user.uid), std::to_string(user.gid)};
+    if (may_become(user)) return user;
+    const bool any_group = program.user.find(':') == std::string::npos;
+    if (user.uid == ::geteuid() && (any_group || user.gid == ::getegid())) return std::nullopt;
     // An image's own wish is waived: an ordinary user has no other choice. An explicit one is not.
-    if (spec.user.empty()) return {"-1", "-1"};
-    invalid(spec.name,
-            "user \"" + spec.user + "\" needs root; this daemon runs as user " + std::to_string(::geteuid()));
+    if (spec.user.empty()) return std::nullopt;
+    invalid(spec.name, "user \"" + spec.user + "\" needs root; this daemon runs as user " +
+                           std::to_string(::geteuid()) + " of group " + std::to_string(::getegid()));
+}
+
+// The image lies in the daemon's state folder, and those are shut to other users. Only the plain bits are looked at.
+void check_reach(const std::string& container, const monitored::User& user, const fs::path& target) {
+    if (user.uid == 0) return;
+    fs::path at;
+    for (const fs::path& part : target) {
+        at /= part;
+        struct stat st {};
+        if (::stat(at.c_str(), &st) != 0) monitored::file_failed("examine", at, errno);
+        const bool of_group = st.st_gid == user.gid || std::ranges::find(user.groups, st.st_gid) != user.groups.end();
+        const mode_t bit = st.st_uid == user.uid ? S_IXUSR : of_group ? S_IXGRP : S_IXOTH;
+        if ((st.st_mode & bit) != 0) continue;
+        invalid(container, "user " + std::to_string(user.uid) + " cannot get at " + target.string() + ": " +
+                               at.string() + " is shut to him; use runtime/oci, or let it run as the daemon's user " +
+                               "(user = \"" + std::to_string(::geteuid()) + "\"), or open that (chmod o+x)");
+    }
 }
 
 struct Running {
@@ -174,6 +195,22 @@ bool read_processes(const Home& home, Record& record) {
     return true;
 }
 
+// The monitor is the daemon's program and must not run with the container's variables (LD_PRELOAD); as arguments
+// everybody on the node could read them.
+Fd environment_file(const json::array& lines) {
+    Fd file(static_cast<int>(::memfd_create("environment", MFD_CLOEXEC)));
+    std::string text;
+    for (const json::value& line : lines) {
+        text += line.as_string();
+        text += '\0';
+    }
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+        ::lseek(file.get(), 0, SEEK_SET) != 0) {
+        throw Failure(Code::kFailed, std::string("cannot pass the environment: ") + std::strerror(errno));
+    }
+    return file;
+}
+
 }  // namespace
 
 // Only looks and notes what start will do, so that what cannot work is said now.
@@ -187,9 +224,18 @@ void HostProcess::create(const gantry::ContainerSpec& spec, const image_store::I
     const std::string path = find_program(root, program, spec.name);
     const std::string cwd = root.resolve(program.cwd);
     if (cwd.empty()) invalid(spec.name, "the image has no working directory \"" + program.cwd + "\"");
-    const auto [uid, gid] = find_identity(root, spec, program);
-
-    json::array args{uid, gid, cwd, path};
+    const std::optional<monitored::User> user = find_identity(root, spec, program);
+    json::array who{"-1", "-1", "-"};
+    if (user) {
+        check_reach(spec.name, *user, cwd);
+        check_reach(spec.name, *user, path);
+        std::string groups;
+        for (const unsigned group : user->groups) groups += (groups.empty() ? "" : ",") + std::to_string(group);
+        who = {std::to_string(user->uid), std::to_string(user->gid), groups.empty() ? "-" : groups};
+    }
+    json::array args(who);
+    args.emplace_back(cwd);
+    args.emplace_back(path);
     for (const std::string& arg : program.args) args.emplace_back(arg);
     json::array env(program.env.begin(), program.env.end());
     env.emplace_back("GANTRY_ROOT=" + image.layers.front().string());
@@ -204,12 +250,12 @@ void HostProcess::start(const Home& home, Record& record, Instant deadline) {
     if (::pipe2(ends, O_CLOEXEC) != 0) throw Failure(Code::kFailed, std::string("pipe: ") + std::strerror(errno));
     const Fd in(ends[0]);
     Fd out(ends[1]);
+    const Fd environment = environment_file(plan.at("env").as_array());
     monitored::Command command;
     command.argv = {options_.monitor, home.dir.string(), (home.exits / record.name).string(),
                     std::to_string(options_.log_max_bytes)};
     for (const json::value& arg : plan.at("args").as_array()) command.argv.emplace_back(arg.as_string());
-    for (const json::value& line : plan.at("env").as_array()) command.env.emplace_back(line.as_string());
-    command.fds = {{kReportFd, out.get()}};
+    command.fds = {{kReportFd, out.get()}, {kEnvironmentFd, environment.get()}};
     (void)monitored::run(command, deadline);
     out.reset();
     const std::string report = read_report(in.get(), deadline);
@@ -222,23 +268,17 @@ void HostProcess::start(const Home& home, Record& record, Instant deadline) {
 
 bool HostProcess::was_started(const Home& home, Record& record) { return read_processes(home, record); }
 
-void HostProcess::kill(const Home&, const Record& record, Instant deadline) {
-    for (;;) {
-        const std::vector<pid_t> left = members(record);
-        if (left.empty()) return;
-        if (monitored::now() > deadline) {
-            throw Failure(Code::kDeadline, "container \"" + record.name + "\": process " +
-                                               std::to_string(left.front()) + " does not end although it was killed");
-        }
-        for (const pid_t pid : left) (void)::kill(pid, SIGKILL);
-        (void)::nanosleep(&kPause, nullptr);
-    }
+pid_t HostProcess::kill(const Home& home, const Record& record) {
+    Record all = record;
+    if (!all.process && !read_processes(home, all)) return 0;
+    const std::vector<pid_t> left = members(all);
+    for (const pid_t pid : left) (void)::kill(pid, SIGKILL);
+    return left.empty() ? 0 : left.front();
 }
 
 void HostProcess::clean(const Home& home, const Record& record, Instant deadline) {
     Record all = record;
     if (!all.process && !read_processes(home, all)) return;
-    kill(home, all, deadline);
     const Fd monitor = monitored::open_process(all.monitor);
     if (monitored::wait_end(monitor, std::min(deadline, monitored::now() + kMonitorEnd))) return;
     (void)::syscall(SYS_pidfd_send_signal, monitor.get(), SIGKILL, nullptr, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // HostProcess: "containers" that are plain processes of this node, under gantry-process-monitor. The image is a
-// folder; nothing but paths keeps a process in it.
+// folder; nothing but paths keeps a process in it. The monitor replaces a full log itself.
 #pragma once
 
 #include "plugins/runtime/monitored/backend.hpp"
@@ -21,7 +21,7 @@ class HostProcess : public monitored::Backend {
                 monitored::Record& record, gantry::Instant deadline) override;
     void start(const monitored::Home& home, monitored::Record& record, gantry::Instant deadline) override;
     bool was_started(const monitored::Home& home, monitored::Record& record) override;
-    void kill(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    pid_t kill(const monitored::Home& home, const monitored::Record& record) override;
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
     std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;

@@ -2,15 +2,16 @@
  *
  * gantry-process-monitor: stands between runtime/process and one plain process, and outlives the daemon.
  *
- *     gantry-process-monitor DIR EXIT_FILE LOG_MAX UID GID CWD PROGRAM ARG0 [ARG...]
+ *     gantry-process-monitor DIR EXIT_FILE LOG_MAX UID GID GROUPS CWD PROGRAM ARG0 [ARG...]
  *
- * Runs PROGRAM with the monitor's own environment in a session of its own, copies what it prints to DIR/log in the
- * format that conmon calls k8s-file, and, when it ends, ends what it left behind and writes its exit status (128 +
- * signal when killed) to EXIT_FILE. Both processes are described in DIR/process ("PID START MONITOR_PID
- * MONITOR_START", START as field 22 of /proc/PID/stat) before PROGRAM begins. UID -1: no change of user.
+ * Runs PROGRAM in a session of its own, copies what it prints to DIR/log in the format that conmon calls k8s-file, and,
+ * when it ends, ends what it left behind and writes its exit status (128 + signal when killed) to EXIT_FILE. A log of
+ * LOG_MAX bytes becomes DIR/log.1. Both processes are described in DIR/process ("PID START MONITOR_PID MONITOR_START",
+ * START as field 22 of /proc/PID/stat) before PROGRAM begins. UID -1: no change of user; GROUPS: "1,2,3" or "-".
  *
- * Descriptor 3 is a pipe to the plugin: empty and closed when PROGRAM runs, else one line that says why not. The
- * program called returns at once: the monitor is its grandchild, so that nobody but init has to reap it.
+ * Descriptor 3 is a pipe to the plugin: empty and closed when PROGRAM runs, else one line that says why not. Descriptor
+ * 4 is a file with PROGRAM's environment, "NAME=value" and a NUL each; the monitor has none itself. The program called
+ * returns at once: the monitor is its grandchild, so that nobody but init has to reap it.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -28,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { kReport = 3, kLine = 8192 };
+enum { kReport = 3, kEnvironment = 4, kLine = 8192, kMaxEnvironment = 16 << 20, kMaxGroups = 256 };
 
 struct stream {
     int fd;
@@ -41,7 +42,7 @@ static int log_fd = -1;
 static long long log_max, log_size; /* log_size counts what waits in log_buffer too */
 static char log_buffer[65536];
 static size_t log_waiting;
-static char log_path[4096], log_next[4096];
+static char log_path[4096], log_next[4096], log_before[4096];
 
 static void refuse(const char* what) {
     dprintf(kReport, "%s: %s\n", what, strerror(errno));
@@ -93,6 +94,7 @@ static void flush_log(void) {
 static void open_log(void) {
     if (log_fd >= 0) flush_log();
     int fd = open(log_next, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (fd >= 0 && log_fd >= 0) (void)!rename(log_path, log_before);
     if (fd < 0 || rename(log_next, log_path) != 0) {
         if (fd >= 0) close(fd);
         return; /* go on with the old one */
@@ -170,20 +172,60 @@ static void end_children(void) {
     }
 }
 
-static void become_program(char** argv, int out, int err) {
-    long uid = strtol(argv[4], NULL, 10), gid = strtol(argv[5], NULL, 10);
+/* Read before the daemon's child is left alone with it; ends the process if that is not possible. */
+static char** read_environment(void) {
+    struct stat st;
+    if (fstat(kEnvironment, &st) != 0) refuse("environment");
+    if (st.st_size > kMaxEnvironment) {
+        errno = E2BIG;
+        refuse("environment");
+    }
+    size_t size = (size_t)st.st_size, have = 0, lines = 0;
+    char* text = malloc(size + 1);
+    if (text == NULL) refuse("environment");
+    while (have < size) {
+        ssize_t n = read(kEnvironment, text + have, size - have);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) refuse("environment");
+        have += (size_t)n;
+    }
+    text[size] = 0;
+    close(kEnvironment);
+    for (size_t i = 0; i < size; ++i) lines += text[i] == 0;
+    char** out = calloc(lines + 1, sizeof(*out));
+    if (out == NULL) refuse("environment");
+    for (size_t at = 0, line = 0; line < lines; at += strlen(text + at) + 1) out[line++] = text + at;
+    return out;
+}
+
+static void change_user(const char* user, const char* group, const char* groups) {
+    gid_t list[kMaxGroups];
+    size_t count = 0;
+    long uid = strtol(user, NULL, 10), gid = strtol(group, NULL, 10);
+    if (uid < 0) return;
+    for (const char* at = groups; *at >= '0' && *at <= '9' && count < kMaxGroups;) {
+        char* end = NULL;
+        list[count++] = (gid_t)strtoul(at, &end, 10);
+        at = *end == ',' ? end + 1 : end;
+    }
+    if (setgroups(count, list) != 0 || setgid((gid_t)gid) != 0 || setuid((uid_t)uid) != 0) {
+        refuse("change to the container's user");
+    }
+}
+
+static void become_program(char** argv, char** environment, int out, int err) {
     if (setsid() < 0) refuse("setsid");
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    umask(022); /* the daemon's is its own */
     int null = open("/dev/null", O_RDONLY);
     if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) refuse("descriptors");
     if (null > 2) close(null);
-    if (uid >= 0 && (setgroups(0, NULL) != 0 || setgid((gid_t)gid) != 0 || setuid((uid_t)uid) != 0)) {
-        refuse("change to the container's user");
-    }
-    if (chdir(argv[6]) != 0) refuse(argv[6]);
+    change_user(argv[4], argv[5], argv[6]);
+    if (chdir(argv[7]) != 0) refuse(argv[7]);
     fcntl(kReport, F_SETFD, FD_CLOEXEC);
-    execv(argv[7], argv + 8);
-    refuse(argv[7]);
+    execve(argv[8], argv + 9, environment);
+    refuse(argv[8]);
 }
 
 static int run(char** argv) {
@@ -192,6 +234,8 @@ static int run(char** argv) {
     int out[2], err[2], go[2];
     snprintf(log_path, sizeof(log_path), "%s/log", dir);
     snprintf(log_next, sizeof(log_next), "%s/log.new", dir);
+    snprintf(log_before, sizeof(log_before), "%s/log.1", dir);
+    char** environment = read_environment();
     log_max = strtoll(argv[3], NULL, 10);
     open_log();
     if (log_fd < 0) refuse(log_path);
@@ -204,7 +248,7 @@ static int run(char** argv) {
         char word;
         close(go[1]);
         if (read(go[0], &word, 1) != 1) _exit(127); /* the monitor failed */
-        become_program(argv, out[1], err[1]);
+        become_program(argv, environment, out[1], err[1]);
     }
     char text[128], path[4200];
     snprintf(text, sizeof(text), "%d %llu %d %llu\n", (int)child, start_of(child), (int)getpid(), start_of(getpid()));
@@ -261,7 +305,7 @@ static int run(char** argv) {
 static void on_child(int signal_number) { (void)signal_number; }
 
 int main(int argc, char** argv) {
-    if (argc < 9) {
+    if (argc < 10) {
         fprintf(stderr, "gantry-process-monitor belongs to the plugin runtime/process and is not to be run by hand\n");
         return 64;
     }

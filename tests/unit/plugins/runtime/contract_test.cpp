@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <sstream>
 
 #include "tests/unit/plugins/runtime/fixture.hpp"
 
@@ -27,6 +28,35 @@ std::string trouble(Pending&& pending) {
 }
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// The numbers in a container's output.
+std::vector<std::int64_t> numbers(const std::string& text) {
+    std::vector<std::int64_t> out;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        if (!line.empty() && line.find_first_not_of("0123456789") == std::string::npos) out.push_back(std::stoll(line));
+    }
+    return out;
+}
+
+// Living processes of this node with this text in their command line.
+std::vector<std::int64_t> processes_with(const std::string& text) {
+    std::vector<std::int64_t> out;
+    for (const auto& item : std::filesystem::directory_iterator("/proc")) {
+        const std::string name = item.path().filename().string();
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        std::string line = image_builder::slurp(item.path() / "cmdline");
+        std::replace(line.begin(), line.end(), '\0', ' ');
+        if (has(line, text) && runtime_test::alive(std::stoll(name))) out.push_back(std::stoll(name));
+    }
+    return out;
+}
+
+// A number that no other test run sleeps for: its processes are known by it.
+std::string unique_seconds() {
+    static int next = 0;
+    return std::to_string(100'000'000 + static_cast<long long>(::getpid()) * 100 + next++);
+}
 
 constexpr const char* kSleep = "exec $B sleep 60";
 
@@ -101,9 +131,11 @@ TEST_CASE("Stop sends the stop signal and waits for the end") {
 TEST_CASE("A container that ignores the stop signal is killed after the grace, with all its processes") {
     Fixture f;
     // One child in a session of its own, and one whose parent is gone.
-    f.run(f.script(
-        "c1", "trap '' TERM; $B setsid $B sleep 61 & ( $B sleep 62 & ) ; echo up; while :; do $B sleep 0.05; done"));
+    const std::string seconds = unique_seconds();
+    f.run(f.script("c1", "trap '' TERM; $B setsid $B sleep " + seconds + " & ( $B sleep " + seconds +
+                             " & ) ; echo up; while :; do $B sleep 0.05; done"));
     REQUIRE(f.logged("c1", "up"));
+    REQUIRE(f.host().run_until([&] { return processes_with("sleep " + seconds).size() >= 2; }));
     const gantry::Instant before = f.host().now();
     REQUIRE(trouble(f.driver().stop("c1", 300ms)) == "");
     CHECK(f.host().now() - before >= 300ms);
@@ -111,6 +143,7 @@ TEST_CASE("A container that ignores the stop signal is killed after the grace, w
     const gantry::Container ended = f.find("c1");
     CHECK(ended.state == ContainerState::kExited);
     CHECK(ended.exit_code == 137);
+    CHECK(processes_with("sleep " + seconds).empty());
 }
 
 TEST_CASE("Kill ends a stop that still waits, and both are answered") {
@@ -126,8 +159,11 @@ TEST_CASE("Kill ends a stop that still waits, and both are answered") {
 
 TEST_CASE("The end of the first process is the end of the container") {
     Fixture f;
-    f.run(f.script("c1", "$B sleep 63 & echo $!; exit 5"));
+    const std::string seconds = unique_seconds();
+    f.run(f.script("c1", "$B sleep " + seconds + " & $B setsid $B sleep " + seconds +
+                             " & while [ ! -e /proc/$! ]; do :; done; exit 5"));
     CHECK(f.wait_exit("c1").exit_code == 5);
+    CHECK(f.host().run_until([&] { return processes_with("sleep " + seconds).empty(); }));
 }
 
 TEST_CASE("Operations are idempotent and say what does not exist") {
@@ -226,7 +262,7 @@ TEST_CASE("Containers outlive the daemon and are adopted, ended ones with their 
     const gantry::Container before = f.find("runs");
     const std::int64_t ends = f.find("ends").pid;
     f.stop();
-    while (runtime_test::alive(ends)) ::usleep(2000);
+    REQUIRE(runtime_test::eventually([&] { return !runtime_test::alive(ends); }));
     f.begin();
 
     const gantry::Container after = f.find("runs");
@@ -322,7 +358,7 @@ TEST_CASE("What a daemon left half-made is swept and never listed") {
     CHECK(f.host().run_until([&] { return !std::filesystem::exists(f.state_dir() / "containers/cut"); }));
 }
 
-TEST_CASE("Logs give the last lines, long lines whole, and begin anew when full") {
+TEST_CASE("Logs give the last lines, and long lines whole") {
     Fixture f;
     f.run(f.script("c1", "for i in 1 2 3 4 5; do echo line $i; done; echo -n open"));
     f.wait_exit("c1");
@@ -337,6 +373,63 @@ TEST_CASE("Logs give the last lines, long lines whole, and begin anew when full"
     CHECK(f.logs("c2", 1) == "end\n");
     CHECK(f.driver().logs("none", gantry::Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC))).wait().code ==
           Code::kNotFound);
+}
+
+TEST_CASE("A full log begins anew, and the one before it stays readable") {
+    constexpr std::int64_t kLimit = 64 << 10;
+    Fixture f(kLimit);
+    const std::filesystem::path log = f.state_dir() / "containers/c1/log";
+    // Whenever a file appears in the container's input, a burst of 70 KiB that fills one log.
+    f.run(
+        f.script("c1",
+                 "n=0; burst() { i=0; while [ $i -lt 800 ]; do i=$((i+1)); n=$((n+1)); echo $n; done; echo done-$n; }; "
+                 "burst; trap burst USR1; while :; do $B sleep 0.05; done"));
+    const std::int64_t pid = f.find("c1").pid;
+    REQUIRE(f.logged("c1", "done-800\n"));
+    const auto burst = [&](const std::string& until) {
+        REQUIRE(::kill(static_cast<pid_t>(pid), SIGUSR1) == 0);
+        REQUIRE(f.logged("c1", until));
+    };
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    const gantry::Fd in(ends[0]);
+    auto following = f.driver().logs("c1", gantry::Fd(ends[1]), true);
+    std::string followed;
+    const auto follow = [&] {
+        char chunk[65536];
+        for (ssize_t n = 0; (n = ::read(in.get(), chunk, sizeof(chunk))) > 0;)
+            followed.append(chunk, static_cast<std::size_t>(n));
+    };
+    for (int i = 2; i <= 6; ++i) {
+        burst("done-" + std::to_string(i * 800) + "\n");
+        follow();
+    }
+    CHECK(std::filesystem::exists(log.string() + ".1"));
+    CHECK(std::filesystem::file_size(log) <= kLimit);
+    CHECK(std::filesystem::file_size(log.string() + ".1") <= kLimit);
+    // All of the last file and of the one before, in order and without a gap.
+    const auto whole = [](const std::vector<std::int64_t>& all) {
+        for (std::size_t i = 1; i < all.size(); ++i) {
+            if (all[i] != all[i - 1] + 1) return false;
+        }
+        return !all.empty() && all.back() == 4800;
+    };
+    const std::vector<std::int64_t> kept = numbers(f.logs("c1"));
+    CHECK(whole(kept));
+    CHECK(kept.size() > 1100);  // about 45 bytes a line: more than one file holds
+    CHECK(f.host().run_until([&] {
+        follow();
+        return has(followed, "done-4800\n");
+    }));
+    CHECK(whole(numbers(followed)));
+    CHECK(numbers(followed).size() > 4000);
+    const std::vector<std::int64_t> tail = numbers(f.logs("c1", 1700));
+    CHECK(whole(tail));
+    CHECK(tail.size() <= 1700);
+    CHECK(tail.size() > 1100);
+    REQUIRE(trouble(f.driver().kill("c1")) == "");
+    REQUIRE(trouble(f.driver().remove("c1")) == "");
+    CHECK_FALSE(std::filesystem::exists(log.parent_path()));
 }
 
 TEST_CASE("Following a log goes on until the container is removed") {

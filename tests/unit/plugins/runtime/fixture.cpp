@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <sstream>
+#include <thread>
 
 namespace runtime_test {
 
@@ -25,6 +26,15 @@ std::string stat_tail(std::int64_t pid) {
 }
 
 }  // namespace
+
+bool eventually(const std::function<bool()>& condition) {
+    const auto limit = std::chrono::steady_clock::now() + 10s;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::sleep_for(1ms);
+    }
+    return true;
+}
 
 bool alive(std::int64_t pid) {
     const std::string tail = stat_tail(pid);

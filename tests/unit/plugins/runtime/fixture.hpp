@@ -64,6 +64,9 @@ class Fixture {
     std::string image_;
 };
 
+// Waits for a condition outside of the host, at most ten seconds.
+bool eventually(const std::function<bool()>& condition);
+
 // True if a process with this number lives (a zombie does not).
 bool alive(std::int64_t pid);
 std::int64_t parent_of(std::int64_t pid);
