@@ -63,6 +63,27 @@ bool parse_abi(std::string_view text, std::uint32_t& major, std::uint32_t& minor
     return second == std::errc() && last == end;
 }
 
+template <class Number>
+bool is_number(std::string_view text) {
+    Number n{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+    return error == std::errc() && end == text.data() + text.size() && n - n == Number{};  // neither inf nor NaN
+}
+
+// A reader may convert it without looking again.
+bool of_type(std::string_view text, ValueType type) {
+    switch (type) {
+        case ValueType::kString:
+            return true;
+        case ValueType::kBoolean:
+            return text == "true" || text == "false";
+        case ValueType::kNumber:
+            return is_number<double>(text);
+        default:
+            return is_number<std::int64_t>(text);
+    }
+}
+
 // Reads the lines one by one into a Note.
 class Parser {
   public:
@@ -87,6 +108,15 @@ class Parser {
         for (const ConfigKey& key : note_.config) {
             if (key.type == ValueType::kList ? key.default_value.has_value() : key.default_list.has_value()) {
                 return wrong("the default of '" + key.name + "' is not of its type");
+            }
+            for (const auto* value : {&key.default_value, &key.min, &key.max}) {
+                if (!*value) continue;
+                const bool has_range = key.type != ValueType::kString && key.type != ValueType::kBoolean;
+                if (value != &key.default_value && !has_range) return wrong("'" + key.name + "' has no range");
+                if (!of_type(**value, key.type)) {
+                    return wrong("'" + key.name + "' has the value '" + **value + "', which is no " +
+                                 std::string(value_type_name(key.type)));
+                }
             }
         }
         return true;

@@ -17,7 +17,8 @@ constexpr std::size_t kDynamicMax = 4'096;
 constexpr std::size_t kSymbolsMax = 65'536;
 constexpr std::size_t kStringsMax = 4 << 20;
 constexpr std::size_t kNoteSegmentMax = 256 << 10;
-constexpr std::size_t kVersionsMax = 4'096;
+constexpr std::size_t kVersionsMax = 512;
+constexpr std::size_t kNeededMax = 256;
 
 // Either a descriptor or bytes in memory; reads all that was asked for or nothing.
 class Source {
@@ -130,6 +131,7 @@ class Reader {
             const std::uint64_t value = d.d_un.d_val;
             if (d.d_tag == DT_NULL) break;
             if (d.d_tag == DT_NEEDED) needed.push_back(value);
+            if (needed.size() > kNeededMax) broken("it needs more than 256 libraries");
             if (d.d_tag == DT_STRTAB) strings = value;
             if (d.d_tag == DT_STRSZ) strings_size = value;
             if (d.d_tag == DT_SYMTAB) symtab_ = value;
@@ -157,15 +159,22 @@ class Reader {
 
     std::string string(std::uint64_t index) const {
         if (index >= strings_.size()) broken("a name lies outside the string table");
-        const std::size_t end = strings_.find('\0', index);
-        if (end == std::string::npos) broken("a name has no end");
-        return strings_.substr(index, end - index);
+        // Many may point at one string: what is copied of each must be short.
+        const std::size_t most = std::min(strings_.size() - index, kSymbolNameMax + 1);
+        const void* const end = std::memchr(strings_.data() + index, '\0', most);
+        if (end == nullptr) broken(most > kSymbolNameMax ? "a name is longer than 4,096 bytes" : "a name has no end");
+        return strings_.data() + index;
     }
 
     // The dynamic section does not say how many symbols there are; the hash tables do.
+    // A file may have both, and hide symbols from a reader of one.
     std::size_t symbol_count() const {
-        if (hash_ != 0) return at<Elf64_Word>(file_offset(hash_, "the hash table") + 4, "the hash table");
-        if (gnu_hash_ == 0) return 0;
+        std::size_t count = 0;
+        if (hash_ != 0) count = at<Elf64_Word>(file_offset(hash_, "the hash table") + 4, "the hash table");
+        return std::max(count, gnu_hash_ == 0 ? 0 : gnu_symbol_count());
+    }
+
+    std::size_t gnu_symbol_count() const {
         const std::uint64_t base = file_offset(gnu_hash_, "the hash table");
         const auto buckets = at<std::uint32_t>(base, "the hash table");
         const auto first = at<std::uint32_t>(base + 4, "the hash table");
@@ -198,7 +207,7 @@ class Reader {
             const unsigned bind = ELF64_ST_BIND(s.st_info), visibility = ELF64_ST_VISIBILITY(s.st_other);
             if (s.st_shndx == SHN_UNDEF || bind == STB_LOCAL) continue;
             if (visibility == STV_HIDDEN || visibility == STV_INTERNAL) continue;
-            out_.facts.exported.push_back(string(s.st_name));
+            if (++out_.facts.exported_count <= kExportsKept) out_.facts.exported.push_back(string(s.st_name));
         }
     }
 
@@ -211,7 +220,7 @@ class Reader {
             const auto need = at<Elf64_Verneed>(offset, "the version table");
             std::uint64_t aux_offset = offset + need.vn_aux;
             for (std::uint16_t k = 0; k < need.vn_cnt; ++k) {
-                if (++steps > kVersionsMax) broken("more than 4,096 symbol versions");
+                if (++steps > kVersionsMax) broken("more than 512 symbol versions");
                 const auto aux = at<Elf64_Vernaux>(aux_offset, "the version table");
                 found.insert(string(aux.vna_name));
                 if (aux.vna_next == 0) break;

@@ -57,6 +57,18 @@ TEST_CASE("a note that is not whole is refused with a reason") {
     CHECK(refusal(std::string(70'000, 'x')) == "longer than 64 KiB");
 }
 
+TEST_CASE("values of a schema that are not of their type are refused") {
+    const auto with = [](const std::string& lines) { return refusal(std::string(kHead) + "config: a\n" + lines); };
+    CHECK(with("config.type: integer\nconfig.default: x\n") == "'a' has the value 'x', which is no integer");
+    CHECK_FALSE(with("config.type: duration\nconfig.min: 1s\n").empty());
+    CHECK_FALSE(with("config.type: number\nconfig.max: inf\n").empty());
+    CHECK_FALSE(with("config.type: size\nconfig.default: 99999999999999999999\n").empty());
+    CHECK_FALSE(with("config.type: boolean\nconfig.default: yes\n").empty());
+    CHECK(with("config.type: string\nconfig.min: 1\n") == "'a' has no range");
+    CHECK(with("config.type: number\nconfig.default: 0.5\nconfig.min: -1\n").empty());
+    CHECK(with("config.type: boolean\nconfig.default: true\n").empty());
+}
+
 TEST_CASE("a note may hold lines that this reader does not know") {
     CHECK(refusal(std::string(kHead) + "colour: blue\nconfig: a\nconfig.unit: metre\n").empty());
 }

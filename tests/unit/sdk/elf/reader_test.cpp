@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <elf.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <fstream>
 #include <gantry/elf/reader.hpp>
 #include <iterator>
@@ -24,7 +27,93 @@ const ConfigKey& key(const Note& note, std::string_view name) {
     return *it;
 }
 
+// A shared object of `symbols` exports that all bear the name at the start of `strings`, in a DT_HASH or, as the second
+// hash table to disagree with it, a GNU one.
+std::vector<std::uint8_t> crafted(std::uint32_t symbols, const std::string& strings, bool gnu_hash = false) {
+    std::vector<std::uint8_t> out;
+    const auto put = [&](const auto& value) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(&value);
+        out.insert(out.end(), bytes, bytes + sizeof(value));
+    };
+    constexpr std::uint64_t kDynamic = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr), kEntries = 6;
+    const std::uint64_t at_hash = kDynamic + kEntries * sizeof(Elf64_Dyn), at_gnu = at_hash + 8;
+    const std::uint64_t at_symbols = at_gnu + (gnu_hash ? 16 + 8 + 4 + symbols * 4 : 0);
+    const std::uint64_t at_strings = at_symbols + symbols * sizeof(Elf64_Sym);
+    Elf64_Ehdr head{};
+    std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_ident[EI_CLASS] = ELFCLASS64;
+    head.e_ident[EI_DATA] = ELFDATA2LSB;
+    head.e_type = ET_DYN;
+    head.e_machine = own_machine();
+    head.e_phoff = sizeof(head);
+    head.e_phentsize = sizeof(Elf64_Phdr);
+    head.e_phnum = 2;
+    put(head);
+    const std::uint64_t all = at_strings + strings.size(), dynamic = kEntries * sizeof(Elf64_Dyn);
+    put(Elf64_Phdr{PT_LOAD, PF_R, 0, 0, 0, all, all, 8});
+    put(Elf64_Phdr{PT_DYNAMIC, PF_R, kDynamic, kDynamic, kDynamic, dynamic, dynamic, 8});
+    for (const auto& [tag, value] : {std::pair<Elf64_Sxword, std::uint64_t>{DT_STRTAB, at_strings},
+                                     {DT_STRSZ, strings.size()},
+                                     {DT_SYMTAB, at_symbols},
+                                     {DT_HASH, at_hash},
+                                     {gnu_hash ? DT_GNU_HASH : DT_NULL, at_gnu},
+                                     {DT_NULL, 0}}) {
+        Elf64_Dyn entry{};
+        entry.d_tag = tag;
+        entry.d_un.d_val = value;
+        put(entry);
+    }
+    put(std::uint32_t{1});
+    put(gnu_hash ? std::uint32_t{1} : symbols);  // chains: one symbol each
+    if (gnu_hash) {
+        for (std::uint32_t word : {1u, 0u, 1u, 0u, 0u, 0u, 0u}) put(word);  // one bucket, from symbol 0 on
+        for (std::uint32_t i = 0; i < symbols; ++i) put(std::uint32_t{i + 1 == symbols});
+    }
+    Elf64_Sym symbol{};
+    symbol.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT);
+    symbol.st_shndx = 1;
+    for (std::uint32_t i = 0; i < symbols; ++i) put(symbol);
+    out.insert(out.end(), strings.begin(), strings.end());
+    return out;
+}
+
+long peak_kib() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
 }  // namespace
+
+TEST_CASE("thousands of names that share one long string cost no memory") {
+    const std::vector<std::uint8_t> endless = crafted(1'500, std::string(300'000, 'x') + std::string(1, '\0'));
+    const std::vector<std::uint8_t> many = crafted(60'000, std::string(4'000, 'x') + std::string(1, '\0'));
+    const long before = peak_kib();
+    const Reading refused = read_plugin(endless);
+    CHECK(refused.fault == Fault::kBroken);
+    CHECK(refused.text == "a name is longer than 4,096 bytes");
+    const Reading counted = read_plugin(many);
+    CHECK(counted.fault == Fault::kNoNote);
+    CHECK(counted.facts.exported_count == 60'000);
+    REQUIRE(counted.facts.exported.size() == kExportsKept);
+    CHECK(counted.facts.exported.front() == std::string(4'000, 'x'));
+    CHECK(peak_kib() - before < 16 << 10);
+}
+
+TEST_CASE("symbols that only one of two hash tables knows are seen") {
+    CHECK(read_plugin(crafted(20, std::string("a\0", 2), true)).facts.exported_count == 20);
+}
+
+TEST_CASE("the versions that a loaded library offers are known") {
+    const std::vector<std::string> have = loaded_versions("libstdc++.so.6");
+    CHECK(std::ranges::count(have, "GLIBCXX_3.4") == 1);
+    CHECK(std::ranges::count(have, "GLIBCXX_3.4.999") == 0);
+    CHECK(loaded_versions("libnone.so.6").empty());
+    const Reading plugin = read_plugin(file_bytes(GANTRY_PLUGIN_FILE));
+    for (const std::string& version : plugin.facts.versions) {
+        if (version.starts_with("GLIBCXX_")) CHECK(std::ranges::count(have, version) == 1);
+    }
+}
 
 TEST_CASE("a plugin's note says what its plugin.toml says") {
     const int fd = ::open(GANTRY_PLUGIN_FILE, O_RDONLY | O_CLOEXEC);
@@ -60,6 +149,7 @@ TEST_CASE("a plugin exports its entry alone and asks for nothing dangerous") {
     REQUIRE(reading.fault == Fault::kNone);
     CHECK(reading.facts.machine == own_machine());
     CHECK(reading.facts.exported == std::vector<std::string>{"gantry_plugin_entry"});
+    CHECK(reading.facts.exported_count == 1);
     CHECK(reading.facts.run_path == "");
     CHECK_FALSE(reading.facts.text_relocations);
     CHECK_FALSE(reading.facts.executable_stack);

@@ -19,9 +19,13 @@ enum class Fault : std::uint8_t {
     kBadNote,     // the note is too long or not in the text's form
 };
 
+inline constexpr std::size_t kExportsKept = 8;
+inline constexpr std::size_t kSymbolNameMax = 4'096;  // bytes of a name; longer ones are kBroken
+
 struct Facts {
     std::uint16_t machine = 0;          // EM_X86_64, EM_AARCH64 ...
-    std::vector<std::string> exported;  // symbols that other objects can bind to
+    std::vector<std::string> exported;  // symbols that other objects can bind to: the first kExportsKept
+    std::size_t exported_count = 0;     // all of them
     std::vector<std::string> needed;    // libraries
     std::vector<std::string> versions;  // needed symbol versions: "GLIBC_2.34", "GLIBCXX_3.4.30"
     std::string run_path;               // RPATH or RUNPATH, empty if none
@@ -39,6 +43,9 @@ struct Reading {
 // `fd` stays the caller's; its position is not used.
 Reading read_plugin(int fd);
 Reading read_plugin(std::span<const std::uint8_t> bytes);
+
+// The symbol versions that a library of this process ("libstdc++.so.6") offers; none if it is not loaded.
+std::vector<std::string> loaded_versions(std::string_view library);
 
 // "x86-64", "aarch64", or "machine 243".
 std::string machine_name(std::uint16_t machine);
