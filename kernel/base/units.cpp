@@ -231,6 +231,24 @@ bool valid_utf8(std::string_view text) {
     return true;
 }
 
+std::string one_line(std::string_view text, std::size_t most) {
+    std::string out;
+    out.reserve(std::min(text.size(), most));
+    while (!text.empty()) {
+        std::string_view rest = text;
+        const auto c = take_code_point(rest);
+        std::string_view shown = text.substr(0, text.size() - rest.size());
+        if (!c) shown = "\xef\xbf\xbd";
+        // The last two break lines for some readers of logs.
+        const bool control = c && (*c < 0x20 || (*c >= 0x7f && *c < 0xa0) || *c == 0x2028 || *c == 0x2029);
+        if (control) shown = " ";
+        if (out.size() + shown.size() > most) return out + "...";
+        out += shown;
+        text = rest;
+    }
+    return out;
+}
+
 Status check_name(std::string_view name, std::string_view what) {
     const auto refuse = [&](std::string reason) {
         const std::string shown = valid_utf8(name) ? std::string(name.substr(0, limits::kName)) : "(not UTF-8)";

@@ -26,6 +26,10 @@ std::string format_duration(Duration duration);  // "1.2 s", "350 ms", "3 min 5 
 // none of / \ " ' ? # % and not "." or "..". 陀螺仪 is a name.
 Status check_name(std::string_view name, std::string_view what);
 bool valid_utf8(std::string_view text);
+// Text of others as it may stand in a log, an event or an error: one line of valid UTF-8 without control characters
+// (blanks and U+FFFD take their places), cut between characters, with "..." behind, where it is longer than `most`
+// bytes.
+std::string one_line(std::string_view text, std::size_t most);
 
 // Columns that `text` takes on a terminal: wide (Chinese, Japanese, Korean, emoji) characters take two, combining none.
 std::size_t display_width(std::string_view text);

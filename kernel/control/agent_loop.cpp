@@ -149,7 +149,8 @@ void AgentLoop::save(std::string document) {
         [result, file = parts_.state_dir / "agent.json", text = std::move(document)] {
             *result = write_file(file, text);
         },
-        [this, result] {
+        [this, result](const Status& ran) {
+            if (!ran) *result = ran;
             saving_ = false;
             if (!*result && !save_failed_) {
                 parts_.log(host::LogLevel::kError,

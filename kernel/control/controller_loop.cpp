@@ -259,7 +259,10 @@ void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
                 piece->head.error = total.error().text();
             }
         },
-        [this, piece, peer] { outbox_.send(peer, host::Channel::kBulk, core::encode(piece->head, piece->bytes)); });
+        [this, piece, peer](const Status& ran) {
+            if (!ran) piece->head.error = ran.error().text();
+            outbox_.send(peer, host::Channel::kBulk, core::encode(piece->head, piece->bytes));
+        });
 }
 
 void ControllerLoop::change(const std::function<core::Input(core::RequestId)>& make, Answer answer) {

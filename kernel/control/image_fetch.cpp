@@ -53,7 +53,8 @@ void ImageFetch::next_blob() {
                 }
             }
         },
-        [this, look] {
+        [this, look](const Status& ran) {
+            if (!ran) look->missing = std::unexpected(ran.error());
             if (!look->missing) return finish(std::unexpected(look->missing.error()));
             if (look->missing->empty()) return finish({});
             image_bytes_ = std::max(image_bytes_, look->bytes);
@@ -99,7 +100,8 @@ void ImageFetch::write() {
     const auto size = text.size();
     host_.work([this, result, digest = blob_->digest, from,
                 text = std::move(text)] { *result = blobs_.append(digest, from, text); },
-               [this, result, size, generation = generation_] {
+               [this, result, size, generation = generation_](const Status& ran) {
+                   if (!ran) *result = ran;
                    if (!blob_ || generation != generation_) return;
                    blob_->busy = false;
                    if (!*result) return finish(*result);
@@ -116,7 +118,8 @@ void ImageFetch::check() {
     blob_->busy = true;
     auto result = std::make_shared<Status>();
     host_.work([this, result, digest = blob_->digest] { *result = blobs_.finish(digest); },
-               [this, result, generation = generation_] {
+               [this, result, generation = generation_](const Status& ran) {
+                   if (!ran) *result = ran;
                    if (!blob_ || generation != generation_) return;
                    blob_.reset();
                    if (!*result) return finish(*result);

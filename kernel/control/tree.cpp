@@ -292,7 +292,8 @@ void Tree::put_image(const std::string& name, const json::value& document, Answe
                 return image;
             }();
         },
-        [this, look, answer = std::move(answer)] {
+        [this, look, answer = std::move(answer)](const Status& ran) {
+            if (!ran) look->image = std::unexpected(ran.error());
             if (!look->image) return answer(std::unexpected(look->image.error()));
             parts_.controller->change(
                 [&](core::RequestId id) {
@@ -371,7 +372,8 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
             *result = upload ? parts_.blobs.take(digest, owned->get()) : parts_.blobs.give(digest, owned->get());
             *owned = FileDescriptor();
         },
-        [result, digest, upload, answer] {
+        [result, digest, upload, answer](const Status& ran) {
+            if (!ran) *result = ran;
             if (!upload) return;
             if (!*result) return answer(std::unexpected(result->error()));
             answer(json::object{{"digest", digest}});

@@ -13,7 +13,7 @@ class PlacementAdapter final : public Placement {
     std::vector<std::string> key_names() const override {
         std::vector<std::string> out;
         const std::uint32_t count = std::min<std::uint32_t>(site_.table->key_count, GANTRY_PLACEMENT_KEYS);
-        for (std::uint32_t i = 0; i < count; ++i) out.push_back(copy(site_.table->key_names[i]));
+        for (std::uint32_t i = 0; i < count; ++i) out.push_back(line(site_.table->key_names[i]));
         return out;
     }
 

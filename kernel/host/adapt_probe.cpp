@@ -17,9 +17,9 @@ class ProbeAdapter final : public Probe {
 
   private:
     static ProbeAnswer raise(const void* raw) {
-        const auto& r = *static_cast<const gantry_probe_result*>(raw);
+        const auto& r = result<gantry_probe_result>(raw);
         const bool known = r.verdict == GANTRY_HEALTHY || r.verdict == GANTRY_UNHEALTHY;
-        return {known ? static_cast<Verdict>(r.verdict) : Verdict::kUnknown, Duration(r.latency_ns), copy(r.detail)};
+        return {known ? static_cast<Verdict>(r.verdict) : Verdict::kUnknown, Duration(r.latency_ns), line(r.detail)};
     }
 
     Site<gantry_probe> site_;

@@ -10,8 +10,8 @@ namespace {
 
 RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
     RuntimeFacts out;
-    out.system = copy(raw.system);
-    for (std::size_t i = 0; i < raw.architecture_count; ++i) out.architectures.push_back(copy(raw.architectures[i]));
+    out.system = line(raw.system);
+    for (std::size_t i = 0; i < raw.architecture_count; ++i) out.architectures.push_back(line(raw.architectures[i]));
     const auto can = [&](std::uint32_t bit) { return (raw.capabilities & bit) != 0; };
     out.fenceable = can(GANTRY_RUNTIME_FENCEABLE);
     out.pause = can(GANTRY_RUNTIME_PAUSE);
@@ -22,7 +22,7 @@ RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
 }
 
 std::vector<Container> raise_containers(const void* raw) {
-    const auto& r = *static_cast<const gantry_container_list*>(raw);
+    const auto& r = result<gantry_container_list>(raw);
     std::vector<Container> out;
     out.reserve(r.count);
     for (std::size_t i = 0; i < r.count; ++i) {
@@ -32,13 +32,13 @@ std::vector<Container> raise_containers(const void* raw) {
             throw std::runtime_error("a container has the unknown state " + std::to_string(c->state));
         }
         out.push_back({copy(c->name), static_cast<ContainerState>(c->state), c->exit_code, c->pid,
-                       Instant{c->started_ns}, copy(c->detail), copy_labels(c->labels, c->label_count)});
+                       Instant{c->started_ns}, line(c->detail), copy_labels(c->labels, c->label_count)});
     }
     return out;
 }
 
 std::vector<std::string> raise_images(const void* raw) {
-    const auto& r = *static_cast<const gantry_image_list*>(raw);
+    const auto& r = result<gantry_image_list>(raw);
     std::vector<std::string> out;
     for (std::size_t i = 0; i < r.count; ++i) out.push_back(copy(r.images[i]));
     return out;
@@ -86,6 +86,7 @@ class RuntimeAdapter final : public Runtime {
         raw.env = env.data();
         raw.env_count = env.size();
         raw.mounts = mounts.data();
+        raw.mount_size = sizeof(gantry_mount);
         raw.mount_count = mounts.size();
         raw.cpu_milli = spec.cpu_milli;
         raw.memory_bytes = spec.memory_bytes;

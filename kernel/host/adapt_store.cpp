@@ -23,14 +23,13 @@ class StoreAdapter final : public Store {
         const gantry_store_batch batch{sizeof(batch),  use_reserve ? 1u : 0u, sizeof(gantry_store_change), 0,
                                        lowered.data(), lowered.size()};
         site_.ask<std::uint64_t>(
-            "commit", limit, std::move(done),
-            [](const void* raw) { return static_cast<const gantry_store_commit*>(raw)->revision; },
+            "commit", limit, std::move(done), [](const void* raw) { return result<gantry_store_commit>(raw).revision; },
             &gantry_store::commit, &batch);
     }
 
   private:
     static StoreEntries raise_entries(const void* raw) {
-        const auto& r = *static_cast<const gantry_store_entries*>(raw);
+        const auto& r = result<gantry_store_entries>(raw);
         StoreEntries out;
         out.revision = r.revision;
         out.entries.reserve(r.count);

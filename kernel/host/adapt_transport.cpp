@@ -22,14 +22,13 @@ class TransportAdapter final : public Transport {
     void listen(const std::string& address, Done<std::string> bound) override {
         site_.ask<std::string>(
             "listen", kListenLimit, std::move(bound),
-            [](const void* raw) { return copy(static_cast<const gantry_listen_result*>(raw)->address); },
-            &gantry_transport::listen, str(address));
+            [](const void* raw) { return line(result<gantry_listen_result>(raw).address); }, &gantry_transport::listen,
+            str(address));
     }
     void dial(const std::string& address, Duration limit, Done<PeerId> done) override {
         site_.ask<PeerId>(
-            "dial", limit, std::move(done),
-            [](const void* raw) { return static_cast<const gantry_dial_result*>(raw)->peer; }, &gantry_transport::dial,
-            str(address));
+            "dial", limit, std::move(done), [](const void* raw) { return result<gantry_dial_result>(raw).peer; },
+            &gantry_transport::dial, str(address));
     }
     Sent send(PeerId peer, Channel channel, std::string_view data) override {
         const gantry_status status =
@@ -55,7 +54,7 @@ class TransportAdapter final : public Transport {
     static gantry_status on_up(std::uint64_t host, std::uint64_t peer, std::uint32_t inbound, gantry_str address,
                                gantry_str local) noexcept {
         return report<TransportAdapter>(
-            host, [peer, inbound, address = copy(address), local = copy(local)](TransportAdapter& a) {
+            host, [peer, inbound, address = line(address), local = line(local)](TransportAdapter& a) {
                 if (a.events_.up) a.events_.up(peer, inbound != 0, address, local);
             });
     }
@@ -68,7 +67,7 @@ class TransportAdapter final : public Transport {
     }
     static gantry_status on_down(std::uint64_t host, std::uint64_t peer, std::uint32_t reason,
                                  gantry_str text) noexcept {
-        return report<TransportAdapter>(host, [peer, reason, text = copy(text)](TransportAdapter& a) {
+        return report<TransportAdapter>(host, [peer, reason, text = line(text)](TransportAdapter& a) {
             if (a.events_.down) a.events_.down(peer, down_of(reason), text);
         });
     }
@@ -80,7 +79,7 @@ class TransportAdapter final : public Transport {
     static gantry_status on_refused(std::uint64_t host, gantry_str address, std::uint32_t reason,
                                     gantry_str text) noexcept {
         return report<TransportAdapter>(host,
-                                        [address = copy(address), reason, text = copy(text)](TransportAdapter& a) {
+                                        [address = line(address), reason, text = line(text)](TransportAdapter& a) {
                                             if (a.events_.refused) a.events_.refused(address, down_of(reason), text);
                                         });
     }

@@ -3,7 +3,6 @@
 // What the adapters of all roles share: calling slots of a table, and asking operations.
 #pragma once
 
-#include <boost/asio/post.hpp>
 #include <optional>
 
 #include <gantry/abi/directory.h>
@@ -108,7 +107,7 @@ gantry_status report(std::uint64_t handle, F tell) noexcept {
     try {
         const std::shared_ptr<Context> context = Context::find(handle);
         if (context == nullptr) return GANTRY_STALE;
-        boost::asio::post(context->core->io, [context, tell = std::move(tell)]() mutable {
+        context->core->loop.post([context, tell = std::move(tell)]() mutable {
             if (context->alive() && context->sink_target != nullptr) tell(*static_cast<Adapter*>(context->sink_target));
         });
         return GANTRY_OK;
@@ -126,7 +125,6 @@ struct Adapters {
     std::unique_ptr<Transport> transport;
     std::unique_ptr<Directory> directory;
     std::unique_ptr<Store> store;
-    std::string address;  // of a frontend
 };
 
 std::unique_ptr<Placement> adapt(Site<gantry_placement> site);

@@ -6,11 +6,13 @@
 #include <gantry/abi/base.h>
 
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernel/base/result.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/host/roles.hpp"
 
 namespace gantry::host {
@@ -21,6 +23,11 @@ inline std::string_view view(gantry_str s) {
 inline std::string_view view(gantry_bytes b) {
     return b.ptr == nullptr ? std::string_view() : std::string_view(reinterpret_cast<const char*>(b.ptr), b.len);
 }
+// What a plugin says to people leaves for logs, events and errors through here alone.
+inline constexpr std::size_t kTextMax = 4'096;
+inline std::string line(std::string_view text, std::size_t most = kTextMax) { return one_line(text, most); }
+inline std::string line(gantry_str text, std::size_t most = kTextMax) { return one_line(view(text), most); }
+
 inline std::string copy(gantry_str s) { return std::string(view(s)); }
 inline std::string copy(gantry_bytes b) { return std::string(view(b)); }
 inline gantry_str str(std::string_view s) { return {s.data(), s.size()}; }
@@ -43,6 +50,15 @@ inline std::vector<gantry_str> lower(const std::vector<std::string>& list) {
     out.reserve(list.size());
     for (const std::string& item : list) out.push_back(str(item));
     return out;
+}
+
+// The result of an operation; throws, which makes its outcome unknown, if it is shorter than SDK 0.9 says.
+template <class T>
+const T& result(const void* raw) {
+    const auto& out = *static_cast<const T*>(raw);
+    if (out.struct_size >= sizeof(T)) return out;
+    throw std::runtime_error("it has " + std::to_string(out.struct_size) + " bytes, expected at least " +
+                             std::to_string(sizeof(T)));
 }
 
 // An element of an array whose element size the plugin chose; nullptr if that is less than what we must read.
@@ -100,7 +116,7 @@ struct ErrorBuffer {
     gantry_error raw{sizeof(gantry_error), sizeof(buffer), buffer, 0, 0};
     std::string text(gantry_status status) const {
         const std::size_t n = raw.text_len <= sizeof(buffer) ? raw.text_len : sizeof(buffer);
-        return n > 0 ? std::string(buffer, n) : std::string(status_text(status));
+        return n > 0 ? line(std::string_view(buffer, n)) : std::string(status_text(status));
     }
 };
 

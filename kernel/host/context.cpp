@@ -6,11 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
 #include <unordered_map>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/base/units.hpp"
 #include "kernel/host/boot_clock.hpp"
 
@@ -113,8 +112,10 @@ void Context::end(const std::string& why) {
         std::lock_guard lock(control_mutex);
         followed.swap(control_watches);
     }
+    core->followers -= followed.size();
     for (const auto& [id, of_tree] : followed) {
-        if (core->tree != nullptr && of_tree != 0) core->tree->unwatch(of_tree);
+        ResourceTree* const tree = core->tree;
+        if (tree != nullptr && of_tree != 0) tree->unwatch(of_tree);
     }
     core->operations.abandon(handle, why);
 }
@@ -130,14 +131,14 @@ void Context::count(const char* slot, Duration took) {
 
 gantry_status Context::add_timer(Duration delay, Duration period, gantry_timer_fn fn, void* arg, std::uint64_t& id) {
     if (fn == nullptr || period < Duration::zero()) return GANTRY_INVALID;
-    auto timer = std::make_shared<Timer>(core->io, period, fn, arg);
+    auto timer = std::make_shared<Timer>(core->loop.io, period, fn, arg);
     timer->due = boottime_now() + std::clamp(delay, Duration::zero(), Duration(INT64_MAX / 4));
     {
         std::lock_guard lock(mutex_);
         id = ++last_id_;
         timers_.emplace(id, timer);
     }
-    asio::dispatch(core->io, [self = shared_from_this(), timer, number = id] { self->arm(timer, number); });
+    core->loop.dispatch([self = shared_from_this(), timer, number = id] { self->arm(timer, number); });
     return GANTRY_OK;
 }
 
@@ -177,7 +178,7 @@ gantry_status Context::cancel_timer(std::uint64_t id) {
         timer = std::move(it->second);
         timers_.erase(it);
     }
-    asio::dispatch(core->io, [timer] { timer->timer.cancel(); });
+    core->loop.dispatch([timer] { timer->timer.cancel(); });
     return GANTRY_OK;
 }
 
@@ -187,14 +188,14 @@ gantry_status Context::add_watch(int fd, std::uint32_t events, gantry_io_fn fn, 
         return GANTRY_INVALID;
     const int duplicate = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (duplicate < 0) return GANTRY_FULL;
-    auto watch = std::make_shared<Watch>(core->io, fd, duplicate, fn, arg);
+    auto watch = std::make_shared<Watch>(core->loop.io, fd, duplicate, fn, arg);
     watch->events = events;
     {
         std::lock_guard lock(mutex_);
         id = ++last_id_;
         watches_.emplace(id, watch);
     }
-    asio::dispatch(core->io, [self = shared_from_this(), watch, number = id] {
+    core->loop.dispatch([self = shared_from_this(), watch, number = id] {
         if (self->watch_of(number) == nullptr) return;
         boost::system::error_code error;
         watch->descriptor.assign(watch->dup, error);
@@ -259,7 +260,7 @@ gantry_status Context::change_watch(std::uint64_t id, std::uint32_t events) {
         watch = it->second;
         watch->events = events;
     }
-    asio::dispatch(core->io, [self = shared_from_this(), watch, id] {
+    core->loop.dispatch([self = shared_from_this(), watch, id] {
         if (self->watch_of(id) != nullptr) self->wait(watch, id);
     });
     return GANTRY_OK;
@@ -274,7 +275,7 @@ gantry_status Context::end_watch(std::uint64_t id) {
         watch = std::move(it->second);
         watches_.erase(it);
     }
-    asio::dispatch(core->io, [watch] {
+    core->loop.dispatch([watch] {
         boost::system::error_code ignored;  // it is gone either way
         watch->descriptor.close(ignored);
     });
@@ -287,8 +288,22 @@ gantry_status Context::work(gantry_work_fn fn, void* arg) {
     return taken ? GANTRY_OK : GANTRY_FULL;
 }
 
+gantry_status Context::event(std::string kind, std::string text, json::object fields) {
+    if (!core->options.event) return GANTRY_OK;
+    if (events_waiting_.fetch_add(1) >= limits::kPluginEvents) {
+        --events_waiting_;
+        return GANTRY_FULL;
+    }
+    core->loop.post(
+        [self = shared_from_this(), kind = std::move(kind), text = std::move(text), more = std::move(fields)] {
+            --self->events_waiting_;
+            self->core->options.event(kind, text, more);
+        });
+    return GANTRY_OK;
+}
+
 void Context::post(const char* slot, std::function<void()> call) {
-    asio::post(core->io, [self = shared_from_this(), slot, call = std::move(call)] {
+    core->loop.post([self = shared_from_this(), slot, call = std::move(call)] {
         if (self->alive()) self->timed(slot, call);
     });
 }

@@ -48,7 +48,10 @@ class Context : public std::enable_shared_from_this<Context> {
     gantry_status work(gantry_work_fn fn, void* arg);
     void post(const char* slot, std::function<void()> call);
 
-    // control/1: the tree's number of each watch of events.
+    // Adds to the log of events, on the loop. GANTRY_FULL: limits::kPluginEvents wait already. [any]
+    gantry_status event(std::string kind, std::string text, json::object fields);
+
+    // control/1: the tree's number of each watch of events; each counts among core->followers.
     std::mutex control_mutex;
     std::map<std::uint64_t, std::uint64_t> control_watches;
     std::uint64_t last_control_watch = 0;
@@ -90,6 +93,7 @@ class Context : public std::enable_shared_from_this<Context> {
     std::shared_ptr<Watch> watch_of(std::uint64_t id);
 
     std::atomic<bool> alive_{true};
+    std::atomic<std::size_t> events_waiting_{0};
     std::mutex mutex_;
     std::uint64_t last_id_ = 0;
     std::map<std::uint64_t, std::shared_ptr<Timer>> timers_;

@@ -3,27 +3,29 @@
 // Core: what all instances of one Host share. It lives as long as anything that may call back.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <map>
+#include <atomic>
 #include <mutex>
 
 #include "kernel/host/host.hpp"
+#include "kernel/host/loop.hpp"
 #include "kernel/host/operations.hpp"
 #include "kernel/host/pool.hpp"
 
 namespace gantry::host {
 
 struct Core {
-    Core(boost::asio::io_context& loop, HostOptions with);
+    Core(boost::asio::io_context& io, HostOptions with);
 
-    // [any] One line at a time.
+    // The loop ends: what still hangs in a plugin reaches nothing any more. [loop]
+    void close();
+
+    // [any] One line at a time; what may break a log is taken out of the text.
     void log(LogLevel level, std::string_view plugin, std::string_view text);
-    // [any] Arrives on the loop.
-    void event(std::string kind, std::string text, json::object fields);
 
-    boost::asio::io_context& io;
+    Loop loop;
     const HostOptions options;
-    ResourceTree* tree = nullptr;  // used on the loop
+    std::atomic<ResourceTree*> tree;        // used on the loop
+    std::atomic<std::size_t> followers{0};  // of the tree's events, at most limits::kWatchers
     std::mutex log_mutex;
     Operations operations;
     Pool pool;  // last: its jobs use all the rest

@@ -19,19 +19,14 @@
 namespace gantry::host {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kRoles{{{"discovery", "discovery/1"},
-                                                                               {"placement", "placement/1"},
-                                                                               {"runtime", "runtime/1"},
-                                                                               {"probe", "probe/1"},
-                                                                               {"transport", "transport/1"},
-                                                                               {"directory", "directory/1"},
-                                                                               {"store", "draft.store"},
-                                                                               {"frontend", "draft.frontend"}}};
+// As notes spell them.
+constexpr std::array<std::string_view, 8> kRoles{"discovery/1", "placement/1", "runtime/1",   "probe/1",
+                                                 "transport/1", "directory/1", "draft.store", "draft.frontend"};
 
 std::string errno_text() { return std::strerror(errno); }
 
-// In a user namespace every owner outside of it, the machine's root among them, looks like this user.
-constexpr ::uid_t kOverflowUser = 65'534;
+// In a user namespace every owner outside of it, the machine's root among them, looks like this user and group.
+constexpr ::uid_t kOverflow = 65'534;
 
 bool in_user_namespace() {
     std::ifstream map("/proc/self/uid_map");
@@ -39,9 +34,12 @@ bool in_user_namespace() {
     return (map >> inside >> outside >> count) && count < 0xffff'ffff;
 }
 
-// Owned by root or us, and by nobody else to write.
-Status check_owner(const struct stat& info, const std::string& path, bool folder) {
-    const bool perhaps_root = info.st_uid == kOverflowUser && in_user_namespace();
+// Owned by root or us, and by nobody else to write. Our own primary group may: that is a umask of 002.
+Status check_owner(int fd, const std::string& path, bool folder) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0) return fail(Code::kRefused, path + " cannot be examined: " + errno_text());
+    const bool outside = (info.st_uid == kOverflow || info.st_gid == kOverflow) && in_user_namespace();
+    const bool perhaps_root = outside && info.st_uid == kOverflow;
     if (info.st_uid != 0 && info.st_uid != ::geteuid() && !perhaps_root) {
         return fail(Code::kRefused, path + " belongs to user " + std::to_string(info.st_uid) +
                                         ", expected root or user " + std::to_string(::geteuid()));
@@ -49,6 +47,11 @@ Status check_owner(const struct stat& info, const std::string& path, bool folder
     const bool sticky_root = folder && (info.st_uid == 0 || perhaps_root) && (info.st_mode & S_ISVTX) != 0;
     if ((info.st_mode & S_IWOTH) != 0 && !sticky_root) {
         return fail(Code::kRefused, path + " can be written by everybody; run chmod o-w on it");
+    }
+    const bool group_ok = info.st_gid == 0 || info.st_gid == ::getegid() || (outside && info.st_gid == kOverflow);
+    if ((info.st_mode & S_IWGRP) != 0 && !group_ok && !sticky_root) {
+        return fail(Code::kRefused, path + " can be written by group " + std::to_string(info.st_gid) +
+                                        "; run chmod g-w on it, or give it to group root");
     }
     return {};
 }
@@ -78,6 +81,7 @@ Result<Folder> open_folder(const std::filesystem::path& path) {
     if (!path.is_absolute()) return fail(Code::kRefused, path.string() + " is not absolute, expected a path from /");
     Folder out;
     out.fd = ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    out.trusted = check_owner(out.fd, "/", true);
     std::string so_far;
     for (const auto& part : path.lexically_normal().relative_path()) {
         if (part.empty()) continue;
@@ -86,9 +90,7 @@ Result<Folder> open_folder(const std::filesystem::path& path) {
         ::close(out.fd);
         if (!next) return std::unexpected(std::move(next).error());
         out.fd = *next;
-        struct stat info {};
-        const bool known = ::fstat(out.fd, &info) == 0;
-        if (out.trusted && known) out.trusted = check_owner(info, so_far, true);
+        if (out.trusted) out.trusted = check_owner(out.fd, so_far, true);
     }
     return out;
 }
@@ -157,9 +159,20 @@ Status check_facts(const elf::Facts& facts) {
     if (facts.executable_stack)
         return fail(Code::kRefused, "asks for an executable stack; link it with -z noexecstack");
     if (facts.exported != std::vector<std::string>{GANTRY_ENTRY_SYMBOL}) {
-        return fail(Code::kRefused, "exports " + std::to_string(facts.exported.size()) + " symbols" +
-                                        (facts.exported.empty() ? "" : " (" + facts.exported.front() + " ...)") +
-                                        ", expected " GANTRY_ENTRY_SYMBOL " alone");
+        std::string some;
+        for (const std::string& name : facts.exported) some += (some.empty() ? " (" : ", ") + name;
+        if (facts.exported_count > facts.exported.size()) some += " ...";
+        return fail(Code::kRefused, "exports " + std::to_string(facts.exported_count) + " symbols" + some +
+                                        (some.empty() ? "" : ")") + ", expected " GANTRY_ENTRY_SYMBOL " alone");
+    }
+    for (const std::string& version : facts.versions) {
+        const bool of_cxx = version.starts_with("GLIBCXX_") || version.starts_with("CXXABI_");
+        const std::vector<std::string> have =
+            of_cxx ? elf::loaded_versions("libstdc++.so.6") : std::vector<std::string>();
+        if (have.empty() || std::ranges::find(have, version) != have.end()) continue;
+        return fail(Code::kRefused, "needs " + version +
+                                        ", which the libstdc++ of this machine does not offer; "
+                                        "build it with an older compiler");
     }
     const auto newer = std::ranges::find_if(facts.versions, newer_libc);
     if (newer != facts.versions.end()) {
@@ -194,8 +207,8 @@ PluginFile::~PluginFile() {
 }
 
 std::string_view known_role(std::string_view folder) {
-    const auto* it = std::ranges::find(kRoles, folder, [](const auto& role) { return role.first; });
-    return it == kRoles.end() ? std::string_view() : it->second;
+    const auto* it = std::ranges::find(kRoles, folder, &elf::role_folder);
+    return it == kRoles.end() ? std::string_view() : *it;
 }
 
 Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesystem::path>& path, std::string_view role,
@@ -225,7 +238,7 @@ Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesyste
     if (::fstat(file->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         return fail(Code::kRefused, file->path + " is no regular file");
     }
-    GANTRY_CHECK(check_owner(info, file->path, false));
+    GANTRY_CHECK(check_owner(file->fd, file->path, false));
     elf::Reading reading = elf::read_plugin(file->fd);
     if (Status checked = check_note(reading, role); !checked) {
         return fail(Code::kRefused, file->path + ": " + checked.error().message);

@@ -26,10 +26,10 @@ struct PluginFile {
 };
 
 // PATH/<role>/<plugin>.so in the first folder that has it; each PATH is absolute. A regular file of root or of this
-// process's user that others cannot write, nor any folder above it (a sticky one of root's is safe), reached through no
-// symbolic link; a sound ELF file for this machine and border that exports the entry alone. In a user namespace, where
-// owners outside of it cannot be told apart, their files count as root's. The error's message is one sentence that says
-// what is wrong with it.
+// process's user that others cannot write, nor any folder above it (a sticky one of root's is safe; root's group and
+// this process's own may write), reached through no symbolic link; a sound ELF file for this machine and border that
+// exports the entry alone. In a user namespace, where owners outside of it cannot be told apart, their files count as
+// root's. The error's message is one sentence that says what is wrong with it.
 Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesystem::path>& path, std::string_view role,
                                                 std::string_view plugin);
 

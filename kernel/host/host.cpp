@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/host/host.hpp"
 
-#include <boost/asio/post.hpp>
 #include <exception>
 #include <ranges>
 
@@ -20,8 +19,6 @@ std::string_view plugin_state_name(PluginState state) {
             return "loaded";
         case PluginState::kRunning:
             return "running";
-        case PluginState::kDegraded:
-            return "degraded";
         case PluginState::kRefused:
             return "refused";
         case PluginState::kFailed:
@@ -79,7 +76,7 @@ Host::Host(boost::asio::io_context& io, HostOptions options) : impl_(std::make_u
 
 Host::~Host() {
     stop();
-    impl_->core->tree = nullptr;
+    impl_->core->close();
 }
 
 void Host::set_tree(ResourceTree* tree) { impl_->core->tree = tree; }
@@ -99,7 +96,9 @@ Status Host::configure(std::vector<PluginTable> tables) {
                           "the required plugin " + instance.title() + " is refused: " + instance.info().reason,
                           instance.table().place.text());
         }
-        if (!status && first) first = std::move(status);
+        if (status) continue;
+        if (!first) impl_->core->log(LogLevel::kError, instance.title(), status.error().text());
+        if (first) first = std::move(status);
     }
     return first;
 }
@@ -141,16 +140,16 @@ std::vector<std::pair<std::string, Placement*>> Host::placements() const {
     return impl_->running(&Adapters::placement);
 }
 
-void Host::work(std::function<void()> work, std::function<void()> done) {
-    Core& core = *impl_->core;
-    core.pool.submit_own([&core, work = std::move(work), done = std::move(done)]() mutable {
+void Host::work(std::function<void()> work, std::function<void(const Status&)> done) {
+    impl_->core->pool.submit_own([core = impl_->core, work = std::move(work), done = std::move(done)]() mutable {
+        Status ran;
         try {
             work();
         } catch (const std::exception& e) {
-            core.log(LogLevel::kError, "", std::string("a job threw: ") + e.what());
+            ran = fail(Code::kFailed, std::string("the job threw: ") + e.what());
         }
         work = nullptr;
-        boost::asio::post(core.io, std::move(done));
+        core->loop.post([ran = std::move(ran), done = std::move(done)] { done(ran); });
     });
 }
 

@@ -57,7 +57,7 @@ struct HostOptions {
     ResourceTree* tree = nullptr;  // for frontends; may be set before start()
 };
 
-enum class PluginState : std::uint8_t { kLoaded, kRunning, kDegraded, kRefused, kFailed, kStopped };
+enum class PluginState : std::uint8_t { kLoaded, kRunning, kRefused, kFailed, kStopped };
 std::string_view plugin_state_name(PluginState state);
 
 struct PluginInfo {
@@ -99,8 +99,8 @@ class Host {
     std::vector<std::pair<std::string, Probe*>> probes() const;
     std::vector<std::pair<std::string, Placement*>> placements() const;
 
-    // Runs work on the pool; done is called on the loop afterwards.
-    void work(std::function<void()> work, std::function<void()> done);
+    // Runs work on the pool; done is called on the loop afterwards, with an error if work threw.
+    void work(std::function<void()> work, std::function<void(const Status& ran)> done);
 
   private:
     class Impl;

@@ -38,9 +38,11 @@ Instance::Instance(PluginTable table, std::shared_ptr<Core> core)
 Instance::~Instance() { stop(seconds(5)); }
 
 Status Instance::give_up(PluginState state, Error error) {
+    error.message = line(error.message);
     info_.state = state;
     info_.reason = error.text();
-    core_->log(LogLevel::kError, title_, info_.reason);
+    // What is required and missing ends the start: the daemon says why.
+    if (!table_.required) core_->log(LogLevel::kError, title_, info_.reason);
     return std::unexpected(std::move(error));
 }
 
@@ -52,9 +54,9 @@ Status Instance::prepare() {
     }
     file_ = std::move(*file);
     info_.file = file_->path;
-    info_.id = file_->note.id;
-    info_.version = file_->note.version;
-    info_.license = file_->note.license;
+    info_.id = line(file_->note.id);
+    info_.version = line(file_->note.version);
+    info_.license = line(file_->note.license);
     GANTRY_TRY(config, check_table(table_, file_->note.config));
     config_ = std::move(config);
     return {};
@@ -127,17 +129,20 @@ Status Instance::attach() {
     const void* const raw = plugin_.query(plugin_.self, str(interface));
     if (raw == nullptr) return fail(Code::kRefused, "has no table " + interface + ", which its note promises");
     const auto site = [&]<class Table>(const Table* table) { return Site<Table>{context_, plugin_.self, table}; };
-    const std::string& role = table_.role;
-    if (role == "discovery") adapters_.discovery = adapt(site(static_cast<const gantry_discovery*>(raw)));
-    if (role == "placement") adapters_.placement = adapt(site(static_cast<const gantry_placement*>(raw)));
-    if (role == "runtime") adapters_.runtime = adapt(site(static_cast<const gantry_runtime*>(raw)));
-    if (role == "probe") adapters_.probe = adapt(site(static_cast<const gantry_probe*>(raw)));
-    if (role == "transport") adapters_.transport = adapt(site(static_cast<const gantry_transport*>(raw)));
-    if (role == "directory") adapters_.directory = adapt(site(static_cast<const gantry_directory*>(raw)));
-    if (role == "store") adapters_.store = adapt(site(static_cast<const gantry_store*>(raw)));
-    if (role == "frontend") {
+    if (interface == GANTRY_ROLE_DISCOVERY)
+        adapters_.discovery = adapt(site(static_cast<const gantry_discovery*>(raw)));
+    if (interface == GANTRY_ROLE_PLACEMENT)
+        adapters_.placement = adapt(site(static_cast<const gantry_placement*>(raw)));
+    if (interface == GANTRY_ROLE_RUNTIME) adapters_.runtime = adapt(site(static_cast<const gantry_runtime*>(raw)));
+    if (interface == GANTRY_ROLE_PROBE) adapters_.probe = adapt(site(static_cast<const gantry_probe*>(raw)));
+    if (interface == GANTRY_ROLE_TRANSPORT)
+        adapters_.transport = adapt(site(static_cast<const gantry_transport*>(raw)));
+    if (interface == GANTRY_ROLE_DIRECTORY)
+        adapters_.directory = adapt(site(static_cast<const gantry_directory*>(raw)));
+    if (interface == GANTRY_ROLE_STORE) adapters_.store = adapt(site(static_cast<const gantry_store*>(raw)));
+    if (interface == GANTRY_ROLE_FRONTEND) {
         const auto door = site(static_cast<const gantry_frontend*>(raw));
-        if (door.has(&gantry_frontend::address)) info_.address = copy(door.table->address(plugin_.self));
+        if (door.has(&gantry_frontend::address)) info_.address = line(door.table->address(plugin_.self));
     }
     return {};
 }
@@ -148,6 +153,7 @@ void Instance::stop(Duration limit) {
         if (context_ != nullptr) context_->end("the plugin was not created");
         return;
     }
+    if (adapters_.discovery) adapters_.discovery->end();
     bool back = true;
     std::string reason;
     if (start_called_) {
@@ -180,7 +186,7 @@ void Instance::stop(Duration limit) {
     }
     destroy();
     if (!reason.empty()) core_->log(LogLevel::kWarn, title_, reason);
-    if (info_.state == PluginState::kRunning || info_.state == PluginState::kDegraded) {
+    if (info_.state == PluginState::kRunning) {
         info_.state = PluginState::kStopped;
         info_.reason = reason;
     }

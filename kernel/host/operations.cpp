@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/host/operations.hpp"
 
-#include <boost/asio/post.hpp>
+#include <algorithm>
 #include <exception>
 #include <vector>
 
@@ -9,8 +9,7 @@
 
 namespace gantry::host {
 
-Operations::Operations(boost::asio::io_context& io)
-    : io_(io), alive_(std::make_shared<Operations*>(this)), timer_(io) {}
+Operations::Operations(Loop& loop) : loop_(loop), alive_(std::make_shared<Operations*>(this)), timer_(loop.io) {}
 
 Operations::~Operations() { *alive_ = nullptr; }
 
@@ -29,9 +28,8 @@ std::uint64_t Operations::begin(Call call) {
 
 void Operations::deliver(Call call, gantry_status status, std::string text) {
     if (call.pending) --*call.pending;
-    boost::asio::post(io_, [ended = std::move(call.ended), status, text = std::move(text)]() mutable {
-        ended(status, std::move(text));
-    });
+    loop_.post(
+        [ended = std::move(call.ended), status, text = std::move(text)]() mutable { ended(status, std::move(text)); });
 }
 
 void Operations::refused(std::uint64_t id, gantry_status status) {
@@ -73,9 +71,17 @@ bool Operations::over(std::uint64_t handle, std::uint64_t id) const {
 }
 
 void Operations::cancel(std::uint64_t id) {
-    std::lock_guard lock(mutex_);
-    auto it = entries_.find(id);
-    if (it != entries_.end()) it->second.cancelled = true;
+    {
+        std::lock_guard lock(mutex_);
+        auto it = entries_.find(id);
+        if (it == entries_.end()) return;
+        it->second.cancelled = true;
+        Instant& deadline = it->second.call.deadline;
+        deadlines_.erase({deadline, id});
+        deadline = std::min(deadline, boottime_now() + kCancelGrace);
+        deadlines_.emplace(deadline, id);
+    }
+    arm();
 }
 
 void Operations::abandon(std::uint64_t handle, const std::string& why) {
@@ -98,10 +104,10 @@ void Operations::arm() {
         std::lock_guard lock(mutex_);
         if (!deadlines_.empty()) next = deadlines_.begin()->first;
     }
-    if (next >= armed_) return;  // completions leave an early timer behind, which then finds nothing
+    if (next >= armed_ || !timer_) return;  // completions leave an early timer behind, which then finds nothing
     armed_ = next;
-    timer_.expires_at(BootClock::at(next));
-    timer_.async_wait([alive = alive_](const boost::system::error_code& error) {
+    timer_->expires_at(BootClock::at(next));
+    timer_->async_wait([alive = alive_](const boost::system::error_code& error) {
         if (!error && *alive != nullptr) (*alive)->expire();
     });
 }
@@ -115,8 +121,10 @@ void Operations::expire() {
             auto it = entries_.find(deadlines_.begin()->second);
             deadlines_.erase(deadlines_.begin());
             Call call = std::move(it->second.call);
+            const char* const why =
+                it->second.cancelled ? "cancelled, and no answer since" : "no answer before the deadline";
             entries_.erase(it);
-            deliver(std::move(call), GANTRY_OUTCOME_UNKNOWN, "no answer before the deadline");
+            deliver(std::move(call), GANTRY_OUTCOME_UNKNOWN, why);
         }
     }
     arm();

@@ -7,22 +7,25 @@
 #include <gantry/abi/base.h>
 
 #include <atomic>
-#include <boost/asio/io_context.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 
 #include "kernel/base/time.hpp"
 #include "kernel/host/boot_clock.hpp"
+#include "kernel/host/loop.hpp"
 
 namespace gantry::host {
 
+inline constexpr Duration kCancelGrace = seconds(1);
+
 class Operations {
   public:
-    explicit Operations(boost::asio::io_context& io);
+    explicit Operations(Loop& loop);
     ~Operations();
     Operations(const Operations&) = delete;
     Operations& operator=(const Operations&) = delete;
@@ -39,8 +42,10 @@ class Operations {
     std::uint64_t begin(Call call);
     // The slot refused it: nothing else will come. [loop]
     void refused(std::uint64_t id, gantry_status status);
-    // Nobody waits for it any more; the plugin's end of it, or the deadline, still ends it. [loop]
+    // Nobody waits for it any more: the plugin has kCancelGrace (or until its deadline) to end it. [loop]
     void cancel(std::uint64_t id);
+    // No deadline is watched any more. [loop]
+    void close() { timer_.reset(); }
     // Everything asked of this instance ends as unknown. [loop]
     void abandon(std::uint64_t handle, const std::string& why);
 
@@ -59,14 +64,14 @@ class Operations {
     void arm();
     void expire();
 
-    boost::asio::io_context& io_;
+    Loop& loop_;
     mutable std::mutex mutex_;
     std::uint64_t last_id_ = 0;
     std::map<std::uint64_t, Entry> entries_;
     std::set<std::pair<Instant, std::uint64_t>> deadlines_;
     // The timer's handler may outlive this object in the loop's queue.
     std::shared_ptr<Operations*> alive_;
-    BootTimer timer_;
+    std::optional<BootTimer> timer_;
     Instant armed_ = kNever;
 };
 

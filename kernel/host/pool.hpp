@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The threads that run what may block. Every method may be called from every thread.
+// The threads that run what may block. Every method may be called from every thread. Jobs are taken in order of their
+// coming: one that waits for somebody else (a client's stream, a peer) holds up all behind it and belongs on a thread
+// of its own.
 #pragma once
 
 #include <functional>
@@ -19,7 +21,7 @@ class Pool {
 
     // False: limits::kWorkQueue jobs wait already. owner: the instance whose code this is.
     bool submit(std::uint64_t owner, std::function<void()> job);
-    // The kernel's own jobs, which are few, always find room.
+    // The kernel's own jobs always find room; the kernel bounds by itself how many it has under way.
     void submit_own(std::function<void()> job);
     // Drops the waiting jobs of owner and waits for its running ones; false if one still runs after `limit`.
     bool drain(std::uint64_t owner, Duration limit);

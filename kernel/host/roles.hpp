@@ -38,8 +38,11 @@ struct Discovered {
 class Discovery {
   public:
     virtual ~Discovery() = default;
+    // An endpoint that is not found again within its ttl is gone.
     virtual void begin(std::function<void(const Discovered&)> found, std::function<void(const Discovered&)> gone) = 0;
     virtual void refresh() = 0;
+    // Nothing is found or gone any more; the host calls it before it stops the plugin.
+    virtual void end() {}
 };
 
 // ---- placement ---------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 // The host service control: brings requests of frontends to the resource tree, on the loop.
 #include <unistd.h>
 
-#include <boost/asio/post.hpp>
 #include <utility>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/host/border.hpp"
 #include "kernel/host/context.hpp"
 
@@ -42,7 +42,9 @@ gantry_status ask(std::uint64_t handle, const gantry_control_request* raw, int f
         if (context == nullptr) return GANTRY_STALE;
         if (raw == nullptr || fn == nullptr || (with_stream && fd < 0)) return GANTRY_INVALID;
         ControlRequest request{copy_principal(raw->principal), copy(raw->method), copy(raw->path), copy(raw->body)};
-        context->post("a control request", [context, stream, with_stream, fn, arg, request = std::move(request)] {
+        // What the kernel does is not booked on the plugin: the clock runs in answer() only.
+        context->core->loop.post([context, stream, with_stream, fn, arg, request = std::move(request)] {
+            if (!context->alive()) return;
             ResourceTree* const tree = context->core->tree;
             auto done = [context, fn, arg](const ControlResponse& response) { answer(context, fn, arg, response); };
             if (tree == nullptr) {
@@ -65,6 +67,11 @@ gantry_status watch(std::uint64_t handle, const gantry_principal* principal, gan
         const std::shared_ptr<Context> context = Context::find(handle);
         if (context == nullptr) return GANTRY_STALE;
         if (fn == nullptr || watch_id == nullptr) return GANTRY_INVALID;
+        if (context->core->tree == nullptr) return GANTRY_UNAVAILABLE;
+        if (context->core->followers.fetch_add(1) >= limits::kWatchers) {
+            --context->core->followers;
+            return GANTRY_FULL;
+        }
         std::uint64_t id = 0;
         {
             std::lock_guard lock(context->control_mutex);
@@ -79,19 +86,19 @@ gantry_status watch(std::uint64_t handle, const gantry_principal* principal, gan
             }
             context->timed("a watch of events", [&] { fn(arg, number, str(event)); });
         };
-        context->post("a watch of events",
-                      [context, id, after, tell, who = copy_principal(principal), path = copy(prefix)] {
-                          if (context->core->tree == nullptr) return;
-                          const std::uint64_t of_tree = context->core->tree->watch(who, path, after, tell);
-                          std::unique_lock lock(context->control_mutex);
-                          auto it = context->control_watches.find(id);
-                          if (it != context->control_watches.end()) {
-                              it->second = of_tree;
-                              return;
-                          }
-                          lock.unlock();  // ended before it began
-                          context->core->tree->unwatch(of_tree);
-                      });
+        context->core->loop.post([context, id, after, tell, who = copy_principal(principal), path = copy(prefix)] {
+            ResourceTree* const tree = context->core->tree;
+            if (tree == nullptr || !context->alive()) return;
+            const std::uint64_t of_tree = tree->watch(who, path, after, tell);
+            std::unique_lock lock(context->control_mutex);
+            auto it = context->control_watches.find(id);
+            if (it != context->control_watches.end()) {
+                it->second = of_tree;
+                return;
+            }
+            lock.unlock();  // ended before it began
+            tree->unwatch(of_tree);
+        });
         return GANTRY_OK;
     } catch (...) {
         return GANTRY_FAILED;
@@ -109,10 +116,11 @@ gantry_status unwatch(std::uint64_t handle, std::uint64_t id) noexcept {
             if (it == context->control_watches.end()) return GANTRY_NOT_FOUND;
             of_tree = it->second;
             context->control_watches.erase(it);
+            --context->core->followers;
         }
         if (of_tree != 0) {
-            boost::asio::post(context->core->io, [context, of_tree] {
-                if (context->core->tree != nullptr) context->core->tree->unwatch(of_tree);
+            context->core->loop.post([context, of_tree] {
+                if (ResourceTree* const tree = context->core->tree) tree->unwatch(of_tree);
             });
         }
         return GANTRY_OK;

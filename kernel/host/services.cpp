@@ -6,14 +6,15 @@
 
 #include <algorithm>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/host/border.hpp"
 #include "kernel/host/context.hpp"
 
 namespace gantry::host {
 namespace {
 
-constexpr std::size_t kLogLine = 4'096;
 constexpr std::size_t kMetrics = 1'024;  // names one instance may use
+constexpr std::size_t kShortText = 128;  // bytes of a kind, a metric's or a field's name
 
 // Runs body(context) for a living instance and keeps exceptions (memory) on this side.
 template <class F>
@@ -27,12 +28,12 @@ gantry_status served(std::uint64_t handle, F&& body) noexcept {
 }
 
 std::string line_of(gantry_str text, const gantry_kv* fields, std::size_t count) {
-    std::string line = copy(text);
-    for (std::size_t i = 0; i < count; ++i) {
-        line.append(" ").append(view(fields[i].key)).append("=").append(view(fields[i].value));
+    std::string out(view(text).substr(0, kTextMax + 1));
+    for (std::size_t i = 0; i < count && out.size() <= kTextMax; ++i) {
+        out.append(" ").append(view(fields[i].key), 0, kTextMax);
+        out.append("=").append(view(fields[i].value), 0, kTextMax);
     }
-    if (line.size() > kLogLine) line.resize(kLogLine);
-    return line;
+    return out;
 }
 
 const gantry_host_log kLog{
@@ -40,6 +41,7 @@ const gantry_host_log kLog{
     [](std::uint64_t handle, std::uint32_t level, gantry_str text, const gantry_kv* fields,
        std::size_t count) noexcept -> gantry_status {
         return served(handle, [&](Context& context) {
+            if (fields == nullptr && count > 0) return GANTRY_INVALID;
             context.log(static_cast<LogLevel>(std::min<std::uint32_t>(level, GANTRY_LOG_ERROR)),
                         line_of(text, fields, count));
             return GANTRY_OK;
@@ -48,18 +50,19 @@ const gantry_host_log kLog{
     [](std::uint64_t handle, gantry_str kind, gantry_str text, const gantry_kv* fields,
        std::size_t count) noexcept -> gantry_status {
         return served(handle, [&](Context& context) {
+            if ((fields == nullptr && count > 0) || count > limits::kEventFields) return GANTRY_INVALID;
             json::object more;
-            for (std::size_t i = 0; i < count; ++i) more[view(fields[i].key)] = view(fields[i].value);
+            for (std::size_t i = 0; i < count; ++i) more[line(fields[i].key, kShortText)] = line(fields[i].value);
             more["plugin"] = context.name;
-            context.core->event(copy(kind), copy(text), std::move(more));
-            return GANTRY_OK;
+            return context.event(line(kind, kShortText), line(text), std::move(more));
         });
     },
     [](std::uint64_t handle, gantry_str name, std::uint32_t kind, double value) noexcept -> gantry_status {
         return served(handle, [&](Context& context) {
+            const std::string key = line(name, kShortText);
             std::lock_guard lock(context.metrics_mutex);
-            if (context.metrics.size() >= kMetrics && !context.metrics.contains(copy(name))) return GANTRY_FULL;
-            double& number = context.metrics[copy(name)];
+            if (context.metrics.size() >= kMetrics && !context.metrics.contains(key)) return GANTRY_FULL;
+            double& number = context.metrics[key];
             number = kind == GANTRY_METRIC_COUNTER ? number + value : value;
             return GANTRY_OK;
         });
@@ -76,6 +79,7 @@ const gantry_host_clock kClock{sizeof(gantry_host_clock),
                                [](std::uint64_t handle, std::int64_t delay, std::int64_t period, gantry_timer_fn fn,
                                   void* arg, std::uint64_t* timer) noexcept -> gantry_status {
                                    return served(handle, [&](Context& context) {
+                                       if (timer == nullptr) return GANTRY_INVALID;
                                        return context.add_timer(Duration(delay), Duration(period), fn, arg, *timer);
                                    });
                                },
@@ -84,6 +88,7 @@ const gantry_host_clock kClock{sizeof(gantry_host_clock),
                                },
                                [](std::uint64_t handle, void* bytes, std::size_t len) noexcept -> gantry_status {
                                    return served(handle, [&](Context&) {
+                                       if (bytes == nullptr && len > 0) return GANTRY_INVALID;
                                        auto* out = static_cast<char*>(bytes);
                                        for (std::size_t have = 0; have < len;) {
                                            const ssize_t n = ::getrandom(out + have, len - have, 0);
@@ -99,7 +104,9 @@ const gantry_host_io kIo{
     0,
     [](std::uint64_t handle, std::int32_t fd, std::uint32_t events, gantry_io_fn fn, void* arg,
        std::uint64_t* watch) noexcept -> gantry_status {
-        return served(handle, [&](Context& context) { return context.add_watch(fd, events, fn, arg, *watch); });
+        return served(handle, [&](Context& context) {
+            return watch == nullptr ? GANTRY_INVALID : context.add_watch(fd, events, fn, arg, *watch);
+        });
     },
     [](std::uint64_t handle, std::uint64_t watch, std::uint32_t events) noexcept -> gantry_status {
         return served(handle, [&](Context& context) { return context.change_watch(watch, events); });
@@ -122,7 +129,7 @@ const gantry_host_ops kOps{sizeof(gantry_host_ops), 0,
                            [](std::uint64_t handle, std::uint64_t op, gantry_status status, gantry_str text,
                               const void* result) noexcept -> gantry_status {
                                return served(handle, [&](Context& context) {
-                                   return context.core->operations.complete(handle, op, status, copy(text), result);
+                                   return context.core->operations.complete(handle, op, status, line(text), result);
                                });
                            },
                            [](std::uint64_t handle, std::uint64_t op) noexcept -> std::int32_t {

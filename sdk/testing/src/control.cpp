@@ -11,6 +11,7 @@ gantry_status ask(std::uint64_t handle, const gantry_control_request* raw, int f
     Fd owned(fd);
     Loop* loop = Loop::of(handle);
     if (loop == nullptr) return GANTRY_STALE;
+    if (raw == nullptr || raw->principal == nullptr || fn == nullptr) return GANTRY_INVALID;
     return detail::guarded(nullptr, [&] {
         auto call = std::make_shared<ControlCall>();
         const gantry_principal& who = *raw->principal;
@@ -44,6 +45,7 @@ const gantry_host_control kControl{
        void* arg, std::uint64_t* watch) noexcept -> gantry_status {
         Loop* loop = Loop::of(handle);
         if (loop == nullptr) return GANTRY_STALE;
+        if (fn == nullptr || watch == nullptr) return GANTRY_INVALID;
         return detail::guarded(nullptr, [&] { *watch = loop->add_watcher({handle, after, fn, arg}); });
     },
     [](std::uint64_t handle, std::uint64_t watch) noexcept -> gantry_status {

@@ -171,7 +171,7 @@ void DirectoryDriver::replace(std::uint64_t table_no, const std::vector<NameReco
     for (const NameRecord& r : records) {
         raw.push_back({str(r.name), str(r.address), r.port, r.secure ? 1u : 0u, r.local ? 1u : 0u, 0});
     }
-    GANTRY_CALL(replace, table_no, raw.data(), raw.size());
+    GANTRY_CALL(replace, table_no, raw.data(), sizeof(gantry_name_record), raw.size());
 }
 
 // ---- store
@@ -281,6 +281,7 @@ Pending<void> RuntimeDriver::create(const ContainerSpec& spec) {
     raw.env = env.data();
     raw.env_count = env.size();
     raw.mounts = mounts.data();
+    raw.mount_size = sizeof(gantry_mount);
     raw.mount_count = mounts.size();
     raw.cpu_milli = spec.cpu_milli;
     raw.memory_bytes = spec.memory_bytes;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <future>
 #include <gantry/testing/operations.hpp>
 #include <thread>
 
@@ -64,19 +65,35 @@ void Instance::start() {
 
 void Instance::stop(Duration stop_limit) {
     if (std::exchange(stopped_, true)) return;
-    ErrorText error;
-    gantry_status status = GANTRY_FAILED;
+    // Shared with a thread that may not come back.
+    struct Stopping {
+        ErrorText error;
+        std::promise<gantry_status> status;
+    };
+    auto stopping = std::make_shared<Stopping>();
+    auto status = stopping->status.get_future();
     const std::int64_t deadline = (host_.now() + stop_limit).count();
-    std::thread worker([&] { status = plugin_.stop(plugin_.self, deadline, &error.raw); });
+    std::thread worker([stopping, plugin = plugin_, deadline] {
+        stopping->status.set_value(plugin.stop(plugin.self, deadline, &stopping->error.raw));
+    });
+    if (status.wait_for(stop_limit + std::chrono::seconds(1)) != std::future_status::ready) {
+        worker.detach();
+        destroyed_ = true;  // its code runs on: nothing of it may be freed
+        host_.loop().end_instance(handle_);
+        throw Failure(Code::kDeadline, "stop: hangs: it did not stop before its deadline");
+    }
     worker.join();
-    host_.loop().end_instance(handle_);
-    error.check(status, "stop");
+    if (!host_.loop().end_instance(handle_)) {
+        destroyed_ = true;
+        throw Failure(Code::kDeadline, "stop: a job runs on behind it");
+    }
+    stopping->error.check(status.get(), "stop");
 }
 
 void Instance::destroy() {
     if (std::exchange(destroyed_, true)) return;
     stopped_ = true;
-    host_.loop().end_instance(handle_);
+    if (!host_.loop().end_instance(handle_)) return;  // a job runs on: nothing may be freed
     plugin_.destroy(plugin_.self);
 }
 

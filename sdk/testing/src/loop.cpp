@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sdk/testing/src/loop.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@ namespace gantry::testing {
 namespace {
 
 constexpr std::size_t kJobsMax = 1'024;
+constexpr Duration kCancelGrace = std::chrono::seconds(1), kGrace = std::chrono::seconds(1);
 
 std::mutex g_living_mutex;
 std::map<std::uint64_t, Loop*>& living() {
@@ -63,7 +66,7 @@ std::uint64_t Loop::add_instance() {
     return handle;
 }
 
-void Loop::end_instance(std::uint64_t handle) {
+bool Loop::end_instance(std::uint64_t handle) {
     {
         std::lock_guard lock(g_living_mutex);
         living().erase(handle);
@@ -83,7 +86,7 @@ void Loop::end_instance(std::uint64_t handle) {
             0, [ended = std::move(it->second.ended)] { ended(Code::kUnknown, "the plugin was stopped"); });
         it = operations_.erase(it);
     }
-    job_done_.wait(lock, [&] { return running_jobs_.count(handle) == 0; });
+    return job_done_.wait_for(lock, kGrace, [&] { return running_jobs_.count(handle) == 0; });
 }
 
 std::uint64_t Loop::next_number() { return ++numbers_; }
@@ -158,12 +161,18 @@ gantry_status Loop::cancel_timer(std::uint64_t timer) {
     return timers_.erase(timer) != 0 ? GANTRY_OK : GANTRY_NOT_FOUND;
 }
 
-std::uint64_t Loop::add_watch(std::uint64_t handle, int fd, std::uint32_t wanted, gantry_io_fn fn, void* arg) {
+gantry_status Loop::add_watch(std::uint64_t handle, int fd, std::uint32_t wanted, gantry_io_fn fn, void* arg,
+                              std::uint64_t& id) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return GANTRY_INVALID;
+    auto duplicate = std::make_shared<Fd>(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!*duplicate) return GANTRY_FULL;
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
     std::lock_guard lock(mutex);
-    const std::uint64_t id = next_number();
-    watches_[id] = {handle, fd, wanted, fn, arg};
+    id = next_number();
+    watches_[id] = {handle, fd, std::move(duplicate), wanted, fn, arg};
     wake();
-    return id;
+    return GANTRY_OK;
 }
 
 gantry_status Loop::change_watch(std::uint64_t watch, std::uint32_t wanted) {
@@ -207,13 +216,18 @@ void Loop::drop_operation(std::uint64_t id) {
 void Loop::cancel_operation(std::uint64_t id) {
     std::lock_guard lock(mutex);
     auto it = operations_.find(id);
-    if (it != operations_.end()) it->second.cancelled = true;
+    if (it == operations_.end()) return;
+    it->second.cancelled = true;
+    const Instant at = options_.real_time ? boottime() : virtual_now_;
+    it->second.deadline = std::min<Instant>(it->second.deadline, at + kCancelGrace);
+    wake();
 }
 
-gantry_status Loop::complete(std::uint64_t id, gantry_status status, std::string text, const void* result) {
+gantry_status Loop::complete(std::uint64_t handle, std::uint64_t id, gantry_status status, std::string text,
+                             const void* result) {
     std::lock_guard lock(mutex);
     auto it = operations_.find(id);
-    if (it == operations_.end()) return GANTRY_STALE;
+    if (it == operations_.end() || it->second.handle != handle) return GANTRY_STALE;
     if (status == GANTRY_OK && result != nullptr) it->second.decode(result);
     posted_.emplace_back(0, [ended = std::move(it->second.ended), status, text = std::move(text)]() mutable {
         ended(static_cast<Code>(status), std::move(text));
@@ -223,11 +237,11 @@ gantry_status Loop::complete(std::uint64_t id, gantry_status status, std::string
     return GANTRY_OK;
 }
 
-bool Loop::operation_over(std::uint64_t id) const {
+bool Loop::operation_over(std::uint64_t handle, std::uint64_t id) const {
     const Instant at = now();
     std::lock_guard lock(mutex);
     auto it = operations_.find(id);
-    return it == operations_.end() || it->second.cancelled || it->second.deadline <= at;
+    return it == operations_.end() || it->second.handle != handle || it->second.cancelled || it->second.deadline <= at;
 }
 
 void Loop::expire_operations() {
@@ -295,14 +309,16 @@ bool Loop::run_timers() {
 bool Loop::run_descriptors(Duration wait) {
     std::vector<pollfd> fds{{wake_fd_, POLLIN, 0}};
     std::vector<std::uint64_t> ids{0};
+    std::vector<std::shared_ptr<Fd>> held;  // a watch may end while we wait
     {
         std::lock_guard lock(mutex);
         for (const auto& [id, watch] : watches_) {
             if (watch.events == 0) continue;
             const int wanted = ((watch.events & GANTRY_IO_READ) != 0 ? POLLIN : 0) |
                                ((watch.events & GANTRY_IO_WRITE) != 0 ? POLLOUT : 0);
-            fds.push_back({watch.fd, static_cast<short>(wanted), 0});
+            fds.push_back({watch.duplicate->get(), static_cast<short>(wanted), 0});
             ids.push_back(id);
+            held.push_back(watch.duplicate);
         }
     }
     const auto millis = std::chrono::ceil<std::chrono::milliseconds>(wait).count();
@@ -313,23 +329,22 @@ bool Loop::run_descriptors(Duration wait) {
     }
     bool any = false;
     for (std::size_t i = 1; i < fds.size(); ++i) {
-        if (fds[i].revents == 0) continue;
-        std::unique_lock lock(mutex);
-        auto it = watches_.find(ids[i]);  // an earlier call may have ended it
-        if (it == watches_.end() || it->second.events == 0) continue;
-        const Watch watch = it->second;
-        lock.unlock();
-        // An error or hang-up is told as whatever was waited for.
+        // An error or hang-up is told as whatever was waited for; each direction in a call of its own.
         const bool failed = (fds[i].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        std::uint32_t ready = 0;
-        if (failed || (fds[i].revents & POLLIN) != 0) ready |= GANTRY_IO_READ;
-        if (failed || (fds[i].revents & POLLOUT) != 0) ready |= GANTRY_IO_WRITE;
-        ready &= watch.events;
-        if (ready == 0) continue;
-        watch.fn(watch.arg, watch.fd, ready);
-        any = true;
+        if (failed || (fds[i].revents & POLLIN) != 0) any = tell_ready(ids[i], GANTRY_IO_READ) || any;
+        if (failed || (fds[i].revents & POLLOUT) != 0) any = tell_ready(ids[i], GANTRY_IO_WRITE) || any;
     }
     return any;
+}
+
+bool Loop::tell_ready(std::uint64_t id, std::uint32_t event) {
+    std::unique_lock lock(mutex);
+    auto it = watches_.find(id);  // an earlier call may have ended it
+    if (it == watches_.end() || (it->second.events & event) == 0) return false;
+    const Watch watch = it->second;
+    lock.unlock();
+    watch.fn(watch.arg, watch.fd, event);
+    return true;
 }
 
 bool Loop::turn(Duration wait) {

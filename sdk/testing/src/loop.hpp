@@ -24,8 +24,9 @@ class Loop {
     // The loop of a living instance; nullptr: stale.
     static Loop* of(std::uint64_t handle);
     std::uint64_t add_instance();
-    // From now on everything this instance asks for is stale; waits for its running jobs.
-    void end_instance(std::uint64_t handle);
+    // From now on everything this instance asks for is stale; waits a second for its running jobs: false if one runs
+    // on.
+    bool end_instance(std::uint64_t handle);
     static bool alive(std::uint64_t handle) { return of(handle) != nullptr; }
 
     Instant now() const;
@@ -38,7 +39,9 @@ class Loop {
     gantry_status work(std::uint64_t handle, gantry_work_fn fn, void* arg);
     std::uint64_t add_timer(std::uint64_t handle, Duration delay, Duration period, gantry_timer_fn fn, void* arg);
     gantry_status cancel_timer(std::uint64_t timer);
-    std::uint64_t add_watch(std::uint64_t handle, int fd, std::uint32_t events, gantry_io_fn fn, void* arg);
+    // Watches a duplicate of fd, as the real host does: the plugin may close its own.
+    gantry_status add_watch(std::uint64_t handle, int fd, std::uint32_t events, gantry_io_fn fn, void* arg,
+                            std::uint64_t& id);
     gantry_status change_watch(std::uint64_t watch, std::uint32_t events);
     gantry_status end_watch(std::uint64_t watch);
     void random(void* bytes, std::size_t len);
@@ -53,8 +56,9 @@ class Loop {
     std::uint64_t add_operation(Operation operation);
     void drop_operation(std::uint64_t id);
     void cancel_operation(std::uint64_t id);
-    gantry_status complete(std::uint64_t id, gantry_status status, std::string text, const void* result);
-    bool operation_over(std::uint64_t id) const;
+    gantry_status complete(std::uint64_t handle, std::uint64_t id, gantry_status status, std::string text,
+                           const void* result);
+    bool operation_over(std::uint64_t handle, std::uint64_t id) const;
 
     struct Watcher {
         std::uint64_t handle, after;
@@ -86,6 +90,7 @@ class Loop {
     struct Watch {
         std::uint64_t handle;
         int fd;
+        std::shared_ptr<Fd> duplicate;
         std::uint32_t events;
         gantry_io_fn fn;
         void* arg;
@@ -99,6 +104,7 @@ class Loop {
     bool run_posted();
     bool run_timers();
     bool run_descriptors(Duration wait);
+    bool tell_ready(std::uint64_t watch, std::uint32_t event);
     bool run_job();
     void expire_operations();
     std::optional<Instant> next_due() const;

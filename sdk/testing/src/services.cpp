@@ -3,10 +3,23 @@
 // The host services log, clock, io and ops as the fake host serves them.
 #include <time.h>
 
+#include <algorithm>
+
 #include "sdk/testing/src/loop.hpp"
 
 namespace gantry::testing {
 namespace {
+
+constexpr std::size_t kEventFields = 32, kTextMax = 4'096;
+
+// As the real host lets text leave: one line without control characters, cut. (It repairs broken UTF-8 as well.)
+std::string one_line(gantry_str raw) {
+    std::string out(view(raw).substr(0, kTextMax));
+    for (char& c : out) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    }
+    return view(raw).size() > kTextMax ? out + "..." : out;
+}
 
 // Runs body(loop) for a living instance; GANTRY_STALE otherwise.
 template <class F>
@@ -23,16 +36,19 @@ const gantry_host_log kLog{
     [](std::uint64_t handle, std::uint32_t level, gantry_str line, const gantry_kv* fields,
        std::size_t count) noexcept -> gantry_status {
         return served(handle, [&](Loop& loop) {
+            if (fields == nullptr && count > 0) return GANTRY_INVALID;
             std::lock_guard lock(loop.mutex);
-            loop.logs.push_back({static_cast<LogLevel>(level), text(line), labels(fields, count)});
+            loop.logs.push_back({static_cast<LogLevel>(std::min<std::uint32_t>(level, GANTRY_LOG_ERROR)),
+                                 one_line(line), labels(fields, count)});
             return GANTRY_OK;
         });
     },
     [](std::uint64_t handle, gantry_str kind, gantry_str line, const gantry_kv* fields,
        std::size_t count) noexcept -> gantry_status {
         return served(handle, [&](Loop& loop) {
+            if ((fields == nullptr && count > 0) || count > kEventFields) return GANTRY_INVALID;
             std::lock_guard lock(loop.mutex);
-            loop.events.push_back({text(kind), text(line), labels(fields, count)});
+            loop.events.push_back({one_line(kind), one_line(line), labels(fields, count)});
             return GANTRY_OK;
         });
     },
@@ -59,6 +75,7 @@ const gantry_host_clock kClock{sizeof(gantry_host_clock),
                                [](std::uint64_t handle, std::int64_t delay, std::int64_t period, gantry_timer_fn fn,
                                   void* arg, std::uint64_t* timer) noexcept -> gantry_status {
                                    return served(handle, [&](Loop& loop) {
+                                       if (timer == nullptr || fn == nullptr || period < 0) return GANTRY_INVALID;
                                        *timer = loop.add_timer(handle, Duration(delay), Duration(period), fn, arg);
                                        return GANTRY_OK;
                                    });
@@ -68,47 +85,49 @@ const gantry_host_clock kClock{sizeof(gantry_host_clock),
                                },
                                [](std::uint64_t handle, void* bytes, std::size_t len) noexcept -> gantry_status {
                                    return served(handle, [&](Loop& loop) {
+                                       if (bytes == nullptr && len > 0) return GANTRY_INVALID;
                                        loop.random(bytes, len);
                                        return GANTRY_OK;
                                    });
                                }};
 
-const gantry_host_io kIo{sizeof(gantry_host_io),
-                         0,
-                         [](std::uint64_t handle, std::int32_t fd, std::uint32_t events, gantry_io_fn fn, void* arg,
-                            std::uint64_t* watch) noexcept -> gantry_status {
-                             return served(handle, [&](Loop& loop) {
-                                 if (fd < 0) return GANTRY_INVALID;
-                                 *watch = loop.add_watch(handle, fd, events, fn, arg);
-                                 return GANTRY_OK;
-                             });
-                         },
-                         [](std::uint64_t handle, std::uint64_t watch, std::uint32_t events) noexcept -> gantry_status {
-                             return served(handle, [&](Loop& loop) { return loop.change_watch(watch, events); });
-                         },
-                         [](std::uint64_t handle, std::uint64_t watch) noexcept -> gantry_status {
-                             return served(handle, [&](Loop& loop) { return loop.end_watch(watch); });
-                         },
-                         [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
-                             return served(handle, [&](Loop& loop) { return loop.work(handle, fn, arg); });
-                         },
-                         [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
-                             return served(handle, [&](Loop& loop) {
-                                 loop.post(handle, [fn, arg] { fn(arg); });
-                                 return GANTRY_OK;
-                             });
-                         }};
+const gantry_host_io kIo{
+    sizeof(gantry_host_io),
+    0,
+    [](std::uint64_t handle, std::int32_t fd, std::uint32_t events, gantry_io_fn fn, void* arg,
+       std::uint64_t* watch) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) {
+            if (fn == nullptr || watch == nullptr) return GANTRY_INVALID;
+            return loop.add_watch(handle, fd, events, fn, arg, *watch);
+        });
+    },
+    [](std::uint64_t handle, std::uint64_t watch, std::uint32_t events) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) { return loop.change_watch(watch, events); });
+    },
+    [](std::uint64_t handle, std::uint64_t watch) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) { return loop.end_watch(watch); });
+    },
+    [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) { return fn == nullptr ? GANTRY_INVALID : loop.work(handle, fn, arg); });
+    },
+    [](std::uint64_t handle, gantry_work_fn fn, void* arg) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) {
+            if (fn == nullptr) return GANTRY_INVALID;
+            loop.post(handle, [fn, arg] { fn(arg); });
+            return GANTRY_OK;
+        });
+    }};
 
-const gantry_host_ops kOps{sizeof(gantry_host_ops), 0,
-                           [](std::uint64_t handle, std::uint64_t op, gantry_status status, gantry_str why,
-                              const void* result) noexcept -> gantry_status {
-                               return served(handle,
-                                             [&](Loop& loop) { return loop.complete(op, status, text(why), result); });
-                           },
-                           [](std::uint64_t handle, std::uint64_t op) noexcept -> std::int32_t {
-                               Loop* loop = Loop::of(handle);
-                               return loop == nullptr || loop->operation_over(op) ? 1 : 0;
-                           }};
+const gantry_host_ops kOps{
+    sizeof(gantry_host_ops), 0,
+    [](std::uint64_t handle, std::uint64_t op, gantry_status status, gantry_str why,
+       const void* result) noexcept -> gantry_status {
+        return served(handle, [&](Loop& loop) { return loop.complete(handle, op, status, one_line(why), result); });
+    },
+    [](std::uint64_t handle, std::uint64_t op) noexcept -> std::int32_t {
+        Loop* loop = Loop::of(handle);
+        return loop == nullptr || loop->operation_over(handle, op) ? 1 : 0;
+    }};
 
 }  // namespace
 

@@ -44,16 +44,17 @@ class Directory : public Plugin {
         facts_ = {sizeof(facts_), published_.port, str(published_.environment)};
     }
     static gantry_status on_replace(void* self, std::uint64_t table_no, const gantry_name_record* records,
-                                    std::size_t count) noexcept {
-        return detail::guarded(nullptr, [&] {
+                                    std::size_t record_size, std::size_t count) noexcept {
+        Directory& directory = *static_cast<Directory*>(static_cast<Plugin*>(self));
+        return detail::notified(directory.host(), "replace", [&] {
             std::vector<NameRecord> copied;
             copied.reserve(count);
             for (std::size_t i = 0; i < count; ++i) {
-                const gantry_name_record& r = records[i];
+                const gantry_name_record& r = *detail::element(records, record_size, i);
                 copied.push_back(
                     {text(r.name), text(r.address), static_cast<std::uint16_t>(r.port), r.secure != 0, r.local != 0});
             }
-            static_cast<Directory*>(static_cast<Plugin*>(self))->replace(table_no, std::move(copied));
+            directory.replace(table_no, std::move(copied));
         });
     }
 

@@ -57,17 +57,17 @@ class Discovery : public Plugin {
     const void* role_table() const noexcept override { return &kTable; }
     static Discovery& of(void* self) noexcept { return *static_cast<Discovery*>(static_cast<Plugin*>(self)); }
     static gantry_status on_start(void* self, const gantry_discovery_sink* sink) noexcept {
-        return detail::guarded(nullptr, [&] {
+        return detail::notified(of(self).host(), "start", [&] {
             of(self).events_.sink = sink;
             of(self).events_.host = of(self).host().handle();
             of(self).begin_search();
         });
     }
     static gantry_status on_stop(void* self) noexcept {
-        return detail::guarded(nullptr, [&] { of(self).end_search(); });
+        return detail::notified(of(self).host(), "stop", [&] { of(self).end_search(); });
     }
     static gantry_status on_refresh(void* self) noexcept {
-        return detail::guarded(nullptr, [&] { of(self).refresh(); });
+        return detail::notified(of(self).host(), "refresh", [&] { of(self).refresh(); });
     }
 
     static constexpr gantry_discovery kTable{sizeof(gantry_discovery), 0, &on_start, &on_stop, &on_refresh};

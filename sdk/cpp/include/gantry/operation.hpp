@@ -4,7 +4,7 @@
 // known (a job, a member), on any thread; exactly one completion leaves it:
 //
 //     void check(gantry::Operation<gantry::ProbeResult> op, gantry::ProbeRequest request) override {
-//         host().work([op = std::move(op), request]() mutable { op.answer([&] { return ask(request); }); });
+//         op.answer_by_job(host(), [request] { return ask(request); });
 //     }
 //
 // The first of done, fail, answer counts; later ones do nothing. An operation that is destroyed unanswered ends as
@@ -95,6 +95,15 @@ class Operation {
         } catch (...) {
             detail::describe_exception([this](Code code, std::string_view text) { fail(code, text); });
         }
+    }
+
+    // The same, with fn() run on a thread of the host's pool: kFull at once if the pool takes no more jobs. Leaves this
+    // operation empty.
+    template <class F>
+    void answer_by_job(Host& host, F fn) {
+        auto mine = std::make_shared<Operation>(std::move(*this));
+        const Status taken = host.work([mine, fn = std::move(fn)]() mutable { mine->answer(fn); });
+        if (!taken) mine->fail(taken.code(), "the host's pool takes no more jobs; try again");
     }
 
   private:

@@ -44,6 +44,21 @@ class Plugin {
     std::optional<Host> host_;
 };
 
+namespace detail {
+
+// Runs the slot of a notification, which has no room for a text: an exception is logged and becomes a status.
+template <class F>
+gantry_status notified(const Host& host, std::string_view slot, F&& body) noexcept {
+    char text[512];
+    gantry_error error{sizeof(error), sizeof(text), text, 0, 0};
+    const gantry_status status = guarded(&error, body);
+    if (status == GANTRY_OK) return status;
+    guarded(nullptr, [&] { host.error(std::string(slot) + ": " + std::string(text, error.text_len)); });
+    return status;
+}
+
+}  // namespace detail
+
 // The entry of class T; used by GANTRY_PLUGIN.
 template <class T>
 struct PluginEntry {

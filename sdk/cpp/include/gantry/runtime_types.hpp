@@ -57,7 +57,7 @@ struct ContainerSpec {
           stop_signal(static_cast<int>(raw.stop_signal)),
           labels(gantry::labels(raw.labels, raw.label_count)) {
         for (std::size_t i = 0; i < raw.mount_count; ++i) {
-            const gantry_mount& m = raw.mounts[i];
+            const gantry_mount& m = *detail::element(raw.mounts, raw.mount_size, i);
             mounts.push_back({text(m.source), text(m.target), m.read_only != 0});
         }
     }

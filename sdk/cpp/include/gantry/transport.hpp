@@ -136,12 +136,12 @@ class Transport : public Plugin {
     }
     static gantry_status on_send(void* self, std::uint64_t peer, std::uint32_t channel, gantry_bytes data) noexcept {
         Code code = Code::kFailed;
-        const gantry_status status =
-            detail::guarded(nullptr, [&] { code = of(self).send(peer, static_cast<Channel>(channel), view(data)); });
+        const gantry_status status = detail::notified(
+            of(self).host(), "send", [&] { code = of(self).send(peer, static_cast<Channel>(channel), view(data)); });
         return status == GANTRY_OK ? static_cast<gantry_status>(code) : status;
     }
     static gantry_status on_close(void* self, std::uint64_t peer) noexcept {
-        return detail::guarded(nullptr, [&] { of(self).close(peer); });
+        return detail::notified(of(self).host(), "close", [&] { of(self).close(peer); });
     }
     static gantry_status on_open_stream(void* self, gantry_op op, std::uint64_t peer, gantry_str name,
                                         std::int32_t fd) noexcept {

@@ -5,6 +5,17 @@
 
 using namespace gantry;
 
+TEST_CASE("text of others becomes one line that any log can take") {
+    CHECK(one_line("plain 陀螺仪", 100) == "plain 陀螺仪");
+    CHECK(one_line("a\nb\tc\x1b[0m\x7f", 100) == "a b c [0m ");
+    CHECK(one_line("\xc2\x9b\xe2\x80\xa8", 100) == "  ");  // a control character and a line separator
+    CHECK(one_line("\xff\xc3", 100) == "\xef\xbf\xbd\xef\xbf\xbd");
+    CHECK(one_line("陀螺仪", 7) == "陀螺...");
+    CHECK(one_line("陀螺仪", 9) == "陀螺仪");
+    CHECK(valid_utf8(one_line(std::string(10'000, '\xf0'), 4'096)));
+    CHECK(one_line("", 10) == "");
+}
+
 TEST_CASE("sizes are read exactly") {
     CHECK(parse_size("512").value() == 512);
     CHECK(parse_size("64MiB").value() == 64 << 20);

@@ -3,10 +3,12 @@
 
 #include <unistd.h>
 
+#include <future>
 #include <thread>
 
 #include "kernel/host/instance.hpp"
 #include "tests/unit/kernel/host/bench_of_host.hpp"
+#include "tests/unit/kernel/host/contract.hpp"
 
 namespace gantry::host {
 namespace {
@@ -96,16 +98,79 @@ TEST_CASE("no answer before the deadline is unknown, and a late one is stale") {
     CHECK(bench.run_until([&] { return bench.logged("nobody waits"); }));
 }
 
-TEST_CASE("stopping a plugin ends what it still owes") {
+TEST_CASE("stopping a plugin ends what it still owes: as failed if it lets go, as unknown if it says nothing") {
     Bench bench;
     Host& host = bench.start(one(table("probe", "actor")));
-    std::optional<Result<ProbeAnswer>> answer;
-    host.probe("actor")->check(question("keep"), seconds(60), [&](Result<ProbeAnswer> r) { answer = std::move(r); });
-    CHECK(host.plugins().at(0).operations_pending == 1);
+    std::optional<Result<ProbeAnswer>> dropped, kept;
+    host.probe("actor")->check(question("keep"), seconds(60), [&](Result<ProbeAnswer> r) { dropped = std::move(r); });
+    host.probe("actor")->check(question("leak"), seconds(60), [&](Result<ProbeAnswer> r) { kept = std::move(r); });
+    CHECK(host.plugins().at(0).operations_pending == 2);
     host.stop();
     CHECK(host.plugins().at(0).operations_pending == 0);
-    REQUIRE(bench.run_until([&] { return answer.has_value(); }));
-    CHECK_FALSE(*answer);
+    REQUIRE(bench.run_until([&] { return dropped.has_value() && kept.has_value(); }));
+    REQUIRE_FALSE(*dropped);
+    CHECK(dropped->error().code == Code::kFailed);
+    REQUIRE_FALSE(*kept);
+    CHECK(kept->error().code == Code::kUnknown);
+    CHECK(kept->error().text() == "probe.actor: check: the plugin was stopped");
+}
+
+TEST_CASE("the real host keeps the contract that the fake one keeps") {
+    Bench bench;
+    Host& host = bench.start(one(table("probe", "contract")));
+    const auto answer =
+        bench.wait<ProbeAnswer>([&](auto done) { host.probe("contract")->check(question(""), seconds(10), done); });
+    REQUIRE(answer);
+    CHECK(answer->detail == kContractSeen);
+    CHECK(bench.logged(kContractLine));
+    CHECK(bench.events == std::vector<std::string>{"contract: one text"});
+}
+
+TEST_CASE("an endpoint is gone after its ttl, and a search ends before its plugin") {
+    Bench bench;
+    Host& host = bench.start(one(table("discovery", "seeker")));
+    Discovery& discovery = *host.discoveries().at(0);
+    std::vector<std::string> seen;
+    discovery.begin([&](const Discovered& one) { seen.push_back("found " + one.name); },
+                    [&](const Discovered& one) { seen.push_back("gone " + one.name); });
+    REQUIRE(bench.run_until([&] { return seen.size() == 3; }));
+    CHECK(seen == std::vector<std::string>{"found brief", "found lasting \xef\xbf\xbd", "gone brief"});
+    discovery.refresh();
+    CHECK(bench.logged("refresh: no network to look in"));
+    host.stop();
+    std::vector<std::string> last;
+    for (const Line& line : bench.lines) {
+        if (line.level == LogLevel::kInfo) last.push_back(line.text);
+    }
+    CHECK(last == std::vector<std::string>{"the search ended", "stopped"});
+}
+
+TEST_CASE("work of the kernel that throws is reported as failed") {
+    Bench bench;
+    Host& host = bench.make();
+    std::optional<Status> ran;
+    host.work([] { throw std::runtime_error("no luck"); }, [&](const Status& status) { ran = status; });
+    REQUIRE(bench.run_until([&] { return ran.has_value(); }));
+    REQUIRE_FALSE(*ran);
+    CHECK(ran->error().text() == "the job threw: no luck");
+}
+
+TEST_CASE("a job that outlives the loop reaches nothing any more") {
+    std::promise<void> gate;
+    auto ended = std::make_shared<std::promise<void>>();
+    std::future<void> over = ended->get_future();
+    {
+        boost::asio::io_context io;
+        HostOptions options;
+        options.workers = 1;
+        Host host(io, std::move(options));
+        // The job's own end is told when its function is freed, which is after it posted nothing to a loop that is
+        // gone.
+        const std::shared_ptr<void> last(nullptr, [ended](void*) { ended->set_value(); });
+        host.work([opened = gate.get_future().share()] { opened.wait(); }, [last](const Status&) { FAIL(); });
+    }
+    gate.set_value();
+    CHECK(over.wait_for(std::chrono::seconds(10)) == std::future_status::ready);
 }
 
 TEST_CASE("a plugin whose stop throws is stopped all the same") {
@@ -136,10 +201,11 @@ TEST_CASE("slow calls on the loop are counted, and very slow ones logged") {
     Host& host = bench.start(one(table("probe", "actor")));
     const std::uint64_t before = host.plugins().at(0).slow_calls;
     CHECK(check(bench, "nap"));
-    CHECK(host.plugins().at(0).slow_calls == before + 1);
+    const std::uint64_t after = host.plugins().at(0).slow_calls;
+    CHECK(after > before);
     CHECK(check(bench, "sleep"));
-    CHECK(host.plugins().at(0).slow_calls == before + 2);
-    CHECK(bench.logged("check held the loop for 6"));
+    CHECK(host.plugins().at(0).slow_calls > after);
+    CHECK(bench.logged("check held the loop for "));
 }
 
 TEST_CASE("a slot that is missing answers unsupported") {
@@ -230,7 +296,11 @@ TEST_CASE("the kernel's own work runs on the pool and ends on the loop") {
     Host& host = bench.make();
     std::thread::id worker;
     std::optional<std::thread::id> loop;
-    host.work([&] { worker = std::this_thread::get_id(); }, [&] { loop = std::this_thread::get_id(); });
+    host.work([&] { worker = std::this_thread::get_id(); },
+              [&](const Status& ran) {
+                  CHECK(ran);
+                  loop = std::this_thread::get_id();
+              });
     REQUIRE(bench.run_until([&] { return loop.has_value(); }));
     CHECK(*loop == std::this_thread::get_id());
     CHECK(worker != *loop);

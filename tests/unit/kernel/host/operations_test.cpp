@@ -26,7 +26,8 @@ Operations::Call call(End& end, Duration limit = seconds(60)) {
 
 TEST_CASE("the first end of an operation wins and later ones are stale") {
     boost::asio::io_context io;
-    Operations operations(io);
+    Loop loop(io);
+    Operations operations(loop);
     End end;
     const std::uint64_t id = operations.begin(call(end));
     CHECK(operations.complete(7, id, GANTRY_FAILED, "first", nullptr) == GANTRY_OK);
@@ -42,7 +43,8 @@ TEST_CASE("the first end of an operation wins and later ones are stale") {
 
 TEST_CASE("of many threads that end one operation exactly one succeeds") {
     boost::asio::io_context io;
-    Operations operations(io);
+    Loop loop(io);
+    Operations operations(loop);
     for (int round = 0; round < 100; ++round) {
         End end;
         const std::uint64_t id = operations.begin(call(end));
@@ -62,7 +64,8 @@ TEST_CASE("of many threads that end one operation exactly one succeeds") {
 
 TEST_CASE("an operation belongs to the instance it was asked of") {
     boost::asio::io_context io;
-    Operations operations(io);
+    Loop loop(io);
+    Operations operations(loop);
     End end;
     const std::uint64_t id = operations.begin(call(end));
     CHECK(operations.complete(8, id, GANTRY_OK, "", nullptr) == GANTRY_STALE);
@@ -75,7 +78,8 @@ TEST_CASE("an operation belongs to the instance it was asked of") {
 
 TEST_CASE("deadlines end operations as unknown, each at its own time") {
     boost::asio::io_context io;
-    Operations operations(io);
+    Loop loop(io);
+    Operations operations(loop);
     End late, soon, never, done;
     operations.begin(call(late, milliseconds(60)));
     operations.begin(call(soon, milliseconds(20)));
@@ -96,9 +100,32 @@ TEST_CASE("deadlines end operations as unknown, each at its own time") {
     CHECK_FALSE(operations.over(7, id));
 }
 
+TEST_CASE("a cancelled operation ends as unknown within a second, whatever its deadline was") {
+    boost::asio::io_context io;
+    Loop loop(io);
+    Operations operations(loop);
+    End endless, later, soon;
+    Operations::Call call_endless = call(endless);
+    call_endless.deadline = kNever;
+    const std::uint64_t first = operations.begin(std::move(call_endless));
+    const std::uint64_t second = operations.begin(call(later, seconds(60)));
+    const std::uint64_t third = operations.begin(call(soon, milliseconds(20)));
+    const Instant begin = boottime_now();
+    for (const std::uint64_t id : {first, second, third}) operations.cancel(id);
+    const auto all = [&] { return endless.count + later.count + soon.count == 3; };
+    while (!all() && boottime_now() - begin < seconds(10)) io.run_one_for(std::chrono::milliseconds(20));
+    REQUIRE(all());
+    CHECK(boottime_now() - begin >= kCancelGrace);
+    CHECK(endless.status == GANTRY_OUTCOME_UNKNOWN);
+    CHECK(endless.text == "cancelled, and no answer since");
+    CHECK(operations.complete(7, first, GANTRY_OK, "", nullptr) == GANTRY_STALE);
+    operations.cancel(first);
+}
+
 TEST_CASE("a result that cannot be read makes the outcome unknown") {
     boost::asio::io_context io;
-    Operations operations(io);
+    Loop loop(io);
+    Operations operations(loop);
     End end;
     Operations::Call broken = call(end);
     broken.decode = [](const void*) { throw std::runtime_error("shorter than SDK 0.9 says"); };

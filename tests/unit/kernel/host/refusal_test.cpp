@@ -110,11 +110,58 @@ TEST_CASE("a plugin's name is a file name") {
     tables.push_back(std::move(escape));
     CHECK(bench.make().configure(std::move(tables)));
     CHECK(bench.host->plugins().at(0).state == PluginState::kRefused);
+    CHECK(bench.host->plugins().at(0).reason == "`../../etc/passwd` is no name of a plugin, expected a file name");
 }
 
 TEST_CASE("an entry that differs from its note is refused") {
     Bench bench;
     CHECK(reason(bench, "liar").ends_with("its entry says version \"2.0.0\", its note \"1.0.0\": they must agree"));
+}
+
+TEST_CASE("a plugin built without care is refused with what is wrong") {
+    Bench bench;
+    const auto why = [&](const std::string& name) {
+        return reason(bench, name).substr(std::string_view(GANTRY_TEST_PLUGINS).size());
+    };
+    CHECK(why("run-path") == "/probe/run-path.so: has a run path (/opt/lib), which would load libraries from there");
+    CHECK(why("executable-stack") ==
+          "/probe/executable-stack.so: asks for an executable stack; link it with -z noexecstack");
+    CHECK(why("text-relocation") == "/probe/text-relocation.so: has text relocations; build it with -fPIC");
+    const std::string surplus = why("surplus");
+    CHECK(surplus.starts_with("/probe/surplus.so: exports 2 symbols ("));
+    CHECK(surplus.find("gantry_test_surplus") != std::string::npos);
+    CHECK(surplus.ends_with("), expected gantry_plugin_entry alone"));
+}
+
+TEST_CASE("a plugin that needs newer libraries is refused with their version") {
+    Bench bench;
+    const auto patched = [&](std::string_view from, std::string_view to) {
+        REQUIRE(from.size() == to.size());
+        std::string bytes = actor_bytes();
+        const std::size_t at = bytes.find(std::string(from) + '\0');
+        REQUIRE(at != std::string::npos);
+        bytes.replace(at, from.size(), to);
+        write(bench.folder / "plugins" / "probe" / "newer.so", bytes);
+        return reason(bench, "newer");
+    };
+    CHECK(patched("GLIBC_2.2.5", "GLIBC_2.999").find("newer.so: needs GLIBC_2.999, this machine has GLIBC_2.") !=
+          std::string::npos);
+    CHECK(
+        patched("GLIBCXX_3.4", "GLIBCXX_9.4")
+            .ends_with("newer.so: needs GLIBCXX_9.4, which the libstdc++ of this machine does not offer; build it with "
+                       "an older compiler"));
+}
+
+TEST_CASE("a required plugin's failure is told once, by the error") {
+    Bench bench;
+    std::vector<PluginTable> tables;
+    tables.push_back(table("probe", "absent", {}, true));
+    tables.push_back(table("probe", "missing", {}, true));
+    const Status status = bench.make().configure(std::move(tables));
+    REQUIRE_FALSE(status);
+    CHECK(status.error().text().find("no absent.so") != std::string::npos);
+    CHECK_FALSE(bench.logged("absent.so"));
+    CHECK(bench.logged("no missing.so"));  // there is room for one in an error
 }
 
 TEST_CASE("a refused plugin is an error only if it is required") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gantry/abi/host.h>
+#include <gantry/abi/probe.h>
 #include <unistd.h>
 
 #include "kernel/base/limits.hpp"
@@ -118,6 +119,7 @@ TEST_CASE("without a tree a frontend hears that it is not ready") {
     tables.push_back(table("frontend", "door"));
     bench.start(std::move(tables));
     CHECK(bench.run_until([&] { return bench.logged("response 503"); }));
+    CHECK(bench.logged("cannot follow: 7"));
 }
 
 TEST_CASE("the pool takes a bounded number of jobs") {
@@ -156,8 +158,142 @@ TEST_CASE("events reach the log of events on the loop, and long lines are cut") 
     bench.io.poll();
     CHECK(events == std::vector<std::string>{R"(image-refused|why|{"node":"SNode1","plugin":"test.log"})"});
     CHECK(log.log(context->handle, 99, str(std::string(10'000, 'x')), &field, 1) == GANTRY_OK);
-    CHECK(lines.at(0).size() == 4'096);
+    CHECK(lines.at(0).size() == 4'096 + 3);
     context->end("the test ends");
+}
+
+TEST_CASE("what a plugin writes cannot break a log, an event or a document") {
+    Bench bench;
+    HostOptions options;
+    std::vector<std::string> events, lines;
+    options.event = [&](std::string kind, std::string text, json::object fields) {
+        fields["kind"] = kind;
+        fields["text"] = text;
+        events.push_back(to_text(fields));
+    };
+    options.log = [&](LogLevel, std::string_view, std::string_view text) { lines.emplace_back(text); };
+    auto core = std::make_shared<Core>(bench.io, std::move(options));
+    auto context = Context::make(core, "test.log");
+    const auto& log = service<gantry_host_log>(GANTRY_HOST_LOG);
+    const gantry_kv field{str("k\xff\n"), str("v\xc3")};
+    CHECK(log.log(context->handle, GANTRY_LOG_INFO, str("a\n2026 forged\x1b[2J\xc2\x9b\xff"), &field, 1) == GANTRY_OK);
+    CHECK(lines.at(0) == "a 2026 forged [2J \xef\xbf\xbd k\xef\xbf\xbd =v\xef\xbf\xbd");
+    CHECK(log.event(context->handle, str("k\xff"), str("\xed\xa0\x80" + std::string(9'000'000, 'x')), &field, 1) ==
+          GANTRY_OK);
+    bench.io.poll();
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].size() < 5'000);
+    CHECK_NOTHROW(json::parse(events[0]));
+    const std::vector<gantry_kv> many(limits::kEventFields + 1, field);
+    CHECK(log.event(context->handle, str("k"), str("t"), many.data(), many.size()) == GANTRY_INVALID);
+    CHECK(log.event(context->handle, str("k"), str("t"), nullptr, 1) == GANTRY_INVALID);
+    CHECK(log.log(context->handle, GANTRY_LOG_INFO, str("t"), nullptr, 1) == GANTRY_INVALID);
+    const auto& ops = service<gantry_host_ops>(GANTRY_HOST_OPS);
+    std::string heard;
+    Operations::Call call;
+    call.handle = context->handle;
+    call.ended = [&](gantry_status, std::string text) { heard = std::move(text); };
+    const std::uint64_t id = core->operations.begin(std::move(call));
+    CHECK(ops.complete(context->handle, id, GANTRY_FAILED, str("no\nroom\xff"), nullptr) == GANTRY_OK);
+    bench.io.restart();
+    bench.io.poll();
+    CHECK(heard == "no room\xef\xbf\xbd");
+    context->end("the test ends");
+}
+
+TEST_CASE("a plugin has a bounded number of events on their way") {
+    Bench bench;
+    HostOptions options;
+    std::size_t told = 0;
+    options.event = [&](std::string, std::string, json::object) { ++told; };
+    auto core = std::make_shared<Core>(bench.io, std::move(options));
+    auto context = Context::make(core, "test.log"), other = Context::make(core, "test.other");
+    const auto& log = service<gantry_host_log>(GANTRY_HOST_LOG);
+    const auto tell = [&](const Context& who) { return log.event(who.handle, str("k"), str("t"), nullptr, 0); };
+    std::size_t taken = 0;
+    while (taken < 10'000 && tell(*context) == GANTRY_OK) ++taken;
+    CHECK(taken == limits::kPluginEvents);
+    CHECK(tell(*context) == GANTRY_FULL);
+    CHECK(tell(*other) == GANTRY_OK);
+    bench.io.poll();
+    CHECK(told == taken + 1);
+    CHECK(tell(*context) == GANTRY_OK);
+    context->end("the test ends");
+    other->end("the test ends");
+}
+
+TEST_CASE("following events is refused at once where it cannot be had") {
+    Bench bench;
+    auto core = std::make_shared<Core>(bench.io, HostOptions());
+    auto context = Context::make(core, "test.door"), other = Context::make(core, "test.other");
+    const auto& control = service<gantry_host_control>(GANTRY_HOST_CONTROL);
+    const auto fn = +[](void*, std::uint64_t, gantry_str) noexcept {};
+    std::uint64_t number = 0;
+    const auto follow = [&](const Context& who) {
+        return control.watch(who.handle, nullptr, str("/v1/events"), 10, fn, nullptr, &number);
+    };
+    CHECK(follow(*context) == GANTRY_UNAVAILABLE);
+    Tree tree;
+    core->tree = &tree;
+    CHECK(control.watch(context->handle, nullptr, str(""), 10, fn, nullptr, nullptr) == GANTRY_INVALID);
+    for (std::size_t i = 0; i < limits::kWatchers; ++i) REQUIRE(follow(i % 2 == 0 ? *context : *other) == GANTRY_OK);
+    CHECK(follow(*context) == GANTRY_FULL);
+    bench.io.poll();
+    CHECK(control.unwatch(other->handle, number) == GANTRY_OK);
+    CHECK(follow(*context) == GANTRY_OK);
+    CHECK(follow(*context) == GANTRY_FULL);
+    other->end("the test ends");
+    CHECK(core->followers == limits::kWatchers / 2 + 1);
+    context->end("the test ends");
+    CHECK(core->followers == 0);
+}
+
+TEST_CASE("the kernel's time in the resource tree is not booked on the frontend") {
+    class Quick final : public ResourceTree {
+      public:
+        void request(ControlRequest, std::function<void(ControlResponse)> done) override { done({200, 0, ""}); }
+        void open(ControlRequest, int, std::function<void(ControlResponse)>) override {}
+        std::uint64_t watch(Principal, std::string, std::uint64_t,
+                            std::function<void(std::uint64_t, const std::string&)>) override {
+            return 0;
+        }
+        void unwatch(std::uint64_t) override {}
+    } tree;
+    Bench bench;
+    auto core = std::make_shared<Core>(bench.io, HostOptions());
+    core->tree = &tree;
+    auto context = Context::make(core, "test.door");
+    const auto& control = service<gantry_host_control>(GANTRY_HOST_CONTROL);
+    const gantry_control_request request{sizeof(request), 0, nullptr, str("GET"), str("/v1/nodes"), str("")};
+    bool answered = false;
+    const auto fn = +[](void* arg, const gantry_control_response*) noexcept { *static_cast<bool*>(arg) = true; };
+    CHECK(control.request(context->handle, &request, fn, &answered) == GANTRY_OK);
+    bench.io.poll();
+    CHECK(answered);
+    CHECK(context->calls == 1);  // the answer alone
+    context->end("the test ends");
+}
+
+TEST_CASE("a pointer for a result that is missing is an invalid argument") {
+    Bench bench;
+    auto core = std::make_shared<Core>(bench.io, HostOptions());
+    auto context = Context::make(core, "test.null");
+    const auto& clock = service<gantry_host_clock>(GANTRY_HOST_CLOCK);
+    const auto& io = service<gantry_host_io>(GANTRY_HOST_IO);
+    const auto timer = +[](void*, std::uint64_t) noexcept {};
+    const auto ready = +[](void*, std::int32_t, std::uint32_t) noexcept {};
+    CHECK(clock.timer(context->handle, 0, 0, timer, nullptr, nullptr) == GANTRY_INVALID);
+    CHECK(clock.random(context->handle, nullptr, 1) == GANTRY_INVALID);
+    CHECK(io.watch(context->handle, 0, GANTRY_IO_READ, ready, nullptr, nullptr) == GANTRY_INVALID);
+    context->end("the test ends");
+}
+
+TEST_CASE("a result that is shorter than its type is not read") {
+    gantry_probe_result raw{};
+    raw.struct_size = sizeof(raw) - 8;
+    CHECK_THROWS_WITH(result<gantry_probe_result>(&raw), "it has 24 bytes, expected at least 32");
+    raw.struct_size = sizeof(raw) + 8;
+    CHECK(&result<gantry_probe_result>(&raw) == &raw);
 }
 
 }  // namespace gantry::host

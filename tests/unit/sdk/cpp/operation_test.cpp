@@ -42,6 +42,12 @@ class Actor final : public Probe {
             });
             return;
         }
+        if (request.container == "by job")
+            return op.answer_by_job(host(), [] { return ProbeResult{Verdict::kHealthy, 1ms, "j"}; });
+        if (request.container == "full") {
+            while (host().work([] {})) continue;
+            return op.answer_by_job(host(), [] { return ProbeResult{}; });
+        }
         if (request.container == "job throws") {
             host().work([op = std::move(op)] { throw std::runtime_error("outside of answer"); });
             return;
@@ -115,6 +121,16 @@ TEST_CASE("an operation ends exactly once, with what the plugin said first") {
         const auto answer = probe.check(ask("work")).wait();
         CHECK(answer.code == Code::kFull);
         CHECK(answer.text == "in a job");
+    }
+    SECTION("a job's answer is the operation's, and a full pool is told as full") {
+        CHECK(probe.check(ask("by job")).wait().result.detail == "j");
+        FakeHost still({.workers = 0});
+        Instance& waiting = still.load(entry_of<Actor>());
+        ProbeDriver full(waiting);
+        waiting.start();
+        const auto answer = full.check(ask("full")).wait();
+        CHECK(answer.code == Code::kFull);
+        CHECK(answer.text == "the host's pool takes no more jobs; try again");
     }
     SECTION("the deadline ends it as unknown, and what the plugin says later is stale") {
         instance.limit = 2s;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <future>
 #include <gantry/testing/drivers.hpp>
 
+#include "tests/unit/kernel/host/contract.hpp"
 #include "tests/unit/sdk/cpp/entry_of.hpp"
 
 using namespace gantry;
@@ -59,6 +61,22 @@ class Rolls final : public Discovery {
     void end_search() override { events().gone({true, "", "", {}}); }
 };
 
+// Keeps what it is asked.
+class Keeper final : public Probe {
+  public:
+    void check(Operation<ProbeResult> op, ProbeRequest) override { op_ = std::move(op); }
+    void stop(Instant) override {
+        if (hang.valid()) hang.wait();
+    }
+    gantry_status complete_as(std::uint64_t handle) const {
+        return host().ops()->complete(handle, op_.id(), GANTRY_OK, {}, nullptr);
+    }
+    std::future<void> hang;
+
+  private:
+    Operation<ProbeResult> op_;
+};
+
 std::string roll(std::uint64_t seed) {
     FakeHost host({.seed = seed});
     Instance& instance = host.load(entry_of<Rolls>());
@@ -92,6 +110,53 @@ TEST_CASE("two instances of a transport meet on one fake host") {
     CHECK(right.ups.at(0).inbound);
     CHECK_FALSE(left.ups.at(0).inbound);
     CHECK(left.open_stream(1, "s", Fd()).wait().code == Code::kUnsupported);
+}
+
+TEST_CASE("the fake host keeps the contract that the real one keeps") {
+    FakeHost host;
+    Instance& instance = host.load(GANTRY_CONTRACT_FILE);
+    ProbeDriver probe(instance);
+    instance.start();
+    CHECK(probe.check({}).wait().result.detail == kContractSeen);
+    REQUIRE(host.logs().size() == 1);
+    CHECK(host.logs()[0].text.starts_with(kContractLine));
+    CHECK(host.logs()[0].text.size() == 4'096 + 3);
+    CHECK(host.events().at(0).text == "one text");
+}
+
+TEST_CASE("a cancelled operation ends within a second") {
+    FakeHost host;
+    Instance& instance = host.load(entry_of<Keeper>());
+    ProbeDriver probe(instance);
+    instance.start();
+    auto pending = probe.check({});
+    pending.cancel();
+    host.advance(999ms);
+    CHECK_FALSE(pending.ended());
+    host.advance(1ms);
+    REQUIRE(pending.ended());
+    CHECK(pending.wait().code == Code::kUnknown);
+}
+
+TEST_CASE("an operation is completed by its own instance alone") {
+    FakeHost host;
+    Instance &mine = host.load(entry_of<Keeper>()), &other = host.load(entry_of<Keeper>());
+    ProbeDriver probe(mine);
+    auto pending = probe.check({});
+    const Keeper& keeper = *static_cast<Keeper*>(static_cast<Plugin*>(mine.self()));
+    CHECK(keeper.complete_as(other.handle()) == GANTRY_STALE);
+    CHECK(keeper.complete_as(mine.handle()) == GANTRY_OK);
+    CHECK(pending.wait().ok());
+}
+
+TEST_CASE("a plugin that hangs in stop fails the test instead of hanging it") {
+    FakeHost host;
+    Instance& instance = host.load(entry_of<Keeper>());
+    instance.start();
+    auto hang = std::make_shared<std::promise<void>>();
+    static_cast<Keeper*>(static_cast<Plugin*>(instance.self()))->hang = hang->get_future();
+    CHECK_THROWS_WITH(instance.stop(10ms), Catch::Contains("hangs"));
+    hang->set_value();
 }
 
 TEST_CASE("randomness is decided by the seed") {

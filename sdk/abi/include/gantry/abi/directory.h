@@ -32,9 +32,10 @@ typedef struct gantry_directory {
     uint32_t struct_size;
     uint32_t reserved;
     const gantry_directory_facts* facts; /* valid from a successful init to destroy */
-    /* Notification: from now on names answer from these records and no others; all at once. Records of one name are
+    /* Notification: from now on names answer from these records and no others; all at once. Of one name, records in
+     * the address family that was asked for go before others, among them those of the own node, and equals are
      * answered in turn. table_no grows; a lower one is ignored. [loop] */
-    gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records,
+    gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records, size_t record_size,
                              size_t count) GANTRY_NOEXCEPT;
 } gantry_directory;
 

@@ -59,6 +59,7 @@ typedef struct gantry_container_spec {
     const gantry_kv* env; /* added to the image's, the same name replaces */
     size_t env_count;
     const gantry_mount* mounts;
+    size_t mount_size; /* bytes from one mount to the next */
     size_t mount_count;
     int64_t cpu_milli;       /* hard limit, thousandths of a core; 0: none */
     int64_t memory_bytes;    /* hard limit; 0: none */
@@ -184,7 +185,7 @@ typedef struct gantry_runtime {
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime_facts) == 40, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_mount) == 40, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_container_spec) == 176, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_container_spec) == 184, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container) == 72, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_list) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_stats) == 32, "layout");

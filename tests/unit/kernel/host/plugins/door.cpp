@@ -21,13 +21,21 @@ class Door final : public Frontend {
             const ssize_t n = ::read(read_.get(), buffer, sizeof(buffer));
             host().info("stream " + std::to_string(r.code) + " " + std::string(buffer, n > 0 ? n : 0));
         });
+        try {
+            follow();
+        } catch (const Failure& failure) {
+            host().info("cannot follow: " + std::to_string(static_cast<int>(failure.code())));
+        }
+    }
+
+  private:
+    void follow() {
         watch_ = host().watch_events({}, "/v1/events", 10, [this](std::uint64_t number, std::string_view event) {
             host().info("event " + std::to_string(number) + " " + std::string(event));
             if (number == 12) host().unwatch_events(watch_);
         });
     }
 
-  private:
     Fd read_;
     WatchId watch_ = 0;
 };
