@@ -184,14 +184,16 @@ void ControllerLoop::act(core::Effect effect) {
         send(to->peer, to->message);
         if (std::holds_alternative<core::Welcome>(to->message)) {
             joined_.insert(to->peer);
-            if (names_) send(to->peer, *names_);
+            if (names_)
+                for (const auto& part : core::divide(*names_)) send(to->peer, part);
         }
     } else if (auto* close = std::get_if<core::ClosePeer>(&effect)) {
         joined_.erase(close->peer);
         outbox_.close(close->peer);
     } else if (auto* announce = std::get_if<core::Announce>(&effect)) {
         names_ = std::move(announce->names);
-        for (auto peer : joined_) send(peer, *names_);
+        for (const auto& part : core::divide(*names_))
+            for (auto peer : joined_) send(peer, part);
         if (parts_.names) parts_.names(*names_);
     } else if (auto* event = std::get_if<core::Event>(&effect)) {
         parts_.events.set_term(core_ ? core_->term() : 0);
@@ -223,7 +225,9 @@ void ControllerLoop::peer_down(host::PeerId peer, host::Down reason) {
     joined_.erase(peer);
     outbox_.forget(peer);
     log_writers_.peer_down(peer);
-    turn(core::PeerDown{peer, reason != host::Down::kClosed});
+    turn(core::PeerDown{peer, reason == host::Down::kClosed    ? core::Down::kClosed
+                              : reason == host::Down::kTimeout ? core::Down::kTimeout
+                                                               : core::Down::kReset});
 }
 
 void ControllerLoop::peer_writable(host::PeerId peer) { outbox_.writable(peer); }

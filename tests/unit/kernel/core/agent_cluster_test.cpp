@@ -64,7 +64,7 @@ class Cluster {
     // The machine goes without a word and is back after `duration`.
     void reboot(std::size_t i, Duration duration) {
         auto& node = nodes_[i];
-        if (controller_) say(PeerDown{node.peer, true});
+        if (controller_) say(PeerDown{node.peer, Down::kReset});
         node.peer = 0;
         node.shell.peer = 0;
         node.off = true;
@@ -149,7 +149,7 @@ class Cluster {
         const auto peer = std::exchange(node.peer, 0);
         node.shell.peer = 0;
         if (!node.off) node.shell.step(Disconnected{peer});
-        if (controller_) say(PeerDown{peer, true});
+        if (controller_) say(PeerDown{peer, Down::kReset});
     }
 
     void pump() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The conversation with controllers, and the names that a node answers.
+#include "kernel/base/limits.hpp"
 #include "tests/unit/kernel/core/agent_shell.hpp"
 
 using namespace gantry;
@@ -255,4 +256,95 @@ TEST_CASE("the document for people tells of every copy") {
     s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
     const auto text = to_text(s.agent->document());
     CHECK_THAT(text, Contains("axis_server.0") && Contains("ready") && Contains(container_name(kCluster, kA, 1)));
+}
+
+TEST_CASE("a list of a lower term is refused with an event, once a minute") {
+    auto s = connected();
+    s.give({5, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.log.clear();
+    s.give({5, 1}, {});  // repeated: nothing to tell
+    CHECK(s.count<AgentEvent>() == 0);
+    for (int i = 0; i < 10; ++i) s.give({4, 7}, {});
+    CHECK(s.running().size() == 1);
+    CHECK(s.count<AgentEvent>() == 1);
+    CHECK_THAT(s.last<AgentEvent>()->text, Contains("term 4") && Contains("term 5"));
+}
+
+TEST_CASE("a hello says what was applied over reboots, and counts a newer table of names") {
+    auto s = connected();
+    s.give({3, 7}, {});
+    s.restart();
+    s.connect();
+    CHECK(s.last_sent<Hello>()->applied == ListNo{3, 7});
+    s.step(FromController{1, Names{4, 1, {}}});
+    s.reboot();
+    s.connect();
+    CHECK(s.last_sent<Hello>()->applied == ListNo{4, 0});
+}
+
+TEST_CASE("a hello that is not answered is given up and the connection dropped") {
+    AgentShell s;
+    s.start();
+    s.step(Connected{1});
+    s.run_for(milliseconds(4'900));
+    CHECK(s.count<DropPeer>() == 0);
+    s.run_for(milliseconds(200));
+    REQUIRE(s.count<DropPeer>() == 1);
+    s.run_for(seconds(60));
+    CHECK(s.count<DropPeer>() == 1);
+    s.step(Disconnected{1});
+    s.connect(2);
+    s.run_for(seconds(60));
+    CHECK(s.agent->connected());
+    CHECK(s.count<DropPeer>() == 1);
+}
+
+TEST_CASE("the timing of restarts is the controller's") {
+    auto s = connected();
+    s.step(FromController{1, Welcome{kCluster, 1, 200, "", 3'000, 20'000, 2}});
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    s.crash(container_name(kCluster, kA, 1));
+    s.run_for(milliseconds(2'900));
+    CHECK(s.running().empty());
+    s.run_for(milliseconds(200));
+    CHECK(s.running().size() == 1);
+    s.run_for(seconds(15));
+    CHECK(s.reported(kA)->crashes == 1);
+    s.run_for(seconds(6));
+    CHECK(s.reported(kA)->crashes == 0);
+}
+
+TEST_CASE("a table of names in parts is taken when it is whole") {
+    auto s = connected();
+    Names table{2, 1, {}};
+    for (int i = 0; i < 30'000; ++i)
+        table.entries.push_back({"service-" + std::to_string(i), "10.0.0.2", "SNode2", 3000, {{1'000u + i, 0}, 1}});
+    const auto parts = divide(table);
+    REQUIRE(parts.size() > 2);
+    for (const auto& part : parts) REQUIRE(decode_controller(encode(ControllerMessage(part))));
+    s.step(FromController{1, parts[0]});
+    for (std::size_t i = 2; i < parts.size(); ++i) s.step(FromController{1, parts[i]});  // one was lost
+    CHECK(s.names().empty());
+    for (const auto& part : parts) {
+        CHECK(s.names().empty());
+        s.step(FromController{1, part});
+    }
+    CHECK(s.names().size() == table.entries.size());
+    s.restart();
+    CHECK(s.names().size() == table.entries.size());
+}
+
+TEST_CASE("a report fits one message, whatever the node has") {
+    AgentShell s;
+    for (int i = 0; i < 5'000; ++i) s.images["oci"].insert("sha256:" + std::to_string(i) + std::string(60, 'a'));
+    for (std::uint64_t i = 0; i < 2'000; ++i)
+        s.boxes["oci"][container_name(kCluster, {{INT32_MAX + i, 70'000}, 1ULL << 40}, 1ULL << 40)] = {
+            true, false, 0, {}};
+    s.start();
+    s.failures.emplace("stop", Error{Code::kFailed, std::string(400, '"'), {}, false, {}});
+    s.connect();
+    s.give({1, 1}, {});
+    CHECK(s.report.copies.size() == 2'000);
+    CHECK(encode(s.report).size() < limits::kMessage);
+    CHECK_THAT(s.report.copies[0].reason, Contains("cannot be stopped"));
 }

@@ -109,7 +109,7 @@ TEST_CASE("after a reboot the agent reports first and applies a list after") {
     auto s = running_node();
     s.reboot();
     s.connect();
-    CHECK(s.last_sent<Hello>()->applied == ListNo{0, 0});
+    CHECK(s.last_sent<Hello>()->applied == ListNo{1, 1});  // nothing older will be accepted
     CHECK(s.report.applied == ListNo{0, 0});
     CHECK(s.state(kB) == CopyState::kReady);
     CHECK(s.state(kA) == CopyState::kExited);
@@ -200,12 +200,14 @@ TEST_CASE("a runtime that cannot list is asked again and its copies wait with th
     s.restart();
     s.connect();
     CHECK_THAT(s.reported(kA)->reason, Contains("engine broken"));
+    CHECK(s.report.incomplete);
     s.run_for(seconds(3));
     CHECK(s.count<ListContainers>() >= 3);
     CHECK(s.count<ListContainers>() <= 6);
     CHECK(s.count<Create>() == 0);
     s.list_error.reset();
     s.run_for(seconds(2));
+    CHECK_FALSE(s.report.incomplete);
     CHECK(s.state(kA) == CopyState::kReady);
     CHECK(s.count<Create>() == 0);
 }

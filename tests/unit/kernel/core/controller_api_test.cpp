@@ -170,6 +170,11 @@ TEST_CASE("a timing that contradicts a rule is refused with the rule") {
     timing.heartbeat = milliseconds(500);
     CHECK_FALSE(check_timing(timing).has_value());
     timing = {};
+    timing.heartbeat = seconds(61);
+    timing.suspect_after = timing.start_grace = timing.mass_pause = timing.hold = seconds(130);
+    timing.lost_after = timing.reset_grace = seconds(130);
+    CHECK(check_timing(timing).error().where == "controller.timing.heartbeat");
+    timing = {};
     timing.crashes_to_move = 0;
     CHECK_FALSE(check_timing(timing).has_value());
 }
@@ -196,6 +201,69 @@ TEST_CASE("a stored form that is not ours is refused with the key and what is wr
           }).find("a newer gantryd") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/9.0"] = s.at("instance/1.0"); }).find("instance/9.0") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/1.x"] = s.at("instance/1.0"); }).find("instance/1.x") != std::string::npos);
+    CHECK(
+        load([](auto& s) {
+            s["instance/1.0"] =
+                R"({"epoch":0,"seen":0,"revision":9,"current":null,"next":null,"bound":"","moving_from":"a","stopping":true,"lost_on":[]})";
+        }).find("instance/1.0.revision") != std::string::npos);
     CHECK(load([](auto& s) { s.erase("node/a"); }).find("instance/1.0.current.node") != std::string::npos);
     CHECK(load([](auto& s) { s["service/s"] = R"({"no":1})"; }).find("service/s") != std::string::npos);
+}
+
+TEST_CASE("a name belongs to a service until no copy of it answers to it any more") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(endpoint("s", "shared")).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.deploy(endpoint("s", "other")).has_value());
+    CHECK_FALSE(c.deploy(endpoint("t", "shared")).has_value());  // the copy of revision 1 is still there
+    for (int i = 0; i < 3; ++i) c.obey("a", CopyState::kReady);
+    CHECK(c.deploy(endpoint("t", "shared")).has_value());
+}
+
+namespace {
+
+std::vector<std::string> dry(ControllerShell& c, const json::value& document) {
+    const auto told = c.deploy(document, true);
+    REQUIRE(told.has_value());
+    std::vector<std::string> out;
+    for (const auto& entry : told->at("placement").as_array())
+        out.push_back(std::string(entry.at("instance").as_string()) + " " + std::string(entry.at("node").as_string()) +
+                      ": " + std::string(entry.at("reason").as_string()));
+    return out;
+}
+
+using Lines = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a dry run tells what a deployment does") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(manifest("s", {"a", "b"}, 2)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    SECTION("unchanged: nothing, though its image was imported again") {
+        REQUIRE(c.api(ApiSetImage{0, "app:1", "sha256:other", "linux", "amd64", 5}).has_value());
+        CHECK(dry(c, manifest("s", {"a", "b"}, 2)) == Lines{"s.0 a: stays", "s.1 b: stays"});
+    }
+    SECTION("another pool: what is outside of it is replaced") {
+        CHECK(dry(c, manifest("s", {"b"}, 2)) ==
+              Lines{"s.0 a: runs now; replaced when its turn comes", "s.1 b: stays"});
+        CHECK(dry(c, manifest("s", {"z"}, 2)) == Lines{"s.0 a: stays at its revision: the new one fits no node",
+                                                       "s.1 b: stays at its revision: the new one fits no node"});
+    }
+    SECTION("static: by node, not by number, and by the hard rules") {
+        auto fixed = manifest("s", {"b", "z", "d"});
+        fixed.as_object()["service"].as_object().erase("instances");
+        fixed.at("placement").as_object()["mode"] = "static";
+        c.join("d");
+        c.reset("d");
+        c.wait(seconds(1), {"a", "b"});
+        CHECK(dry(c, fixed) == Lines{"s.0 pending: d lost: reset", "s.1 b: stays", "s.2 pending: z never joined"});
+        REQUIRE(c.deploy(fixed).has_value());
+        CHECK(c.where("s.1") == "b");
+        c.connect("d");
+        c.report("d");
+        CHECK(c.where("s.0") == "d");
+    }
 }

@@ -231,3 +231,91 @@ TEST_CASE("4: a node is removed only when it is lost or said to be dead") {
     CHECK_FALSE(c.api(ApiRemoveNode{0, "n1", true}).has_value());
     CHECK(c.store.count("node/n1") == 0);
 }
+
+TEST_CASE("4: links that end by a timeout are silence: the pause lasts its thirty seconds") {
+    ControllerShell c = fleet(5);
+    REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3", "n4", "n5"}, 5)).has_value());
+    for (int i = 1; i <= 5; ++i) c.obey("n" + std::to_string(i), CopyState::kReady);
+    const auto time_out = [&] {
+        for (int i = 1; i <= 5; ++i) c.drop("n" + std::to_string(i), Down::kTimeout);
+    };
+    SECTION("during the pause") {
+        c.wait(milliseconds(2'500), {});
+        CHECK(c.count("moves-paused") == 1);
+        time_out();
+    }
+    SECTION("before it") {
+        c.wait(milliseconds(700), {});
+        time_out();
+    }
+    CHECK(c.count("node-suspect") == 5);
+    c.wait(seconds(25), {});
+    CHECK(c.count("moves-paused") == 1);
+    CHECK(c.count("lost") == 0);
+    CHECK(c.liveness("n1") == "suspect");
+    // The cable is back: nothing has moved.
+    for (int i = 1; i <= 5; ++i) {
+        c.connect("n" + std::to_string(i));
+        c.report("n" + std::to_string(i));
+    }
+    CHECK(c.count("lost") == 0);
+    CHECK(c.copy("s.0").epoch == 1);
+    c.drop("n1", Down::kTimeout);
+    c.wait(seconds(2), {"n2", "n3", "n4", "n5"});
+    CHECK(c.node_document("n1").at("reason").as_string() == "silence");
+}
+
+TEST_CASE("4: the hold of a return outlives the controller") {
+    ControllerShell c = fleet(3);
+    REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3"})).has_value());
+    REQUIRE(c.deploy(manifest("fill2", {"n2"}, 2)).has_value());
+    REQUIRE(c.deploy(manifest("fill3", {"n3"}, 3)).has_value());
+    for (const auto* name : {"n1", "n2", "n3"}) c.obey(name, CopyState::kReady);
+    c.reboot("n1");
+    c.connect("n1");
+    c.report("n1");
+    REQUIRE(c.where("s.0") == "n2");
+    c.start();
+    for (const auto* name : {"n1", "n2", "n3"}) {
+        c.connect(name);
+        c.report(name);
+        c.obey(name, CopyState::kReady);
+    }
+    c.reboot("n2");
+    c.connect("n2");
+    CHECK(c.where("s.0") == "n3");  // though n1 is emptier
+    const auto told = c.core->explain(
+        "s", c.now, [](const Rank& rank) -> Result<std::vector<Keys>> { return least_loaded(rank); },
+        [](const std::string&) { return std::vector<std::string>{}; });
+    REQUIRE(told.has_value());
+    const auto& rows = told->at("nodes").as_array();
+    CHECK(rows[0].at("node").as_string() == "n3");
+    CHECK(rows[1].at("node").as_string() == "n1");
+    CHECK(rows[1].at("held").as_string() == "an instance was lost there less than 30 s ago");
+}
+
+TEST_CASE("4: a node that is forgotten ends the moves from it") {
+    ControllerShell c = fleet(2);
+    REQUIRE(c.deploy(manifest("s", {"n1"}, 2)).has_value());
+    c.obey("n1", CopyState::kReady);
+    REQUIRE(c.deploy(manifest("s", {"n1", "n2"}, 2)).has_value());
+    REQUIRE(c.api(ApiSetIntent{0, "n1", "draining"}).has_value());
+    c.obey("n1", CopyState::kReady);
+    REQUIRE(c.where("s.0") == "n2");
+    c.reset("n1");
+    REQUIRE(c.api(ApiRemoveNode{0, "n1", true}).has_value());
+    CHECK(c.store.at("instance/1.0").find("\"moving_from\":\"\"") != std::string::npos);
+    // Under the same name it can be drained again.
+    c.nodes.erase("n1");
+    c.join("n1");
+    REQUIRE(c.api(ApiSetIntent{0, "n2", "draining"}).has_value());
+    for (int i = 0; i < 10; ++i)
+        for (const auto* name : {"n1", "n2"}) c.obey(name, CopyState::kReady);
+    CHECK(c.where("s.0") == "n1");
+    REQUIRE(c.api(ApiSetIntent{0, "n2", "active"}).has_value());
+    REQUIRE(c.api(ApiSetIntent{0, "n1", "draining"}).has_value());
+    for (int i = 0; i < 10; ++i)
+        for (const auto* name : {"n1", "n2"}) c.obey(name, CopyState::kReady);
+    CHECK(c.where("s.0") == "n2");
+    CHECK(c.where("s.1") == "n2");
+}

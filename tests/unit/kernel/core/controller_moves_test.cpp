@@ -298,3 +298,115 @@ TEST_CASE("static mode: one instance on every listed node, and it never moves") 
     c.start();
     CHECK(c.where("s.1") == "b");
 }
+
+TEST_CASE("6: a healthy instance on the same node does not undo that another one failed there") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    crash(c, "a", c.copy("s.0"), 5);
+    REQUIRE(c.where("s.0") == "b");
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    // s.1 is well on b, where s.0 now fails too.
+    crash(c, "b", c.copy("s.0"), 5);
+    CHECK(c.where("s.0") == "b");
+    CHECK(state(c, "s.0") == "failing");
+    c.report("b");
+    CHECK(state(c, "s.0") == "failing");
+    CHECK(c.count("failing") == 1);
+    CHECK(c.count("gives-up-node") == 1);
+    SECTION("it recovers while the controller is away") {
+        c.start();
+        for (const auto* name : {"a", "b"}) c.connect(name);
+        c.report("a");
+        c.set("b", c.copy("s.0"), CopyState::kReady, 0);
+        c.report("b");
+        CHECK(c.core->service("s")->at("state").as_string() == "ready");
+    }
+}
+
+TEST_CASE("6: nodes that are no candidates now do not count as failed") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c", "d"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b", "c", "d"})).has_value());
+    for (const auto* name : {"a", "b"}) {
+        REQUIRE(c.where("s.0") == name);
+        for (const auto* other : {"a", "b"}) c.obey(other, CopyState::kRunning);
+        crash(c, name, c.copy("s.0"), 5);
+    }
+    REQUIRE(c.where("s.0") == "c");
+    c.obey("b", CopyState::kRunning);
+    c.obey("c", CopyState::kRunning);
+    c.reset("a");
+    c.reset("b");
+    c.wait(seconds(1), {"c", "d"});
+    crash(c, "c", c.copy("s.0"), 5);
+    CHECK(c.where("s.0") == "d");  // c is the first of the two that are left
+}
+
+TEST_CASE("6: a static instance that kept crashing is placed on its node again") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    auto document = manifest("s", {"a", "b"});
+    document.as_object()["service"].as_object().erase("instances");
+    document.at("placement").as_object()["mode"] = "static";
+    REQUIRE(c.deploy(document).has_value());
+    for (const auto* name : {"a", "b"}) {
+        c.obey(name, CopyState::kRunning);
+        crash(c, name, c.copy(name == std::string("a") ? "s.0" : "s.1"), 5);
+    }
+    c.set("b", c.copy("s.1"), CopyState::kReady, 0);
+    c.report("b");
+    CHECK(c.core->service("s")->at("state").as_string() == "failing");
+    SECTION("after a reboot") {
+        c.reboot("a");
+        c.connect("a");
+        c.report("a");
+        CHECK(c.where("s.0") == "a");
+    }
+    SECTION("it comes back") {
+        c.reset("a");
+        c.wait(seconds(1), {"b"});
+        CHECK(c.where("s.0") == "");
+        c.connect("a");
+        c.report("a");
+        CHECK(c.where("s.0") == "a");
+        CHECK(c.copy("s.0").epoch == 1);
+    }
+}
+
+TEST_CASE("6: one bad instance does not hold a drain back for ever") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(manifest("s", {"a"}, 3)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.deploy(manifest("s", {"a", "b"}, 3)).has_value());
+    REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
+    SECTION("it never gets ready") {
+        c.obey("a", CopyState::kReady);
+        c.obey("b", CopyState::kRunning);
+        REQUIRE(c.where("s.0") == "b");
+    }
+    SECTION("it does not stop") {
+        const auto copy = c.node("a").copies.begin()->first;
+        c.set("a", copy, CopyState::kStopping);
+        c.node("a").copies[copy].cannot_stop = true;
+        c.report("a");
+    }
+    SECTION("the controller starts again meanwhile") {
+        c.obey("a", CopyState::kReady);
+        c.obey("b", CopyState::kRunning);
+        c.start();
+        for (const auto* name : {"a", "b"}) {
+            c.connect(name);
+            c.report(name);
+        }
+    }
+    c.wait_all(seconds(29));
+    CHECK(c.count("moving") == 1);
+    c.wait_all(seconds(2));
+    CHECK(c.count("moving") == 2);
+    CHECK(c.count("move-slow") == 1);
+    CHECK(c.instance("s.0").at("reason").as_string().ends_with(
+        "is not ready 30 s after it was taken from a: a drain there goes on without it"));
+}

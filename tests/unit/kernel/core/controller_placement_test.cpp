@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The rules of placement as tables: what nodes are like, and what is decided.
+#include "kernel/base/limits.hpp"
 #include "tests/unit/kernel/core/controller_shell.hpp"
 
 using namespace gantry;
@@ -361,4 +362,56 @@ TEST_CASE("explain says of each node its rank and keys, or which rule excludes i
     CHECK(nodes[2].at("excluded").as_string() == "not in the pool");
     CHECK(nodes[3].at("excluded").as_string() == "never joined");
     CHECK_FALSE(c.core->explain("t", c.now, nullptr, nullptr).has_value());
+}
+
+TEST_CASE("a node that comes to fit while the policy thinks is not forgotten") {
+    ControllerShell c;
+    c.join("a");
+    c.join("b", [](Hello& h) { h.memory_bytes = 100 << 20; });
+    const json::object need{{"resources", {{"memory", "64MiB"}}}};
+    REQUIRE(c.deploy(service("fill", {{"nodes", {"b"}}}, need)).has_value());
+    c.obey("b", CopyState::kReady);
+    c.hold_ranks = true;
+    REQUIRE(c.deploy(service("s", {{"nodes", {"a", "b"}}}, need)).has_value());
+    c.hold_ranks = false;
+    REQUIRE(c.held.at(0).candidates.size() == 1);
+    REQUIRE(c.api(ApiRemoveService{0, "fill"}).has_value());
+    c.obey("b", CopyState::kReady);  // b has room now
+    REQUIRE(c.api(ApiSetIntent{0, "a", "cordoned"}).has_value());
+    c.step(Ranked{c.held.at(0).id, std::vector<Keys>(1)});
+    CHECK(c.where("s.0") == "b");
+}
+
+TEST_CASE("a node has at most a thousand copies, and its list fits one message") {
+    ControllerShell c;
+    c.join("a");
+    const std::string name(limits::kName, 's');
+    REQUIRE(c.deploy(manifest(name, {"a"}, 1'001)).has_value());
+    CHECK(c.node("a").list.copies.size() == limits::kNodeCopies);
+    CHECK(c.reason(name + ".1000", "a") == "has 1000 copies, no more fit");
+    c.node("a").list.images.assign(limits::kNodeImages, "sha256:" + std::string(64, 'a'));
+    CHECK(encode(c.node("a").list).size() < limits::kMessage / 2);
+}
+
+TEST_CASE("an image is prefetched only where it can run") {
+    ControllerShell c;
+    c.labels["b"] = {{"gpu", "yes"}};
+    c.join("a");
+    c.join("b");
+    c.join("d", [](Hello& h) {
+        h.runtimes[0].architectures = {"arm64"};
+        h.labels = {{"gpu", "yes"}};
+    });
+    REQUIRE(c.deploy(service("s", {{"nodes", {"a", "b", "d"}}, {"constraints", {{"gpu", "yes"}}}})).has_value());
+    CHECK(c.node("a").list.images.empty());
+    CHECK(c.node("b").list.images.size() == 1);
+    CHECK(c.node("d").list.images.empty());
+    c.labels["b"] = {};
+    c.labels["a"] = {{"gpu", "yes"}};
+    for (const auto* name : {"a", "b"}) {
+        c.connect(name);
+        c.report(name);
+    }
+    CHECK(c.node("a").list.images.size() == 1);
+    CHECK(c.node("b").list.images.empty());
 }

@@ -154,3 +154,25 @@ TEST_CASE("3: what happens to a copy is told once, facts first") {
     CHECK(c.last("restarted") == "s.0 restarted on a, once");
     CHECK(c.last("placed").starts_with("s.0 on a: best of 1 by least-loaded (0 copies"));
 }
+
+TEST_CASE("3: an incomplete report proves nothing gone") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(with_port("s", {"a"}, 3000)).has_value());
+    REQUIRE(c.deploy(with_port("u", {"a"}, 4000)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    REQUIRE(c.deploy(with_port("t", {"a"}, 3000)).has_value());
+    // gantryd is restarted there, and its runtime does not answer.
+    c.node("a").applied = c.node("a").list.no;
+    const auto kept = std::exchange(c.node("a").copies, {});
+    c.node("a").incomplete = true;
+    c.report("a");
+    CHECK(c.where("t.0") == "");
+    CHECK(c.names.entries.size() == 1);
+    c.node("a").incomplete = false;
+    c.node("a").copies = kept;
+    c.node("a").copies.erase(c.node("a").copies.begin());
+    c.report("a");
+    CHECK(c.where("t.0") == "a");
+}

@@ -48,6 +48,7 @@ struct ControllerShell {
         std::vector<std::string> images;
         Load load{std::int64_t{512} << 20, 0};
         std::vector<std::string> refused;
+        bool incomplete = false;
     };
 
     explicit ControllerShell(Timing t = {}, std::vector<std::string> p = {"least-loaded"})
@@ -173,6 +174,7 @@ struct ControllerShell {
         report.applied = peer.applied;
         report.load = peer.load;
         report.images = peer.images;
+        report.incomplete = peer.incomplete;
         for (const auto& [id, copy] : peer.copies) report.copies.push_back(copy);
         say(name, report);
     }
@@ -204,9 +206,10 @@ struct ControllerShell {
         entry.crashes = crashes;
         entry.exit_code = crashes ? 1 : 0;
     }
-    void reset(const std::string& name) {
+    void reset(const std::string& name) { drop(name, Down::kReset); }
+    void drop(const std::string& name, Down cause) {
         const PeerId peer = std::exchange(node(name).peer, 0);
-        step(PeerDown{peer, true});
+        step(PeerDown{peer, cause});
     }
     void reboot(const std::string& name) {
         Peer& peer = node(name);

@@ -266,7 +266,7 @@ void World::deliver(const Packet& packet) {
             turn(PeerMessage{packet.peer, "10.0.0." + links_.at(packet.peer).substr(1), *message});
         } else {
             links_.erase(packet.peer);
-            turn(PeerDown{packet.peer, true});
+            turn(PeerDown{packet.peer, Down::kReset});
         }
         return;
     }

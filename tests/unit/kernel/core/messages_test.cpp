@@ -192,7 +192,7 @@ TEST_CASE("many specs are divided into messages that fit") {
         count += part.specs.size();
     }
     CHECK(count == 40);
-    CHECK(divide({}).empty());
+    CHECK(divide(Specs{}).empty());
 }
 
 TEST_CASE("truncated and mutated bytes never crash a decoder") {
@@ -246,4 +246,17 @@ TEST_CASE("the names of ten thousand services fit one message") {
     const auto back = decode_controller(encode(ControllerMessage(names)));
     REQUIRE(back);
     CHECK(std::get<Names>(back->message).entries == names.entries);
+}
+
+TEST_CASE("numbers that would not fit the stored form are refused") {
+    const auto most = static_cast<std::uint64_t>(limits::kCounter);
+    for (const auto no : {most, most + 1, std::uint64_t{INT64_MAX}, UINT64_MAX}) {
+        INFO(no);
+        const bool fits = no == most;
+        CHECK(decode_agent(encode(Heartbeat{kId, {no, 1}, {}})).has_value() == fits);
+        CHECK(decode_agent(encode(Heartbeat{kId, {1, no}, {}})).has_value() == fits);
+        CHECK(parse_copy_id(CopyId{{12, 1}, no}.text()).has_value() == fits);
+        CHECK(parse_copy_id(CopyId{{no, 1}, 1}.text()).has_value() == fits);
+        CHECK(parse_instance_id(InstanceId{no, 1}.text()).has_value() == fits);
+    }
 }
