@@ -20,14 +20,13 @@ std::optional<Agent::CopyPlace> Agent::container_of(const CopyId& copy) const { 
 json::value Agent::document() const { return state_->document(); }
 bool Agent::connected() const { return state_->connected(); }
 
-std::string one_line(std::string_view text) {
-    constexpr std::size_t kMost = 300;
+std::string one_line(std::string_view text, std::size_t most) {
     const bool good = valid_utf8(text);
     std::string out;
     for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
         // Cut between characters: a byte 10xxxxxx continues one.
-        if (out.size() >= kMost && (byte & 0xc0) != 0x80) return out + "...";
+        if (out.size() >= most && (byte & 0xc0) != 0x80) return out + "...";
         out += byte < 0x20 || byte == 0x7f ? ' ' : byte >= 0x80 && !good ? '?' : c;
     }
     return out;
@@ -69,6 +68,7 @@ void Agent::State::work() {
     fetch_images();
     keep_images();
     serve_names();
+    give_up_waiting();
     tell();
 }
 

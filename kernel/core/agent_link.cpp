@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/core/agent_state.hpp"
 
 namespace gantry::core {
@@ -13,8 +14,10 @@ namespace {
 constexpr Duration kPullListAgain = milliseconds(300), kPullSpecsAgain = milliseconds(500);
 constexpr Duration kReportAgain = seconds(1), kTellAgain = seconds(60);
 constexpr std::uint32_t kBeatsBetweenReports = 5;
+constexpr std::size_t kShortReason = 60;
 constexpr std::size_t kSpecsPerPull = 16;
 constexpr std::int64_t kHeartbeatMinMs = 10;
+constexpr Duration kWelcomeLimit = seconds(5);  // a hello may get lost; the connection is then made anew
 
 }  // namespace
 
@@ -27,11 +30,13 @@ void Agent::State::on(const Connected& input) {
     if (looked_) hello(input.peer);
 }
 
-// Only after every runtime was listed: the report that follows a welcome must be complete.
+// Only after every runtime was asked for its list. What is said to be applied counts over reboots, and a table of names
+// too: of anything older nothing would be accepted, and the controller must know.
 void Agent::State::hello(PeerId peer) {
-    out_.emplace_back(
-        Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
-                         facts_.probes, facts_.cpu_milli, facts_.memory_bytes, shown_applied(), facts_.version}});
+    out_.emplace_back(Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels,
+                                       facts_.runtimes, facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
+                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version}});
+    peers_[peer].give_up = now_ + kWelcomeLimit;
 }
 
 void Agent::State::on(const Disconnected& input) {
@@ -53,14 +58,30 @@ void Agent::State::choose_controller() {
     pulled_list_at_ = {INT64_MIN / 2};
 }
 
-void Agent::State::leave(PeerId peer, const std::string& reason) {
-    if (reason != last_refusal_ || now_ - refused_at_ >= kTellAgain)
-        event("controller-refused", facts_.node + ": " + reason);
-    if (reason != last_refusal_ || now_ - refused_at_ >= kTellAgain) refused_at_ = now_;
+// The same once a minute.
+void Agent::State::tell_refusal(std::string kind, const std::string& reason) {
+    if (reason == last_refusal_ && now_ - refused_at_ < kTellAgain) return;
+    event(std::move(kind), facts_.node + ": " + reason);
+    refused_at_ = now_;
     last_refusal_ = reason;
+}
+
+void Agent::State::leave(PeerId peer, const std::string& reason) {
+    tell_refusal("controller-refused", reason);
     out_.emplace_back(DropPeer{peer, reason});
     peers_[peer].welcomed = false;
+    peers_[peer].give_up = kNever;
     if (peer == current_) choose_controller();
+}
+
+void Agent::State::give_up_waiting() {
+    for (auto& [peer, state] : peers_) {
+        if (now_ >= state.give_up) {
+            state.give_up = kNever;
+            out_.emplace_back(DropPeer{peer, "no answer to the hello within " + format_duration(kWelcomeLimit)});
+        }
+        wait_until(state.give_up);
+    }
 }
 
 void Agent::State::welcome(PeerId peer, const Welcome& message) {
@@ -78,6 +99,9 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     }
     peers_[peer] = {true, ++welcomes_};
     heartbeat_ = milliseconds(std::max(message.heartbeat_ms, kHeartbeatMinMs));
+    timing_.restart_delay = milliseconds(message.restart_delay_ms);
+    timing_.stable_after = milliseconds(message.stable_after_ms);
+    timing_.crashes_to_move = message.crashes_to_move;
     choose_controller();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
@@ -112,6 +136,10 @@ void Agent::State::take_list(PeerId peer, const NodeList& list) {
     if (list.cluster_id != cluster_id_)
         return leave(peer,
                      "a list of cluster " + list.cluster_id + " was refused: this node belongs to " + cluster_id_);
+    if (list.no.term < applied_.term)
+        return tell_refusal("list-refused", "a list of term " + std::to_string(list.no.term) +
+                                                " was refused: this node has applied one of term " +
+                                                std::to_string(applied_.term));
     if (list.no < applied_ || (list.no == applied_ && accepted_ && confirmed_)) return;
     const bool same = list.no == applied_ && accepted_;
     confirmed_ = true;
@@ -176,7 +204,8 @@ void Agent::State::tell() {
 void Agent::State::send_report() {
     Report next = report();
     const auto same = [](const Report& a, const Report& b) {
-        return a.applied == b.applied && a.copies == b.copies && a.images == b.images && a.fetching == b.fetching;
+        return a.applied == b.applied && a.copies == b.copies && a.images == b.images && a.fetching == b.fetching &&
+               a.incomplete == b.incomplete;
     };
     if (last_report_ && same(*last_report_, next)) return;
     last_report_ = next;
@@ -208,12 +237,22 @@ Report Agent::State::report() const {
     add_unwanted(copies);
     for (const auto& [id, copy] : copies_)
         if (copy.current || !copy.held) copies[id] = copy_report(id, copy);
-    for (auto& [id, copy] : copies) out.copies.push_back(std::move(copy));
+    // More than the controller ever gives: what is left over from elsewhere must still fit the message.
+    const bool many = copies.size() > limits::kNodeCopies;
+    for (auto& [id, copy] : copies) {
+        if (many) copy.reason = one_line(copy.reason, kShortReason);
+        out.copies.push_back(std::move(copy));
+    }
     std::set<std::string> images;
-    for (const auto& [name, runtime] : runtimes_) images.insert(runtime.images.begin(), runtime.images.end());
-    out.images.assign(images.begin(), images.end());
+    for (const auto& [name, runtime] : runtimes_) {
+        images.insert(runtime.images.begin(), runtime.images.end());
+        out.incomplete = out.incomplete || !runtime.listed;
+    }
+    for (const auto& digest : images)
+        if (out.images.size() < limits::kNodeImages) out.images.push_back(digest);
     for (const auto& [digest, fetch] : fetches_)
-        out.fetching.push_back(fetch.active || fetch.reason.empty() ? digest : digest + " " + fetch.reason);
+        if (out.fetching.size() < limits::kNodeFetching)
+            out.fetching.push_back(fetch.active || fetch.reason.empty() ? digest : digest + " " + fetch.reason);
     return out;
 }
 

@@ -11,7 +11,18 @@ namespace gantry::core {
 void Agent::State::take_names(const Names& names) {
     const auto no = [](const Names& n) { return std::pair(n.term, n.names_no); };
     if (no(names) <= no(names_)) return;
-    names_ = names;
+    if (names.part == 0) {
+        coming_ = names;
+    } else if (no(names) == no(coming_) && names.part == coming_.part + 1) {
+        coming_.part = names.part;
+        coming_.entries.insert(coming_.entries.end(), names.entries.begin(), names.entries.end());
+    } else {
+        return;  // a part was lost: the next heartbeat's answer makes the agent pull the table
+    }
+    if (coming_.part + 1 != coming_.parts) return;
+    names_ = std::exchange(coming_, {});
+    names_.part = 0;
+    names_.parts = 1;
     names_changed_ = dirty_ = true;
 }
 

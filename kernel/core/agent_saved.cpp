@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The document that outlives gantryd: what the node should have and which numbers are used up.
+#include "kernel/base/limits.hpp"
 #include "kernel/core/agent_state.hpp"
 #include "kernel/core/message_fields.hpp"
 
@@ -9,8 +10,6 @@ namespace gantry::core {
 namespace {
 
 constexpr int kSavedVersion = 1;
-constexpr std::size_t kSavedMax = 64 << 20;
-constexpr std::size_t kSpentMax = 256;
 constexpr std::uint64_t kAttemptsPerSession = 1000;
 
 Result<std::map<CopyId, std::uint64_t>> read_attempts(Fields& f) {
@@ -44,7 +43,7 @@ Result<std::map<std::string, CopySpec>> read_specs(Fields& f) {
 }  // namespace
 
 Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
-    GANTRY_TRY(document, parse_json(text, kSavedMax));
+    GANTRY_TRY(document, parse_json(text, limits::kStored));
     Fields f(&document, "");
     GANTRY_TRY(version, f.integer("v"));
     if (version != kSavedVersion)
@@ -161,7 +160,7 @@ void Agent::State::raise_floor() {
 
 void Agent::State::spend(const CopyId& id, std::uint64_t attempt) {
     if (attempt > attempt_floor_) spent_[id] = attempt;
-    if (spent_.size() <= kSpentMax) return;
+    if (spent_.size() <= limits::kAttemptsKept) return;
     attempt_floor_ = std::max(attempt_floor_, spent_.begin()->second);
     spent_.erase(spent_.begin());
 }

@@ -113,7 +113,8 @@ class Agent::State {
 
     struct Peer {
         bool welcomed = false;
-        std::uint64_t order = 0;  // the newest welcome wins
+        std::uint64_t order = 0;   // the newest welcome wins
+        Instant give_up = kNever;  // no welcome by then: the connection is dropped
     };
 
     // agent.cpp
@@ -192,7 +193,9 @@ class Agent::State {
     void hello(PeerId peer);
     void welcome(PeerId peer, const Welcome& message);
     void choose_controller();
+    void tell_refusal(std::string kind, const std::string& reason);
     void leave(PeerId peer, const std::string& reason);
+    void give_up_waiting();
     void take_ack(const HeartbeatAck& message);
     void take_list(PeerId peer, const NodeList& list);
     void take_specs(const Specs& specs);
@@ -228,6 +231,7 @@ class Agent::State {
     std::uint64_t attempt_floor_ = 0;
     Names names_;
 
+    Names coming_;                // parts of the next table
     bool without_state_ = false;  // AgentStart brought none
     bool same_boot_ = false;      // as the one in which the saved list was accepted
     bool accepted_ = false;       // the list is of this boot
@@ -263,7 +267,7 @@ class Agent::State {
 };
 
 // A text from outside, fit for messages: valid UTF-8, one line, bounded.
-std::string one_line(std::string_view text);
+std::string one_line(std::string_view text, std::size_t most = 300);
 // "axis_server.0"
 std::string instance_name(const ListEntry& entry);
 

@@ -46,9 +46,14 @@ void Controller::State::drop_service(Service& service) {
     services_.erase(name);
 }
 
+bool Controller::State::wants_image(const Revision& revision, const Node& node) const {
+    return revision.spec.prepull && in_pool(revision.spec, node) && fixed_rules(revision, node) == Exclusion::kNone;
+}
+
 void Controller::State::set_prepull(const Service& service, int sign) {
     if (!service.last().spec.prepull) return;
-    for (const auto& candidate : pool_of(service)) prepull(*candidate.node, service.last().image_no, sign);
+    for (const auto& candidate : pool_of(service))
+        if (candidate.fixed == Exclusion::kNone) prepull(*candidate.node, service.last().image_no, sign);
 }
 
 void Controller::State::on(const ApiSetIntent& input) {

@@ -77,6 +77,7 @@ void Controller::State::settle() {
 
 void Controller::State::on(const Tick&) {
     check_silence();
+    check_moves();
     std::vector<std::uint64_t> late;
     for (const auto& [id, question] : questions_)
         if (question.deadline <= now_) late.push_back(id);
@@ -97,6 +98,7 @@ void Controller::State::on(const LoopLate& input) {
         if (node.hold_until.ns != 0) shift(node.hold_until);
     }
     for (auto& [id, question] : questions_) shift(question.deadline);
+    for (auto& [id, until] : moves_) shift(until);
     if (paused_until_) shift(*paused_until_);
 }
 
@@ -111,6 +113,7 @@ Instant Controller::State::next_deadline() const {
         due = std::min(due, paused_until_ && silent(node) ? std::max(lost, *paused_until_) : lost);
     }
     for (const auto& [id, question] : questions_) due = std::min(due, question.deadline);
+    for (const auto& [id, until] : moves_) due = std::min(due, until);
     for (const auto no : waiting_) due = std::min(due, service_by_no_.at(no)->ask_again);
     return due;
 }

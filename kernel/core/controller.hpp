@@ -27,9 +27,14 @@ struct PeerMessage {  // Hello, Heartbeat, Report, PullList, PullSpecs, Leaving,
     std::string address;  // IP of the other side, for Hello
     AgentMessage message;
 };
+enum class Down : std::uint8_t {
+    kClosed,   // in order
+    kReset,    // it broke
+    kTimeout,  // the other side was silent for too long, as far as the transport knows
+};
 struct PeerDown {
     PeerId peer = 0;
-    bool reset = true;  // it broke; else closed in order
+    Down cause = Down::kReset;
 };
 struct Ranked {
     std::uint64_t id = 0;

@@ -30,9 +30,32 @@ Result<CopySpec> parse_copy_spec(const json::value& document) {
 
 std::string spec_digest(const CopySpec& spec) { return sha256_digest(to_text(to_json(spec))); }
 
+namespace {
+
+constexpr std::size_t kRoom = limits::kMessage - 1024;  // for the frame and the other members
+
+}  // namespace
+
+std::vector<Names> divide(const Names& names) {
+    constexpr std::size_t kAround = 96;  // a copy, a port and punctuation
+    std::vector<Names> out(1, Names{names.term, names.names_no, {}});
+    std::size_t used = 0;
+    for (const auto& entry : names.entries) {
+        // At most six bytes of JSON for one of an address; names are checked and need no escapes.
+        const std::size_t bytes = entry.name.size() + entry.node.size() + 6 * entry.address.size() + kAround;
+        if (used + bytes > kRoom) {
+            out.push_back({names.term, names.names_no, {}, static_cast<std::uint32_t>(out.size())});
+            used = 0;
+        }
+        used += bytes;
+        out.back().entries.push_back(entry);
+    }
+    for (auto& part : out) part.parts = static_cast<std::uint32_t>(out.size());
+    return out;
+}
+
 std::vector<Specs> divide(const Specs& specs) {
-    constexpr std::size_t kRoom = limits::kMessage - 1024;  // for the frame and the other members
-    constexpr std::size_t kAround = 80;                     // a digest and punctuation
+    constexpr std::size_t kAround = 80;  // a digest and punctuation
     std::vector<Specs> out;
     std::size_t used = kRoom;
     for (const auto& [digest, spec] : specs.specs) {

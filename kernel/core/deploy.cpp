@@ -75,11 +75,13 @@ Status Controller::State::check_deploy(const ServiceSpec& spec) const {
         if (endpoint.name.empty()) continue;
         for (const auto& [name, other] : services_) {
             if (name == spec.name || other.removing) continue;
-            for (const auto& taken : other.last().spec.endpoints)
-                if (taken.name == endpoint.name)
-                    return fail(Code::kInvalid,
-                                "the name " + endpoint.name + " belongs to service " + name + "; choose another",
-                                path_of("endpoint", i, "name"));
+            // Copies of an older revision still answer to its names.
+            for (const auto& [number, revision] : other.revisions)
+                for (const auto& taken : revision.spec.endpoints)
+                    if (taken.name == endpoint.name)
+                        return fail(Code::kInvalid,
+                                    "the name " + endpoint.name + " belongs to service " + name + "; choose another",
+                                    path_of("endpoint", i, "name"));
         }
     }
     if (!services_.contains(spec.name) && services_.size() >= limits::kServices)
@@ -236,6 +238,33 @@ void Controller::State::match_static(Service& service) {
     }
 }
 
+namespace {
+
+// Which instance of a static service each node has or gets, as match_static() gives them out.
+std::map<std::string, std::uint32_t> static_places(const Service* service, const ServiceSpec& spec) {
+    std::set<std::string> wanted(spec.nodes.begin(), spec.nodes.end());
+    std::map<std::string, std::uint32_t> out;
+    std::set<std::uint32_t> taken;
+    if (service)
+        for (const auto& [index, instance] : service->instances) {
+            const std::string& name = !instance.bound.empty() ? instance.bound
+                                      : instance.node         ? instance.node->name
+                                                              : "";
+            if (wanted.erase(name) == 0) continue;
+            out[name] = index;
+            taken.insert(index);
+        }
+    std::uint32_t index = 0;
+    for (const auto& name : wanted) {
+        while (taken.contains(index)) ++index;
+        out[name] = index++;
+    }
+    return out;
+}
+
+}  // namespace
+
+// The service as it would be: its instances are those that there are, judged by the new revision.
 void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec& spec, const Service* service,
                                       json::object reply_so_far) {
     Question question;
@@ -244,36 +273,29 @@ void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec&
     dry.request = input.request;
     dry.reply = std::move(reply_so_far);
     dry.reply["difference"] = difference(service ? &service->last().spec : nullptr, spec);
-    Revision revision = make_revision(spec, service);
-    const std::uint64_t generation = revision.generation;
     dry.service.name = spec.name;
-    dry.service.no = service ? service->no : 0;
-    dry.service.revisions[revision.number] = std::move(revision);
-    const auto& pool = pool_of(dry.service);
-    std::size_t wanted = spec.instances;
-    if (spec.mode == Mode::kStatic) wanted = spec.nodes.size();
-    dry.reply["instances"] = wanted;
-    const auto show = [&](std::size_t index, const std::string& node, std::string why) {
-        dry.placement.push_back(json::object{
-            {"instance", spec.name + "." + std::to_string(index)}, {"node", node}, {"reason", std::move(why)}});
-    };
-    for (std::size_t index = 0; index < std::min(wanted, kDryRunShown); ++index) {
-        const Instance* instance = nullptr;
-        if (service)
-            if (const auto at = service->instances.find(static_cast<std::uint32_t>(index));
-                at != service->instances.end())
-                instance = &at->second;
-        if (instance && instance->node) {
-            const bool stays = service->revisions.at(instance->revision).generation == generation;
-            show(index, instance->node->name, stays ? "stays" : "runs now; replaced when its turn comes");
-        } else if (spec.mode == Mode::kStatic) {
-            show(index, spec.nodes[index], "static");
-        } else {
-            dry.left.push_back(static_cast<std::uint32_t>(index));
-        }
+    if (service) {
+        dry.service.no = service->no;
+        dry.service.revisions = service->revisions;
+    }
+    const bool changed = dry.reply.at("changed").as_bool();
+    if (changed) {
+        Revision revision = make_revision(spec, service);
+        dry.service.revisions[revision.number] = std::move(revision);
+    }
+    const bool is_static = spec.mode == Mode::kStatic;
+    const auto places = is_static ? static_places(service, spec) : std::map<std::string, std::uint32_t>();
+    std::map<std::uint32_t, std::string> bound;
+    for (const auto& [name, index] : places) bound[index] = name;
+    if (!is_static)
+        for (std::uint32_t index = 0; index < spec.instances; ++index) bound[index];
+    dry.reply["instances"] = bound.size();
+    for (const auto& [index, name] : bound) {
+        if (dry.placement.size() + dry.left.size() >= kDryRunShown) break;
+        imagine_instance(dry, service, index, name, changed);
     }
     std::vector<Node*> nodes;
-    for (const auto& candidate : pool)
+    for (const auto& candidate : pool_of(dry.service))
         if (rules(dry.service.last(), candidate) == Exclusion::kNone) nodes.push_back(candidate.node);
     question.policy = policy_of(dry.service);
     question.candidates = nodes.size();
@@ -281,6 +303,33 @@ void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec&
     const std::uint64_t id = next_question_;
     Question& asked = questions_.emplace(id, std::move(question)).first->second;
     ask(asked, asked.dry->service, asked.dry->left.size(), nodes);
+}
+
+void Controller::State::imagine_instance(DryRun& dry, const Service* service, std::uint32_t index,
+                                         const std::string& bound, bool changed) {
+    const Revision& last = dry.service.last();
+    const auto show = [&](const std::string& node, std::string why) {
+        dry.placement.push_back(json::object{
+            {"instance", dry.service.name + "." + std::to_string(index)}, {"node", node}, {"reason", std::move(why)}});
+    };
+    const Instance* now = nullptr;
+    if (service)
+        if (const auto at = service->instances.find(index); at != service->instances.end()) now = &at->second;
+    if (now && now->node && (bound.empty() || now->node->name == bound)) {
+        Instance then = *now;
+        then.bound = bound;
+        if (!changed || !outdated(dry.service, then)) return show(now->node->name, "stays");
+        const bool fits = fits_somewhere(dry.service, then, false);
+        return show(now->node->name, fits ? "runs now; replaced when its turn comes"
+                                          : "stays at its revision: the new one fits no node");
+    }
+    if (bound.empty()) return dry.left.push_back(index);
+    const auto at = nodes_.find(bound);
+    if (at == nodes_.end()) return show("pending", bound + " never joined");
+    const PoolNode* place = pool_entry(dry.service, at->second);
+    const Exclusion exclusion = place ? rules(last, *place) : Exclusion::kPool;
+    if (exclusion == Exclusion::kNone) return show(bound, "static");
+    show("pending", bound + " " + reason(exclusion, last, at->second));
 }
 
 void Controller::State::imagine(Question& question) {

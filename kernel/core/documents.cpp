@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -12,19 +13,6 @@ namespace {
 
 std::int64_t ms(Duration duration) { return duration / milliseconds(1); }
 
-json::object text_map(const Labels& labels) {
-    json::object out;
-    for (const auto& [key, value] : labels) out[key] = value;
-    return out;
-}
-
-template <class Texts>
-json::array texts(const Texts& values) {
-    json::array out;
-    for (const auto& value : values) out.emplace_back(value);
-    return out;
-}
-
 }  // namespace
 
 json::object Controller::State::node_document(const Node& node, Instant now) const {
@@ -32,7 +20,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
     for (const auto& runtime : node.runtimes)
         runtimes.push_back(json::object{{"name", runtime.name},
                                         {"system", runtime.system},
-                                        {"architectures", texts(runtime.architectures)},
+                                        {"architectures", texts_json(runtime.architectures)},
                                         {"fenceable", runtime.fenceable}});
     for (const auto image : node.images) images.emplace_back(image_digests_[image]);
     for (const auto& [copy, entry] : node.stale) {
@@ -51,7 +39,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
                      {"boot_id", node.boot_id},
                      {"session", node.session},
                      {"address", node.public_address()},
-                     {"labels", text_map(node.labels)},
+                     {"labels", labels_json(node.labels)},
                      {"runtimes", std::move(runtimes)},
                      {"cpu_milli", node.cpu_milli},
                      {"memory_bytes", node.memory_bytes},
@@ -63,7 +51,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
     out["list_no"] = node.list_no;
     out["applied"] = json::object{{"term", node.applied.term}, {"list_no", node.applied.no}};
     out["images"] = std::move(images);
-    out["fetching"] = texts(node.fetching);
+    out["fetching"] = texts_json(node.fetching);
     out["stale"] = std::move(stale);
     out["version"] = node.version;
     return out;
@@ -112,8 +100,8 @@ json::object Controller::State::service_document(const Service& service) const {
             {"image_digest", last.image_digest},
             {"mode", service.is_static() ? "static" : "dynamic"},
             {"policy", policy_of(service)},
-            {"nodes", texts(last.spec.nodes)},
-            {"labels", text_map(last.spec.pool_labels)},
+            {"nodes", texts_json(last.spec.nodes)},
+            {"labels", labels_json(last.spec.pool_labels)},
             {"desired", desired},
             {"placed", placed},
             {"running", running},
@@ -137,13 +125,15 @@ json::object Controller::State::instance_document(const Service& service, const 
             why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(instance.epoch);
     } else if (service.last().failing && instance.crashes >= timing_.crashes_to_move) {
         state = "failing";
-    } else if (instance.node->intent == Intent::kDraining && instance.node->moving_out == 0 &&
+    } else if (instance.node->intent == Intent::kDraining && !moving_out(*instance.node) &&
                !fits_somewhere(service, instance, true)) {
         why = service.is_static() ? "stays on the draining node: its placement is static"
                                   : "stays on the draining node: no other node can take it";
     } else if (outdated(service, instance) && !fits_somewhere(service, instance, false)) {
         why = "stays at its revision: the new one fits no node";
     }
+    if (!instance.moving_from.empty() && !moves_.contains(instance.id()))
+        why += (why.empty() ? "" : "; ") + slow_move(instance);
     json::object out{{"instance", instance.text()},
                      {"service", service.name},
                      {"index", instance.index},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the controller's core wants done (the agent's effects, KeepImages among them, are in agent.hpp). Nothing of a turn may be done before the turn's writes are committed, except
-// Rank, which asks a question.
+// What the controller's core wants done (the agent's effects, KeepImages among them, are in agent.hpp). Nothing of a
+// turn may be done before the turn's writes are committed, except Rank, which asks a question.
 #pragma once
 
 #include <array>

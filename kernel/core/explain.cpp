@@ -8,7 +8,7 @@
 namespace gantry::core {
 
 Result<json::value> Controller::State::explain(
-    const std::string& service_name, Instant, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
+    const std::string& service_name, Instant now, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
     const std::function<std::vector<std::string>(const std::string&)>& key_names) const {
     const auto at = services_.find(service_name);
     if (at == services_.end()) return fail(Code::kNotFound, "there is no service " + service_name);
@@ -18,24 +18,26 @@ Result<json::value> Controller::State::explain(
     struct Row {
         const Node* node = nullptr;
         std::string excluded;
-        bool has_image = false;
+        bool has_image = false, held = false;
         Keys keys{};
     };
+    const auto is_held = [&](const Node& node) {
+        return std::any_of(service.instances.begin(), service.instances.end(),
+                           [&](const auto& entry) { return held(entry.second, node, now); });
+    };
     std::vector<Row> passed, excluded;
-    const auto& pool = pool_of(service);
     Rank question =
         question_for(service, static_cast<std::uint32_t>(std::max<std::size_t>(1, service.unplaced.size())));
     for (const auto& [name, node] : nodes_) {
-        const auto candidate_at =
-            std::find_if(pool.begin(), pool.end(), [&](const PoolNode& entry) { return entry.node == &node; });
-        const Exclusion exclusion = candidate_at == pool.end() ? Exclusion::kPool : rules(revision, *candidate_at);
+        const PoolNode* entry = pool_entry(service, node);
+        const Exclusion exclusion = entry ? rules(revision, *entry) : Exclusion::kPool;
         if (exclusion != Exclusion::kNone) {
             const auto* here = node.of_service.contains(service.no) ? "runs it already; another one: " : "";
-            excluded.push_back({&node, here + reason(exclusion, revision, node), false, {}});
+            excluded.push_back({&node, here + reason(exclusion, revision, node), false, false, {}});
             continue;
         }
         question.candidates.push_back(candidate(revision, service.no, node, nullptr));
-        passed.push_back({&node, "", question.candidates.back().has_image, {}});
+        passed.push_back({&node, "", question.candidates.back().has_image, is_held(node), {}});
     }
     std::string failed;
     if (!passed.empty()) {
@@ -47,7 +49,7 @@ Result<json::value> Controller::State::explain(
                           : "policy " + question.policy + " failed: " + keys.error().text();
     }
     std::stable_sort(passed.begin(), passed.end(), [](const Row& a, const Row& b) {
-        return std::tuple(!a.has_image, a.keys) < std::tuple(!b.has_image, b.keys);
+        return std::tuple(a.held, !a.has_image, a.keys) < std::tuple(b.held, !b.has_image, b.keys);
     });
 
     const auto names = key_names(question.policy);
@@ -66,6 +68,7 @@ Result<json::value> Controller::State::explain(
             out["excluded"] = failed;
         }
         out["has_image"] = row.has_image;
+        if (row.held) out["held"] = "an instance " + reason(Exclusion::kHeld, revision, *row.node);
         out["current"] = current(*row.node);
         rows.push_back(std::move(out));
     }

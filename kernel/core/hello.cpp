@@ -74,10 +74,15 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     Node& node = at->second;
     const bool same_machine = !fresh && node.node_id == message.id.node_id;
     const bool same_boot = same_machine && node.boot_id == message.id.boot_id;
-    if (same_boot) {
-        const bool old =
-            message.id.session < node.session || (message.id.session == node.session && message.id.seq <= node.seq);
-        if (old) return close(input.peer, "an older session");
+    // Sessions grow over boots: a hello of an earlier boot may come late.
+    if (same_machine) {
+        const bool old = message.id.session < node.session ||
+                         (same_boot && message.id.session == node.session && message.id.seq <= node.seq);
+        if (old)
+            return close(input.peer, "a hello of session " + std::to_string(message.id.session) + " of " + node.name +
+                                         ", expected session " + std::to_string(node.session) +
+                                         " or a newer one; a node whose state was restored is removed with gantry "
+                                         "node rm --dead first");
     }
     if (!fresh && !same_boot) {
         if (!node.down()) node_lost(node, Liveness::kLost, "new boot id");
@@ -90,7 +95,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     }
     if (Node* other = node_of(input.peer); other && other != &node) other->peer = 0;
     node.name = message.node;
-    if (fresh) node.list_no = list_floor_;
+    if (!same_machine) node.list_no = std::max(node.list_no, list_floor_);
     if (take_facts(node, input, message)) dirty(node);
     if (fresh) event("node-joined", node.name + " joined from " + input.address, {{"node", node.name}});
     welcome(node, input.peer);
@@ -140,8 +145,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
         for (const auto& [image, count] : std::map<std::uint32_t, std::uint32_t>(node.prepull))
             for (std::uint32_t i = 0; i < count; ++i) prepull(node, image, -1);
         for (const auto& [name, service] : services_)
-            if (!service.removing && service.last().spec.prepull && in_pool(service.last().spec, node))
-                prepull(node, service.last().image_no, 1);
+            if (!service.removing && wants_image(service.last(), node)) prepull(node, service.last().image_no, 1);
     }
     touched_.insert(&node);
     if (address != node.public_address())
@@ -150,17 +154,15 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     return before != document(node);
 }
 
-// Agents accept only what is greater than what they have applied. They may have applied more than this controller
-// remembers: under a name that was removed since, or from a controller whose newer database was lost.
+// Agents accept only what is greater than what they have applied, and every list is stored before it is sent: more than
+// that can only be of a controller whose newer database was lost.
 void Controller::State::pass_applied(Node& node) {
-    if (node.applied.term == term_ && node.applied.no > node.list_no) {
-        node.list_no = node.applied.no;
-        dirty(node);
-    }
-    if (node.applied.term <= term_) return;
+    const ListNo greatest{term_, node.list_no};
+    if (node.applied <= greatest) return;
+    const auto text = [](const ListNo& no) { return std::to_string(no.no) + " of term " + std::to_string(no.term); };
     event("term-raised",
-          node.name + " has applied a list of term " + std::to_string(node.applied.term) + ", this controller had " +
-              std::to_string(term_) + ": its database is older than the fleet",
+          node.name + " has applied list " + text(node.applied) + ", this controller had given it list " +
+              text(greatest) + ": its database is older than the fleet",
           {{"node", node.name}});
     term_ = node.applied.term + 1;
     write("meta", meta_document());
@@ -173,7 +175,9 @@ void Controller::State::welcome(Node& node, PeerId peer) {
     node.quiet = Quiet::kConnected;
     node.heard = now_;
     peers_[peer] = &node;
-    send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address()});
+    send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
+                       timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),
+                       timing_.crashes_to_move});
 }
 
 }  // namespace gantry::core

@@ -10,12 +10,12 @@ namespace gantry::core {
 InstanceId Instance::id() const { return {service->no, index}; }
 std::string Instance::text() const { return service->name + "." + std::to_string(index); }
 
-Service* Controller::State::find_service(std::uint64_t no) {
+Service* Controller::State::find_service(std::uint64_t no) const {
     const auto at = service_by_no_.find(no);
     return at == service_by_no_.end() ? nullptr : at->second;
 }
 
-Instance* Controller::State::find(const InstanceId& id) {
+Instance* Controller::State::find(const InstanceId& id) const {
     Service* service = find_service(id.service_no);
     if (!service) return nullptr;
     const auto at = service->instances.find(id.index);
@@ -117,7 +117,9 @@ void Controller::State::set_ready(Instance& instance, bool ready) {
     announce_copy(instance, ready);
     dirty(instance);
     moves_dirty_ = true;
-    if (ready) end_move(instance);
+    if (!ready) return;
+    std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.second <= now_; });
+    end_move(instance);
 }
 
 void Controller::State::begin_move(Instance& instance, const std::string& why) {
@@ -130,13 +132,13 @@ void Controller::State::begin_move(Instance& instance, const std::string& why) {
     end_move(instance);
     instance.moving_from = node.name;
     instance.stopping = true;
-    ++node.moving_out;
+    moves_[instance.id()] = now_ + kMoveLimit;
     detach(instance, true, false);
 }
 
 void Controller::State::end_move(Instance& instance) {
     if (instance.moving_from.empty()) return;
-    if (const auto at = nodes_.find(instance.moving_from); at != nodes_.end()) --at->second.moving_out;
+    moves_.erase(instance.id());
     instance.moving_from.clear();
     instance.stopping = false;
     moves_dirty_ = true;

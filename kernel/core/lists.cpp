@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What nodes are told: their lists and the table of names.
+#include "kernel/base/limits.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -15,7 +16,9 @@ NodeList Controller::State::list_of(const Node& node) const {
         list.copies.push_back(
             {copy, service.name, service.revisions.at(instance->revision).digest, service.is_static()});
     }
-    for (const auto& [image, services] : node.prepull) list.images.push_back(image_digests_[image]);
+    // What does not fit is fetched when it is needed.
+    for (const auto& [image, services] : node.prepull)
+        if (list.images.size() < limits::kNodeImages) list.images.push_back(image_digests_[image]);
     return list;
 }
 

@@ -16,6 +16,7 @@ Instant Controller::State::lost_at(const Node& node) const {
     Instant at{};
     switch (node.quiet) {
         case Quiet::kConnected:
+        case Quiet::kTimeout:
             at = node.heard + timing_.lost_after;
             break;
         case Quiet::kReset:
@@ -31,9 +32,10 @@ Instant Controller::State::lost_at(const Node& node) const {
     return std::max(at, node.hold_until);
 }
 
-// Connected, as far as anyone knows, and yet not heard.
+// Not heard, and nobody knows of an end: a transport that stopped waiting knows no more than the clock here.
 bool Controller::State::silent(const Node& node) const {
-    return node.quiet == Quiet::kConnected && !node.down() && now_ >= suspect_at(node);
+    const bool unexplained = node.quiet == Quiet::kConnected || node.quiet == Quiet::kTimeout;
+    return unexplained && !node.down() && now_ >= suspect_at(node);
 }
 
 // More than half of four or more: more likely the controller's own link.
@@ -75,10 +77,10 @@ void Controller::State::check_silence() {
     for (auto& [name, node] : nodes_) {
         if (node.down() || now_ < lost_at(node)) continue;
         if (paused_until_ && silent(node)) continue;
-        const char* cause = node.quiet == Quiet::kConnected ? "silence"
-                            : node.quiet == Quiet::kReset   ? "reset"
-                            : node.quiet == Quiet::kClosed  ? "closed"
-                                                            : "not back after the controller's start";
+        const char* cause = node.quiet == Quiet::kReset    ? "reset"
+                            : node.quiet == Quiet::kClosed ? "closed"
+                            : node.quiet == Quiet::kLoaded ? "not back after the controller's start"
+                                                           : "silence";
         node_lost(node, Liveness::kLost, cause);
     }
 }

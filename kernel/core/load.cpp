@@ -5,13 +5,12 @@
 #include <array>
 #include <charconv>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
 
 namespace {
-
-constexpr std::size_t kLargestDocument = 64 << 20;
 
 // In the order in which they are read: what others refer to comes first.
 constexpr std::array<std::string_view, 6> kKinds = {"meta", "image/", "secret/", "node/", "service/", "instance/"};
@@ -179,6 +178,7 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     GANTRY_TRY(bound, fields.text("bound"));
     GANTRY_TRY(moving_from, fields.text("moving_from"));
     GANTRY_TRY(stopping, fields.boolean("stopping", false));
+    GANTRY_TRY(lost_on, fields.texts("lost_on"));
     if (const auto* next = fields.member("next"); next && !next->is_null())
         return fail(Code::kUnsupported, "planned moves with two copies are not yet supported", fields.path("next"));
     instance.epoch = epoch;
@@ -187,7 +187,9 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     instance.bound = std::move(bound);
     instance.moving_from = std::move(moving_from);
     instance.stopping = stopping;
-    if (epoch != 0 && !service->revisions.contains(revision))
+    // Since when is not stored: they are held for the whole time again.
+    for (auto& name : lost_on) instance.lost_on.emplace_back(std::move(name), now_ + timing_.return_hold);
+    if ((epoch != 0 || stopping) && !service->revisions.contains(revision))
         return fail(Code::kInvalid, "there is no revision " + std::to_string(revision) + " of the service",
                     fields.path("revision"));
     if (const auto* current = fields.member("current"); current && !current->is_null()) {
@@ -202,6 +204,8 @@ Status Controller::State::load_instance(const std::string& id, const json::value
         instance.state = ready ? CopyState::kReady : CopyState::kWaiting;
         attach(instance, at->second);
         instance.ready = ready;
+        // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
+        if (service->last().failed.contains(name)) instance.crashes = timing_.crashes_to_move;
         service->ready += ready;
         if (ready) announce_copy(instance, true);
     }
@@ -251,7 +255,7 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
         return fail(Code::kInvalid, "the store has no key meta, though it has " + order.front()->key, "meta");
     }
     for (const Entry* entry : order) {
-        auto value = parse_json(entry->value, kLargestDocument);
+        auto value = parse_json(entry->value, limits::kStored);
         if (!value) return fail_because("the stored " + entry->key + " cannot be read", value.error());
         if (auto good = load_entry(entry->key, *value, now); !good) return std::unexpected(good.error());
     }
@@ -280,7 +284,7 @@ void Controller::State::loaded(Instant now) {
         for (auto& [index, instance] : service.instances) {
             if (instance.moving_from.empty()) continue;
             const auto at = nodes_.find(instance.moving_from);
-            if (at != nodes_.end()) ++at->second.moving_out;
+            moves_[instance.id()] = now + kMoveLimit;
             if (!instance.stopping) continue;
             service.unplaced.erase(index);
             // Its node has not confirmed the stop: the copy counts until a report says that it is gone.

@@ -27,6 +27,8 @@ bool read_char(std::string_view& text, char c) {
     return true;
 }
 
+bool too_great(std::uint64_t number) { return number > static_cast<std::uint64_t>(limits::kCounter); }
+
 bool read_instance(std::string_view& text, InstanceId& out) {
     return read_digits(text, out.service_no) && read_char(text, '.') && read_digits(text, out.index);
 }
@@ -103,7 +105,7 @@ std::string CopyId::text() const { return instance.text() + "#" + std::to_string
 
 std::optional<InstanceId> parse_instance_id(std::string_view text) {
     InstanceId out;
-    if (!read_instance(text, out) || !text.empty()) return std::nullopt;
+    if (!read_instance(text, out) || !text.empty() || too_great(out.service_no)) return std::nullopt;
     return out;
 }
 
@@ -111,6 +113,7 @@ std::optional<CopyId> parse_copy_id(std::string_view text) {
     CopyId out;
     if (!read_instance(text, out.instance) || !read_char(text, '#') || !read_digits(text, out.epoch) || !text.empty())
         return std::nullopt;
+    if (too_great(out.instance.service_no) || too_great(out.epoch)) return std::nullopt;
     return out;
 }
 
@@ -153,7 +156,7 @@ Result<ListNo> read_list_no(Fields& f, std::string_view key) {
     boost::system::error_code term_ec, no_ec;
     if (!pair || pair->size() != 2) return fail(Code::kInvalid, "expected [term, number]", f.path(key));
     const ListNo out{(*pair)[0].to_number<std::uint64_t>(term_ec), (*pair)[1].to_number<std::uint64_t>(no_ec)};
-    if (term_ec || no_ec || out.term > INT64_MAX || out.no > INT64_MAX)
+    if (term_ec || no_ec || too_great(out.term) || too_great(out.no))
         return fail(Code::kInvalid, "expected [term, number]", f.path(key));
     return out;
 }

@@ -86,7 +86,7 @@ struct Hello {
     std::vector<RuntimeHello> runtimes;
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
-    ListNo applied;
+    ListNo applied;       // greatest one ever accepted, in whatever boot: only greater ones will be
     std::string version;  // of gantryd
 };
 
@@ -124,7 +124,7 @@ struct CopyReport {
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 
-// Everything the node has; always complete.
+// Everything the node has. Incomplete while a runtime has not been listed yet: what is not in it may still be there.
 struct Report {
     Identity id;
     ListNo applied;
@@ -132,6 +132,7 @@ struct Report {
     std::vector<CopyReport> copies;     // of our cluster; also those that are not in the list
     std::vector<std::string> images;    // manifest digests that are ready
     std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
+    bool incomplete = false;
 };
 
 struct PullList {
@@ -172,6 +173,8 @@ struct Welcome {
     std::uint64_t term = 0;
     std::int64_t heartbeat_ms = 200;
     std::string address;  // the node's, as the controller sees it (names answer it)
+    std::int64_t restart_delay_ms = 1'000, stable_after_ms = 10'000;
+    std::uint32_t crashes_to_move = 5;
 };
 
 struct Refused {
@@ -213,7 +216,8 @@ struct NameEntry {
 
 struct Names {
     std::uint64_t term = 0, names_no = 0;
-    std::vector<NameEntry> entries;  // ready copies, ordered by name and copy
+    std::vector<NameEntry> entries;     // ready copies, ordered by name and copy
+    std::uint32_t part = 0, parts = 1;  // a table that does not fit one message is taken when its last part is there
 };
 
 struct BlobData {
@@ -238,7 +242,8 @@ using ControllerMessage =
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of
-// Specs divides it (divide()). Errors of decoding: kInvalid; kUnsupported for another version, with both numbers.
+// Specs or Names divides it (divide()). Errors of decoding: kInvalid; kUnsupported for another version, with both
+// numbers.
 template <class Message>
 struct Decoded {
     Message message;
@@ -249,7 +254,8 @@ std::string encode(const ControllerMessage& message, std::string_view tail = {})
 Result<Decoded<AgentMessage>> decode_agent(std::string_view bytes);
 Result<Decoded<ControllerMessage>> decode_controller(std::string_view bytes);
 
-// Divides specs into messages that each fit.
+// Divides specs, or a table, into messages that each fit.
 std::vector<Specs> divide(const Specs& specs);
+std::vector<Names> divide(const Names& names);
 
 }  // namespace gantry::core

@@ -162,6 +162,7 @@ void put(json::object& out, const Report& m) {
     out["copies"] = std::move(copies);
     out["images"] = texts_json(m.images);
     out["fetching"] = texts_json(m.fetching);
+    if (m.incomplete) out["incomplete"] = true;
 }
 
 Status take(Fields& f, Report& out) {
@@ -175,9 +176,11 @@ Status take(Fields& f, Report& out) {
     }
     GANTRY_TRY(images, f.texts("images"));
     GANTRY_TRY(fetching, f.texts("fetching"));
+    GANTRY_TRY(incomplete, f.boolean("incomplete", false));
     out.applied = applied;
     out.images = std::move(images);
     out.fetching = std::move(fetching);
+    out.incomplete = incomplete;
     return {};
 }
 

@@ -15,6 +15,9 @@ void put(json::object& out, const Welcome& m) {
     out["term"] = m.term;
     out["heartbeat_ms"] = m.heartbeat_ms;
     out["address"] = m.address;
+    out["restart_delay_ms"] = m.restart_delay_ms;
+    out["stable_after_ms"] = m.stable_after_ms;
+    out["crashes_to_move"] = m.crashes_to_move;
 }
 
 Status take(Fields& f, Welcome& out) {
@@ -23,7 +26,17 @@ Status take(Fields& f, Welcome& out) {
     GANTRY_TRY(term, need_number<std::uint64_t>(f, "term"));
     GANTRY_TRY(heartbeat_ms, f.integer("heartbeat_ms", 200, 1, kHour));
     GANTRY_TRY(address, f.text("address", ""));
-    out = {std::move(cluster_id), term, heartbeat_ms, std::move(address)};
+    constexpr std::int64_t kLongest = INT64_MAX / 1'000'000;  // that a Duration holds
+    GANTRY_TRY(restart_delay, f.integer("restart_delay_ms", out.restart_delay_ms, 1, kLongest));
+    GANTRY_TRY(stable_after, f.integer("stable_after_ms", out.stable_after_ms, 1, kLongest));
+    GANTRY_TRY(crashes, f.integer("crashes_to_move", out.crashes_to_move, 1, UINT32_MAX));
+    out = {std::move(cluster_id),
+           term,
+           heartbeat_ms,
+           std::move(address),
+           restart_delay,
+           stable_after,
+           static_cast<std::uint32_t>(crashes)};
     return {};
 }
 
@@ -190,6 +203,9 @@ void put(json::object& out, const Names& m) {
     json::array entries;
     for (const auto& e : m.entries) entries.push_back(json::array{e.name, e.address, e.node, e.port, e.copy.text()});
     out["entries"] = std::move(entries);
+    if (m.parts == 1) return;
+    out["part"] = m.part;
+    out["parts"] = m.parts;
 }
 
 Status take(Fields& f, Names& out) {
@@ -202,8 +218,12 @@ Status take(Fields& f, Names& out) {
         GANTRY_TRY(entry, take_name(element, f.path("entries[" + index + "]")));
         out.entries.push_back(std::move(entry));
     }
+    GANTRY_TRY(part, read_number<std::uint32_t>(f, "part"));
+    GANTRY_TRY(parts, f.integer("parts", 1, 1, UINT32_MAX));
     out.term = term;
     out.names_no = names_no;
+    out.part = part;
+    out.parts = static_cast<std::uint32_t>(parts);
     return {};
 }
 

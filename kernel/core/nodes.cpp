@@ -68,7 +68,7 @@ void Controller::State::on(const PeerMessage& input) {
         heard_from(*node, node->load, node->applied);
         if (!node->reported && !node->down()) return;
         send(*node, list_of(*node));
-        send(*node, names_table());
+        send_names(*node);
     } else if (const auto* pull = std::get_if<PullSpecs>(&input.message)) {
         heard_from(*node, node->load, node->applied);
         send_specs(*node, *pull);
@@ -117,13 +117,18 @@ void Controller::State::on(const PeerDown& input) {
     peers_.erase(input.peer);
     node->peer = 0;
     node->dropped = now_;
-    node->quiet = input.reset ? Quiet::kReset : Quiet::kClosed;
+    node->quiet = input.cause == Down::kReset     ? Quiet::kReset
+                  : input.cause == Down::kTimeout ? Quiet::kTimeout
+                                                  : Quiet::kClosed;
     if (node->liveness != Liveness::kReady && node->liveness != Liveness::kSuspect) return;
+    const bool known = node->liveness == Liveness::kSuspect && input.cause == Down::kTimeout;
     if (node->liveness == Liveness::kReady) --nodes_ready_;
     node->liveness = Liveness::kSuspect;
-    node->reason = input.reset ? "its connection broke" : "it closed its connection";
+    node->reason = input.cause == Down::kReset     ? "its connection broke"
+                   : input.cause == Down::kTimeout ? "silent for " + format_duration(now_ - node->heard)
+                                                   : "it closed its connection";
     if (node->hold_until > now_) node->reason = "gantryd restarts there";
-    event("node-suspect", node->name + ": " + node->reason, {{"node", node->name}});
+    if (!known) event("node-suspect", node->name + ": " + node->reason, {{"node", node->name}});
 }
 
 void Controller::State::hold(Node& node) {
@@ -141,6 +146,10 @@ void Controller::State::leave(Node& node) {
 
 void Controller::State::send(const Node& node, ControllerMessage message) {
     if (node.peer != 0) out_->acts.push_back(SendTo{node.peer, std::move(message)});
+}
+
+void Controller::State::send_names(const Node& node) {
+    for (auto& part : divide(names_table())) send(node, std::move(part));
 }
 
 void Controller::State::close(PeerId peer, std::string reason) {
@@ -163,6 +172,9 @@ void Controller::State::forget(Node& node) {
         close(node.peer, "the node was removed");
     }
     forget_stale(node);
+    for (auto& [name, service] : services_)
+        for (auto& [index, instance] : service.instances)
+            if (instance.moving_from == node.name) end_move(instance);
     list_floor_ = std::max(list_floor_, node.list_no);
     dirty_lists_.erase(&node);
     touched_.erase(&node);

@@ -88,13 +88,11 @@ void Controller::State::retry_waiting() {
         if (service.unplaced.empty()) stop_waiting(service);
         if (service.unplaced.empty() || service.ask_again != kNever) continue;
         bool concerned = false, helps = false;
-        const auto& pool = pool_of(service);
         for (Node* node : touched) {
-            const auto at = std::lower_bound(pool.begin(), pool.end(), node,
-                                             [](const PoolNode& a, const Node* b) { return a.node->name < b->name; });
-            if (at == pool.end() || at->node != node) continue;
+            const PoolNode* candidate = pool_entry(service, *node);
+            if (!candidate) continue;
             concerned = true;
-            helps = helps || passes(rules(service.last(), *at), true);
+            helps = helps || passes(rules(service.last(), *candidate), true);
         }
         if (helps)
             enqueue(service);
@@ -239,7 +237,7 @@ Node* Controller::State::choose(Question& question, const Revision& revision, co
             question.order.erase(at);
             return nullptr;
         }
-        if (!instance || !held(*instance, *node)) return node;
+        if (!instance || !held(*instance, *node, now_)) return node;
         if (!last_resort) last_resort = node;
         ++at;
     }
@@ -255,7 +253,12 @@ void Controller::State::advance(Question& question) {
         if (outdated) return ask(question, service, service.unplaced.size(), {outdated});
         if (!node) {
             end_question(question.id);
-            return wait_for_node(service);
+            // While the policy was thinking a node may have come to fit that it was not asked about.
+            const auto& pool = pool_of(service);
+            const bool fits = std::any_of(pool.begin(), pool.end(), [&](const PoolNode& candidate) {
+                return passes(rules(service.last(), candidate), true);
+            });
+            return fits ? enqueue(service) : wait_for_node(service);
         }
         const auto at = std::find_if(question.order.begin(), question.order.end(),
                                      [&](const auto& scored) { return scored.node == node; });

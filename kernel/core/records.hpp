@@ -36,6 +36,7 @@ enum class Exclusion : std::uint8_t {
     kCpu,
     kMemory,
     kPorts,
+    kCopies,
     kFailedHere,
     kHeld,
 };
@@ -131,7 +132,7 @@ struct Stale {
     bool met = false;      // reported since it is stale
 };
 
-enum class Quiet : std::uint8_t { kConnected, kReset, kClosed, kLoaded };
+enum class Quiet : std::uint8_t { kConnected, kTimeout, kReset, kClosed, kLoaded };
 
 struct Node {
     std::string name;
@@ -170,7 +171,6 @@ struct Node {
     std::map<std::uint64_t, std::uint32_t> of_service;  // current copies, by service number
     std::map<std::uint32_t, std::uint32_t> prepull;     // image number -> services that want it here
     std::uint64_t load_version = 0;                     // changes with what its copies take
-    std::uint32_t moving_out = 0;                       // instances with moving_from = this node
     bool drain_told = false;
     bool returning = false;  // it was lost or had left
 

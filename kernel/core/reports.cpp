@@ -32,7 +32,8 @@ void Controller::State::report(Node& node, const Report& message) {
     const bool first = !node.reported && !node.down();
     node.reported = node.reported || first;
     std::set<CopyId> missing;
-    for (const auto& [copy, instance] : node.copies) missing.insert(copy);
+    if (!message.incomplete)
+        for (const auto& [copy, instance] : node.copies) missing.insert(copy);
     for (const auto& copy : message.copies) {
         missing.erase(copy.copy);
         report_copy(node, copy);
@@ -43,11 +44,11 @@ void Controller::State::report(Node& node, const Report& message) {
         set_state(*at->second, CopyState::kWaiting);
         set_ready(*at->second, false);
     }
-    drop_gone(node, message);
+    if (!message.incomplete) drop_gone(node, message);
     if (!first) return;
     now_ready(node);
     dirty_list(node);
-    send(node, names_table());
+    send_names(node);
 }
 
 void Controller::State::report_copy(Node& node, const CopyReport& copy) {
@@ -80,7 +81,7 @@ bool Controller::State::take_back(Node& node, Instance& instance, const CopyRepo
     if (copy.state == CopyState::kStopping || copy.state == CopyState::kExited) return false;
     const Revision& last = service.last();
     if (!in_pool(last.spec, node) || fixed_rules(last, node) != Exclusion::kNone) return false;
-    if (last.failed.contains(node.name) && !last.failing) return false;
+    if (failed_here(last, node)) return false;
     if (service.is_static() && instance.bound != node.name) return false;
     const auto revision = service.revisions.find(instance.revision);
     if (revision == service.revisions.end()) return false;
@@ -117,7 +118,7 @@ void Controller::State::report_current(Instance& instance, const CopyReport& cop
     set_ready(instance, copy.state == CopyState::kReady);
     if (copy.crashes >= timing_.crashes_to_move && copy.crashes != crashes)
         kept_crashing(instance);
-    else if (instance.ready && copy.crashes == 0)
+    else if (instance.ready && copy.crashes == 0 && crashes >= timing_.crashes_to_move)
         recovered(instance);
 }
 
@@ -192,14 +193,15 @@ void Controller::State::kept_crashing(Instance& instance) {
     if (service.revisions.at(instance.revision).generation != revision.generation) return;  // the rollout replaces it
     Node& node = *instance.node;
     if (revision.failed.insert(node.name).second) dirty(service);
-    std::size_t candidates = 1;
+    // Nodes that are no candidates now do not count, neither as tried nor as to be tried.
+    std::size_t candidates = 1, failed = 1;
     for (const auto& candidate : pool_of(service)) {
-        if (candidate.node == &node) continue;
-        const Exclusion exclusion = rules(revision, candidate);
-        candidates += exclusion == Exclusion::kNone || exclusion == Exclusion::kFailedHere;
+        if (candidate.node == &node || !passes(rules(revision, candidate), true)) continue;
+        ++candidates;
+        failed += revision.failed.contains(candidate.node->name);
     }
     const std::size_t enough = std::min<std::size_t>(timing_.nodes_to_give_up, candidates);
-    const bool give_up = service.is_static() || revision.failed.size() >= enough;
+    const bool give_up = service.is_static() || failed >= enough;
     if (give_up) {
         if (!revision.failing) {
             revision.failing = true;
@@ -207,7 +209,7 @@ void Controller::State::kept_crashing(Instance& instance) {
             event("failing",
                   instance.text() + " keeps crashing on " + node.name + " and stays there: " +
                       (service.is_static() ? "its placement is static"
-                                           : "it failed on " + std::to_string(revision.failed.size()) + " of " +
+                                           : "it failed on " + std::to_string(failed) + " of " +
                                                  std::to_string(candidates) + " candidates"),
                   fields_of(instance));
         }
@@ -225,12 +227,15 @@ void Controller::State::kept_crashing(Instance& instance) {
     wants_place(instance);
 }
 
+// It kept crashing and runs well now. That another one runs well on the same node says nothing of those that crash.
 void Controller::State::recovered(Instance& instance) {
-    Revision& revision = instance.service->last();
-    if (revision.failed.empty()) return;
+    Service& service = *instance.service;
+    for (const auto& [index, other] : service.instances)
+        if (other.node == instance.node && other.crashes >= timing_.crashes_to_move) return;
+    Revision& revision = service.last();
     if (revision.failed.erase(instance.node->name) == 0) return;
-    revision.failing = false;
-    dirty(*instance.service);
+    revision.failing = service.is_static() && !revision.failed.empty();
+    dirty(service);
 }
 
 }  // namespace gantry::core

@@ -4,6 +4,7 @@
 // placed, ready, next.
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -30,7 +31,34 @@ bool Controller::State::outdated(const Service& service, const Instance& instanc
     const Revision& last = service.last();
     if (service.revisions.at(instance.revision).generation != last.generation) return true;
     if (service.is_static() && instance.bound != instance.node->name) return true;
-    return !in_pool(last.spec, *instance.node) || fixed_rules(last, *instance.node) != Exclusion::kNone;
+    const PoolNode* place = pool_entry(service, *instance.node);
+    return !place || place->fixed != Exclusion::kNone;
+}
+
+// Whether an instance that was taken from this node holds the next one back.
+bool Controller::State::moving_out(const Node& node) const {
+    return std::any_of(moves_.begin(), moves_.end(),
+                       [&](const auto& move) { return find(move.first)->moving_from == node.name; });
+}
+
+// One that does not become ready elsewhere must not hold the others for ever.
+void Controller::State::check_moves() {
+    for (auto at = moves_.begin(); at != moves_.end();) {
+        const Instance& instance = *find(at->first);
+        if (now_ < at->second) {
+            ++at;
+            continue;
+        }
+        at = moves_.erase(at);
+        moves_dirty_ = true;
+        event("move-slow", instance.text() + " " + slow_move(instance),
+              {{"service", instance.service->name}, {"instance", instance.text()}, {"node", instance.moving_from}});
+    }
+}
+
+std::string Controller::State::slow_move(const Instance& instance) const {
+    return "is not ready " + format_duration(kMoveLimit) + " after it was taken from " + instance.moving_from +
+           ": a drain there goes on without it";
 }
 
 void Controller::State::plan_rollout(Service& service) {
@@ -61,7 +89,7 @@ void Controller::State::plan_rollout(Service& service) {
 }
 
 void Controller::State::plan_drain(Node& node) {
-    if (node.moving_out != 0) return;
+    if (moving_out(node)) return;
     std::size_t movable = 0;
     for (const auto& [copy, instance] : std::map<CopyId, Instance*>(node.copies)) {
         Service& service = *instance->service;

@@ -3,6 +3,7 @@
 // The hard rules of placement, each with a reason that a person can read.
 #include <algorithm>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
@@ -91,6 +92,13 @@ const std::vector<PoolNode>& Controller::State::pool_of(const Service& service) 
     return service.pool;
 }
 
+const PoolNode* Controller::State::pool_entry(const Service& service, const Node& node) const {
+    const auto& pool = pool_of(service);
+    const auto at = std::lower_bound(pool.begin(), pool.end(), node.name,
+                                     [](const PoolNode& a, const std::string& name) { return a.node->name < name; });
+    return at == pool.end() || at->node != &node ? nullptr : &*at;
+}
+
 namespace {
 
 Exclusion state_rules(const Node& node) {
@@ -134,6 +142,8 @@ Exclusion Controller::State::resource_rules(const Revision& revision, const Node
     }
     if (need.cpu_milli > 0 && need.cpu_milli > cpu) return Exclusion::kCpu;
     if (need.memory_bytes > 0 && need.memory_bytes > memory) return Exclusion::kMemory;
+    const std::size_t others = node.copies.size() + node.stale.size() + (imagined ? imagined->copies : 0);
+    if (others >= limits::kNodeCopies + (given_back ? 1 : 0)) return Exclusion::kCopies;
     for (const auto port : need.ports) {
         const auto used = node.ports.find(port);
         std::uint32_t users = used == node.ports.end() ? 0 : used->second;
@@ -150,14 +160,17 @@ Exclusion Controller::State::rules(const Revision& revision, const PoolNode& can
     if (const auto state = state_rules(node); state != Exclusion::kNone) return state;
     if (candidate.fixed != Exclusion::kNone) return candidate.fixed;
     if (const auto full = resource_rules(revision, node, given_back, imagined); full != Exclusion::kNone) return full;
-    if (!revision.failed.empty() && !revision.failing && revision.failed.contains(node.name))
-        return Exclusion::kFailedHere;
-    return Exclusion::kNone;
+    return failed_here(revision, node) ? Exclusion::kFailedHere : Exclusion::kNone;
 }
 
-bool Controller::State::held(const Instance& instance, const Node& node) const {
+// Static instances have no other place.
+bool Controller::State::failed_here(const Revision& revision, const Node& node) {
+    return !revision.failing && revision.spec.mode == Mode::kDynamic && revision.failed.contains(node.name);
+}
+
+bool Controller::State::held(const Instance& instance, const Node& node, Instant now) {
     return std::any_of(instance.lost_on.begin(), instance.lost_on.end(),
-                       [&](const auto& lost) { return lost.first == node.name && lost.second > now_; });
+                       [&](const auto& lost) { return lost.first == node.name && lost.second > now; });
 }
 
 // Whether the instance could be placed if its copy were stopped now.
@@ -214,6 +227,8 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
             for (const auto port : revision.need.ports)
                 if (node.ports.contains(port)) return "port " + std::to_string(port) + " is taken";
             return "a port is taken";
+        case Exclusion::kCopies:
+            return "has " + std::to_string(node.copies.size() + node.stale.size()) + " copies, no more fit";
         case Exclusion::kFailedHere:
             return "kept crashing there";
         case Exclusion::kHeld:

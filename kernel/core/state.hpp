@@ -14,6 +14,7 @@ namespace gantry::core {
 
 inline constexpr Duration kRankLimit = seconds(1);   // a policy that has not answered by then failed
 inline constexpr Duration kRankRetry = seconds(1);   // a service whose policy failed asks again
+inline constexpr Duration kMoveLimit = seconds(30);  // a drain waits so long for the instance that it moved last
 inline constexpr Duration kTellAgain = seconds(60);  // a refused node is an event at most so often
 inline constexpr std::size_t kReasonsShown = 100;    // nodes with a reason in one document
 inline constexpr std::size_t kDryRunShown = 1'000;   // instances placed by a dry run
@@ -122,6 +123,7 @@ class Controller::State {
     void leave(Node& node);
     void send_specs(const Node& node, const PullSpecs& message);
     void send(const Node& node, ControllerMessage message);
+    void send_names(const Node& node);
     void close(PeerId peer, std::string reason);
     void forget(Node& node);
     Node* node_of(PeerId peer);
@@ -161,11 +163,12 @@ class Controller::State {
     void remove_instance(Service& service, std::uint32_t index);
     void check_removed();
     std::uint64_t next_epoch(const Instance& instance) const;
-    Instance* find(const InstanceId& id);
-    Service* find_service(std::uint64_t no);
+    Instance* find(const InstanceId& id) const;
+    Service* find_service(std::uint64_t no) const;
 
     // --- placement (placement.cpp, rules.cpp)
     const std::vector<PoolNode>& pool_of(const Service& service) const;
+    const PoolNode* pool_entry(const Service& service, const Node& node) const;
     std::vector<PoolNode> build_pool(const Revision& revision) const;
     bool in_pool(const ServiceSpec& spec, const Node& node) const;
     Exclusion fixed_rules(const Revision& revision, const Node& node) const;
@@ -173,8 +176,9 @@ class Controller::State {
                              const Imagined* imagined) const;
     Exclusion rules(const Revision& revision, const PoolNode& candidate, const Need* given_back = nullptr,
                     const Imagined* imagined = nullptr) const;
+    static bool failed_here(const Revision& revision, const Node& node);
     std::string reason(Exclusion exclusion, const Revision& revision, const Node& node) const;
-    bool held(const Instance& instance, const Node& node) const;
+    static bool held(const Instance& instance, const Node& node, Instant now);
     static bool passes(Exclusion exclusion, bool failed_too) {
         return exclusion == Exclusion::kNone || (failed_too && exclusion == Exclusion::kFailedHere);
     }
@@ -208,6 +212,9 @@ class Controller::State {
     void plan_rollout(Service& service);
     void plan_drain(Node& node);
     bool outdated(const Service& service, const Instance& instance) const;
+    bool moving_out(const Node& node) const;
+    void check_moves();
+    std::string slow_move(const Instance& instance) const;
 
     // --- API (api.cpp, deploy.cpp)
     void reply(RequestId request, Result<json::value> result);
@@ -217,9 +224,12 @@ class Controller::State {
     Service& new_service(const std::string& name);
     void change(Service& service, Revision revision);
     void start_dry_run(const ApiDeploy& input, const ServiceSpec& spec, const Service* service, json::object reply);
+    void imagine_instance(DryRun& dry, const Service* service, std::uint32_t index, const std::string& bound,
+                          bool changed);
     void match_instances(Service& service);
     void match_static(Service& service);
     Instance& add_instance(Service& service, std::uint32_t index);
+    bool wants_image(const Revision& revision, const Node& node) const;
     void set_prepull(const Service& service, int sign);
     void drop_service(Service& service);
     void forget_revisions(Service& service);
@@ -302,6 +312,7 @@ class Controller::State {
 
     std::set<std::uint64_t> rolling_;  // services that may have copies to replace
     std::set<std::uint64_t> removing_;
+    std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
     bool moves_dirty_ = false;
     std::optional<Instant> paused_until_;
 };

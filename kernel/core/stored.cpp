@@ -1,26 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The stored form, written: one JSON document per key. load.cpp reads it back to the same state.
+#include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
-
-namespace {
-
-json::object text_map(const Labels& labels) {
-    json::object out;
-    for (const auto& [key, value] : labels) out[key] = value;
-    return out;
-}
-
-template <class Texts>
-json::array texts(const Texts& values) {
-    json::array out;
-    for (const auto& value : values) out.emplace_back(value);
-    return out;
-}
-
-}  // namespace
 
 json::object Controller::State::meta_document() const {
     return {{"version", 1}, {"cluster_id", cluster_id_}, {"term", term_}, {"next_service_no", next_service_no_}};
@@ -42,7 +26,7 @@ json::object Controller::State::document(const Service& service) const {
                                          {"image_digest", revision.image_digest},
                                          {"os", revision.system},
                                          {"architecture", revision.architecture},
-                                         {"failed", texts(revision.failed)},
+                                         {"failed", json::array(revision.failed.begin(), revision.failed.end())},
                                          {"failing", revision.failing}});
     return {{"no", service.no},
             {"epoch_floor", service.epoch_floor},
@@ -58,6 +42,8 @@ bool Controller::State::worth_storing(const Instance& instance) {
 json::object Controller::State::document(const Instance& instance) const {
     json::value current;
     if (instance.node) current = json::object{{"node", instance.node->name}, {"ready", instance.ready}};
+    json::array lost_on;
+    for (const auto& [node, until] : instance.lost_on) lost_on.emplace_back(node);
     return {{"epoch", instance.epoch},
             {"seen", instance.seen},
             {"revision", instance.revision},
@@ -65,7 +51,8 @@ json::object Controller::State::document(const Instance& instance) const {
             {"next", nullptr},
             {"bound", instance.bound},
             {"moving_from", instance.moving_from},
-            {"stopping", instance.stopping}};
+            {"stopping", instance.stopping},
+            {"lost_on", std::move(lost_on)}};
 }
 
 json::object Controller::State::document(const Node& node) const {
@@ -73,7 +60,7 @@ json::object Controller::State::document(const Node& node) const {
     for (const auto& runtime : node.runtimes)
         runtimes.push_back(json::object{{"name", runtime.name},
                                         {"system", runtime.system},
-                                        {"architectures", texts(runtime.architectures)},
+                                        {"architectures", texts_json(runtime.architectures)},
                                         {"fenceable", runtime.fenceable}});
     return {{"node_id", node.node_id},
             {"boot_id", node.boot_id},
@@ -84,9 +71,9 @@ json::object Controller::State::document(const Node& node) const {
             {"list_no", node.list_no},
             {"address", node.address},
             {"advertise", node.advertise},
-            {"labels", text_map(node.labels)},
+            {"labels", labels_json(node.labels)},
             {"runtimes", std::move(runtimes)},
-            {"probes", texts(node.probes)},
+            {"probes", texts_json(node.probes)},
             {"cpu_milli", node.cpu_milli},
             {"memory_bytes", node.memory_bytes},
             {"version", node.version}};

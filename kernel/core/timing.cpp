@@ -15,10 +15,19 @@ Status at_least(const char* name, Duration got, const std::string& rule, Duratio
                 std::string("controller.timing.") + name);
 }
 
+Status at_most(const char* name, Duration got, const std::string& rule, Duration most) {
+    if (got <= most) return {};
+    return fail(Code::kInvalid,
+                std::string(name) + " is " + format_duration(got) + ", expected " + rule + ", that is at most " +
+                    format_duration(most),
+                std::string("controller.timing.") + name);
+}
+
 }  // namespace
 
 Status check_timing(const Timing& t) {
     GANTRY_CHECK(at_least("heartbeat", t.heartbeat, "no more than a hundred heartbeats a second", milliseconds(10)));
+    GANTRY_CHECK(at_most("heartbeat", t.heartbeat, "one heartbeat a minute or more", seconds(60)));
     GANTRY_CHECK(
         at_least("suspect_after", t.suspect_after, "two heartbeats or more: one may be late", 2 * t.heartbeat));
     GANTRY_CHECK(at_least("lost_after", t.lost_after, "more than suspect_after: a node is suspect before it is lost",
