@@ -6,6 +6,8 @@
 #include <catch2/catch.hpp>
 #include <gantry/testing/drivers.hpp>
 
+#include "tests/unit/plugins/refusing_host.hpp"
+
 using namespace std::chrono_literals;
 using gantry::Verdict;
 using gantry::testing::FakeHost;
@@ -25,17 +27,15 @@ class Port {
             reinterpret_cast<sockaddr_in*>(&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         else
             reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr = in6addr_loopback;
-        bound_ = bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0;
+        REQUIRE(bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
         if (backlog >= 0) listen(fd_.get(), backlog);
         getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &length);
         number_ = ntohs(reinterpret_cast<sockaddr_in*>(&address)->sin_port);  // at the same place for IPv6
     }
-    bool bound() const { return bound_; }
     std::uint16_t number() const { return number_; }
 
   private:
     gantry::Fd fd_;
-    bool bound_ = false;
     std::uint16_t number_ = 0;
 };
 
@@ -68,7 +68,6 @@ TEST_CASE("a port that accepts is healthy, with the time it took") {
 TEST_CASE("a port of an IPv6 address is asked, too") {
     Fixture f;
     const Port port(16, AF_INET6);
-    if (!port.bound()) return;  // a machine without IPv6
     CHECK(f.ask("::1", port.number()).verdict == Verdict::kHealthy);
 }
 
@@ -102,6 +101,21 @@ TEST_CASE("a question that cannot be put is unknown") {
     CHECK(f.ask("gateway", 80).verdict == Verdict::kUnknown);
     CHECK(f.ask("", 80).verdict == Verdict::kUnknown);
     CHECK(f.ask("127.0.0.1", 0).verdict == Verdict::kUnknown);
+}
+
+TEST_CASE("a host that cannot watch is no fault of the container's") {
+    FakeHost host{Options{.real_time = true}};
+    auto& plugin = refusing_host::load(host);
+    ProbeDriver driver(plugin);
+    plugin.start();
+    const Port port(16);
+    refusing_host::refuses = true;
+    const auto answer = driver.check({"c", "127.0.0.1", port.number(), {}}).wait();
+    REQUIRE(answer.ok());
+    CHECK(answer.result.verdict == Verdict::kUnknown);
+    CHECK_THAT(answer.result.detail, Catch::Contains("cannot ask"));
+    refusing_host::refuses = false;
+    CHECK(driver.check({"c", "127.0.0.1", port.number(), {}}).wait().result.verdict == Verdict::kHealthy);
 }
 
 TEST_CASE("many checks may be under way at once") {

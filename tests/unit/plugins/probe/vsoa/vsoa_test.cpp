@@ -8,6 +8,8 @@
 #include <deque>
 #include <gantry/testing/drivers.hpp>
 
+#include "tests/unit/plugins/refusing_host.hpp"
+
 using namespace std::chrono_literals;
 using gantry::ProbeResult;
 using gantry::Verdict;
@@ -209,6 +211,19 @@ TEST_CASE("many checks run at once, and silent services delay no others") {
     CHECK(std::chrono::steady_clock::now() - begun < 5s);
     for (auto& check : good) CHECK(check.wait().result.verdict == Verdict::kHealthy);
     for (auto& check : bad) CHECK(check.wait().result.verdict == Verdict::kUnhealthy);
+}
+
+TEST_CASE("a host that cannot watch is no fault of the service's") {
+    FakeHost host{Options{.real_time = true}};
+    auto& plugin = refusing_host::load(host);
+    ProbeDriver driver(plugin);
+    plugin.start();
+    const gantry::Fd listener = listening();
+    refusing_host::refuses = true;
+    const auto answer = driver.check({"c", "127.0.0.1", port_of(listener.get()), {}}).wait();
+    REQUIRE(answer.ok());
+    CHECK(answer.result.verdict == Verdict::kUnknown);
+    CHECK_THAT(answer.result.detail, Catch::Contains("cannot ask"));
 }
 
 TEST_CASE("what cannot be asked is unknown, and stop ends what is under way") {
