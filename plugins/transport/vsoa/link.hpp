@@ -9,11 +9,11 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <gantry/address.hpp>
 #include <gantry/transport.hpp>
 #include <memory>
 #include <string>
 
-#include "plugins/transport/vsoa/address.hpp"
 #include "plugins/transport/vsoa/tls.hpp"
 #include "plugins/transport/vsoa/wire.hpp"
 
@@ -61,7 +61,7 @@ class Link final : public std::enable_shared_from_this<Link>, private WireEvents
     // The other side said something, if only nonsense.
     bool heard() const { return tls_.heard(); }
     const std::string& remote() const { return remote_; }
-    std::string local() const { return Address::of_socket(fd_.get()).text(); }
+    std::string local() const { return gantry::SocketAddress::local(fd_.get()).text(); }
     gantry::Instant begun() const { return begun_; }
 
   private:
@@ -74,7 +74,6 @@ class Link final : public std::enable_shared_from_this<Link>, private WireEvents
     void flush();
     bool refill();
     void flush_later();
-    void flushed();
     void goodbye();
     void become_up();
     void broken(Step step);

@@ -12,6 +12,7 @@ namespace {
 
 using gantry::Code;
 using gantry::Failure;
+using gantry::SocketAddress;
 
 constexpr int kBacklog = 512;
 constexpr int kPerTurn = 64;
@@ -27,7 +28,7 @@ constexpr gantry::Duration kRest = std::chrono::milliseconds(100);
 }  // namespace
 
 Listener::Listener(gantry::Host& host, const std::string& address) : host_(host) {
-    const auto where = Address::parse(address);
+    const auto where = SocketAddress::parse(address);
     if (!where) {
         throw Failure(Code::kInvalid,
                       "cannot listen on '" + address + "': expected IP:PORT, for example 0.0.0.0:3900 or [::]:3900");
@@ -58,7 +59,7 @@ void Listener::pause(bool on) {
 
 void Listener::accept_some() {
     for (int i = 0; i < kPerTurn && !paused_; ++i) {
-        Address from;
+        SocketAddress from;
         from.length = sizeof from.storage;
         gantry::Fd fd(::accept4(fd_.get(), from.raw(), &from.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd) {

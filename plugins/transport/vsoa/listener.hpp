@@ -4,10 +4,9 @@
 #pragma once
 
 #include <functional>
+#include <gantry/address.hpp>
 #include <gantry/host.hpp>
 #include <string>
-
-#include "plugins/transport/vsoa/address.hpp"
 
 namespace vsoa_transport {
 
@@ -23,7 +22,7 @@ class Listener {
     void begin(std::function<void(gantry::Fd, std::string)> accepted);
     // While paused, connections wait in the kernel.
     void pause(bool on);
-    std::string address() const { return Address::of_socket(fd_.get()).text(); }
+    std::string address() const { return gantry::SocketAddress::local(fd_.get()).text(); }
 
   private:
     void accept_some();

@@ -45,6 +45,7 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
 
     void stop(Instant deadline) override {
         listeners_.clear();
+        host().cancel(std::exchange(crowd_timer_, 0));
         const Instant until = std::min(deadline, host().now() + kStopFlush);
         for (auto& [id, link] : links_) link->stop_now(until);
         links_.clear();
@@ -66,10 +67,10 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
     }
 
     void dial(gantry::Operation<gantry::Dialled> op, std::string address) override {
-        const auto where = Address::parse(address);
+        const auto where = gantry::SocketAddress::parse(address);
         if (!where) {
             return op.fail(Code::kInvalid, "cannot dial '" + address +
-                                               "': expected IP:PORT, for example 10.0.0.1:3900 or [fe80::1]:3900");
+                                               "': expected IP:PORT, for example 10.0.0.1:3900 or [fd00::1]:3900");
         }
         gantry::Fd fd(::socket(where->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!fd) return op.fail(Code::kUnavailable, std::string("no socket: ") + std::strerror(errno));
@@ -79,7 +80,12 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
         const PeerId id = next_id_++;
         const Instant deadline = op.deadline() - std::min(kAnswerMargin, Duration(op.deadline() - host().now()) / 10);
         dials_[id] = {std::move(op), address};
-        add(id, std::move(fd), false, address, deadline);
+        try {
+            add(id, std::move(fd), false, address, deadline);
+        } catch (const Failure& failure) {
+            Dial dial = std::move(dials_.extract(id).mapped());
+            dial.op.fail(failure.code(), "cannot dial " + address + ": " + failure.what());
+        }
     }
 
     Code send(PeerId peer, gantry::Channel channel, std::string_view data) override {
@@ -102,7 +108,12 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
         auto link = std::make_shared<Link>(host(), *tls_, *this, limits_, id, std::move(fd), inbound, std::move(remote),
                                            deadline);
         links_[id] = link;
-        link->begin();
+        try {
+            link->begin();
+        } catch (const Failure&) {
+            links_.erase(id);
+            throw;
+        }
     }
 
     void accepted(gantry::Fd fd, std::string from) {

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <gantry/status.hpp>
 #include <gantry/view.hpp>
 #include <memory>
@@ -22,6 +23,7 @@ using gantry::Code;
 using gantry::Failure;
 
 constexpr std::string_view kLabel = "gantry/1 transport psk";
+constexpr uid_t kOverflowUser = 65'534;
 
 struct Wiped {
     std::string text;
@@ -38,6 +40,12 @@ std::string permissions(mode_t mode) {
     return text;
 }
 
+bool in_user_namespace() {
+    std::ifstream map("/proc/self/uid_map");
+    std::uint64_t inside = 0, outside = 0, count = 0;
+    return (map >> inside >> outside >> count) && count < 0xffff'ffff;
+}
+
 void read_secret(const std::string& path, std::string& out) {
     // Not blocking: a FIFO in that place must not hold up the start.
     const gantry::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -50,10 +58,8 @@ void read_secret(const std::string& path, std::string& out) {
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) refuse(path, std::strerror(errno));
     if (!S_ISREG(info.st_mode)) refuse(path, "is not a file");
-    if ((info.st_mode & S_IRWXO) != 0) {
-        refuse(path, "everybody on this machine may use it (permissions " + permissions(info.st_mode) +
-                         "), which a secret must not allow; run 'chmod 0600' on it");
-    }
+    const std::string why = distrust(info, ::geteuid(), in_user_namespace());
+    if (!why.empty()) refuse(path, why);
     out.resize(kSecretMax + 1);
     const ssize_t got = ::read(fd.get(), out.data(), out.size());
     if (got < 0) refuse(path, std::string("cannot be read: ") + std::strerror(errno));
@@ -67,6 +73,20 @@ std::string_view without_line_end(std::string_view secret) {
 }
 
 }  // namespace
+
+std::string distrust(const struct stat& file, uid_t self, bool in_user_namespace) {
+    const bool perhaps_root = file.st_uid == kOverflowUser && in_user_namespace;
+    if (file.st_uid != 0 && file.st_uid != self && !perhaps_root) {
+        return "belongs to user " + std::to_string(file.st_uid) + ", expected root or user " + std::to_string(self) +
+               "; run 'chown root' and 'chmod 0600' on it";
+    }
+    const char* who = nullptr;
+    if ((file.st_mode & S_IWGRP) != 0) who = "its group may write to it";
+    if ((file.st_mode & S_IRWXO) != 0) who = "everybody on this machine may use it";
+    if (who == nullptr) return {};
+    return std::string(who) + " (permissions " + permissions(file.st_mode) +
+           "), which a secret must not allow; run 'chmod 0600' on it";
+}
 
 Key::Key(std::string_view secret) {
     secret = without_line_end(secret);

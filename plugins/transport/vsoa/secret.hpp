@@ -3,6 +3,8 @@
 // The cluster's secret, and the key that this transport derives from it.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <array>
 #include <cstdint>
 #include <string>
@@ -31,5 +33,10 @@ class Key {
   private:
     std::array<std::uint8_t, kSize> bytes_{};
 };
+
+// Why the secret is none any more, and what to do; empty: only root and user `self` may change the file, and nobody
+// beside its group may read it. in_user_namespace: owners from outside, the machine's root among them, look like user
+// 65534 there.
+std::string distrust(const struct stat& file, uid_t self, bool in_user_namespace);
 
 }  // namespace vsoa_transport

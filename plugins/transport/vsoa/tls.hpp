@@ -55,8 +55,6 @@ class TlsStream {
     Step write(const char* from, std::size_t length, std::size_t& done);
     // Says goodbye.
     Step shut();
-    // Bytes of the other side wait in here, so that the socket need not be readable.
-    bool has_pending() const { return SSL_has_pending(ssl_) != 0; }
     // Bytes came from the other side.
     bool heard() const { return heard_; }
     // errno of a broken connection, 0: it ended.

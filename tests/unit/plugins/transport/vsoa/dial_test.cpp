@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include "tests/unit/plugins/refusing_host.hpp"
 #include "tests/unit/plugins/transport/vsoa/fixture.hpp"
 
 namespace {
@@ -64,8 +65,66 @@ TEST_CASE("a secret that is missing, short, long or open to everybody is refused
     CHECK_THAT(refusal_of(host, write_file(host, "open", kSecret, 0644)),
                Catch::Contains("0644") && Catch::Contains("chmod 0600"));
     CHECK_THAT(refusal_of(host, host.folder()), Catch::Contains("is not a file"));
+    CHECK_THAT(refusal_of(host, write_file(host, "group-write", kSecret, 0660)),
+               Catch::Contains("its group may write") && Catch::Contains("chmod 0600"));
     CHECK(refusal_of(host, write_file(host, "group", kSecret, 0640)) == "taken");
     CHECK(refusal_of(host, write_file(host, "right", std::string(4096, 'x'))) == "taken");
+}
+
+TEST_CASE("a secret is trusted only when nobody but root and the own user may change it") {
+    const auto why = [](uid_t owner, mode_t mode, bool in_user_namespace = false) {
+        struct stat file {};
+        file.st_uid = owner;
+        file.st_mode = S_IFREG | mode;
+        return vsoa_transport::distrust(file, 1000, in_user_namespace);
+    };
+    for (const uid_t owner : {0u, 1000u}) {
+        for (const mode_t mode : {0600, 0400, 0640}) CHECK(why(owner, mode).empty());
+        for (const mode_t mode : {0604, 0602, 0601, 0620, 0660, 0666}) {
+            CHECK_THAT(why(owner, mode), Catch::Contains("chmod 0600"));
+        }
+    }
+    CHECK_THAT(why(1001, 0600), Catch::Contains("belongs to user 1001, expected root or user 1000") &&
+                                    Catch::Contains("chown root") && Catch::Contains("chmod 0600"));
+    // The machine's root, seen from a user namespace; outside of one it is nobody.
+    CHECK(why(65534, 0600, true).empty());
+    CHECK_FALSE(why(65534, 0602, true).empty());
+    CHECK_FALSE(why(65534, 0600, false).empty());
+}
+
+TEST_CASE("a host that refuses to watch a connection ends its dial, and the connection") {
+    FakeHost host(real_time());
+    Node client(host, refusing_host::load(host, Settings().string("secret_file", write_file(host, "key", kSecret))));
+    Node server(host);
+    std::string address;
+    const gantry::Fd listener = raw::listen_on_loopback(address);
+    refusing_host::refuses = true;
+    client.instance.limit = 60s;
+    const auto begun = std::chrono::steady_clock::now();
+    const auto answer = client.driver.dial(address).wait();
+    CHECK(std::chrono::steady_clock::now() - begun < 10s);
+    CHECK(answer.code == Code::kFull);
+    CHECK_THAT(answer.text, Catch::Contains("cannot dial " + address) && Catch::Contains("refused to watch"));
+    gantry::Fd peer;
+    char byte;
+    CHECK(host.run_until([&] {
+        if (!peer) peer.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        return peer && ::recv(peer.get(), &byte, 1, 0) == 0;
+    }));
+    refusing_host::refuses = false;
+    client.reach(server, server.listen());
+}
+
+TEST_CASE("a host that refuses to watch who calls loses that connection and no other") {
+    FakeHost host(real_time());
+    Node server(host, refusing_host::load(host, Settings().string("secret_file", write_file(host, "key", kSecret))));
+    Node client(host);
+    const std::string address = server.listen();
+    refusing_host::refuses = true;
+    raw::Plain turned_away(address);
+    REQUIRE(host.run_until([&] { return turned_away.ended(); }));
+    refusing_host::refuses = false;
+    client.reach(server, address);
 }
 
 TEST_CASE("a line end behind the secret makes no difference") {
@@ -134,16 +193,15 @@ TEST_CASE("addresses are IP and port, of both families") {
     }
     CHECK_THAT(node.driver.listen("192.0.2.1:0").wait().text, Catch::Contains("no interface of this machine has it"));
     const auto six = node.driver.listen("[::1]:0").wait();
-    if (six.ok()) {
-        Node client(host);
-        client.reach(node, six.result.address);
-        CHECK(node.driver.ups.back().address.rfind("[::1]:", 0) == 0);
-        // Who listens for both families sees IPv4 addresses as such.
-        const auto any = node.driver.listen("[::]:0").wait();
-        REQUIRE(any.ok());
-        client.reach(node, "127.0.0.1" + any.result.address.substr(any.result.address.rfind(':')));
-        CHECK(node.driver.ups.back().address.rfind("127.0.0.1:", 0) == 0);
-    }
+    REQUIRE(six.ok());
+    Node client(host);
+    client.reach(node, six.result.address);
+    CHECK(node.driver.ups.back().address.rfind("[::1]:", 0) == 0);
+    // Who listens for both families sees IPv4 addresses as such.
+    const auto any = node.driver.listen("[::]:0").wait();
+    REQUIRE(any.ok());
+    client.reach(node, "127.0.0.1" + any.result.address.substr(any.result.address.rfind(':')));
+    CHECK(node.driver.ups.back().address.rfind("127.0.0.1:", 0) == 0);
 }
 
 TEST_CASE("stop sends what waits and says goodbye") {

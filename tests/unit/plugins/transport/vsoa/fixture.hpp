@@ -40,6 +40,9 @@ struct Node {
           driver(instance) {
         instance.start();
     }
+    Node(FakeHost& in, gantry::testing::Instance& loaded) : host(in), instance(loaded), driver(loaded) {
+        instance.start();
+    }
     std::string listen(const std::string& where = "127.0.0.1:0") {
         const auto answer = driver.listen(where).wait();
         REQUIRE(answer.text == "");

@@ -11,22 +11,22 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <gantry/address.hpp>
 #include <gantry/view.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "plugins/transport/vsoa/address.hpp"
 #include "plugins/transport/vsoa/tls.hpp"
 #include "plugins/transport/vsoa/wire.hpp"
 
 namespace raw {
 
-using vsoa_transport::Address;
+using gantry::SocketAddress;
 using vsoa_transport::Step;
 
 inline gantry::Fd connect_to(const std::string& address) {
-    const auto where = Address::parse(address);
+    const auto where = SocketAddress::parse(address);
     REQUIRE(where);
     gantry::Fd fd(::socket(where->family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     REQUIRE(::connect(fd.get(), where->raw(), where->length) == 0);
@@ -35,11 +35,11 @@ inline gantry::Fd connect_to(const std::string& address) {
 }
 
 inline gantry::Fd listen_on_loopback(std::string& address) {
-    const auto where = Address::parse("127.0.0.1:0");
+    const auto where = SocketAddress::parse("127.0.0.1:0");
     gantry::Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     REQUIRE(::bind(fd.get(), where->raw(), where->length) == 0);
     REQUIRE(::listen(fd.get(), 16) == 0);
-    address = Address::of_socket(fd.get()).text();
+    address = SocketAddress::local(fd.get()).text();
     return fd;
 }
 
