@@ -32,7 +32,7 @@ class VsoaDirectory final : public gantry::Directory {
     // The port is taken here, because the facts that follow name it.
     void init(const gantry::Config& config) override {
         const std::string& listen = config.string("listen");
-        const auto address = SocketAddress::parse(listen);
+        const auto address = gantry::SocketAddress::parse(listen);
         if (!address) {
             throw Failure(Code::kInvalid,
                           "listen: '" + listen + "' is no address; expected IP:PORT, for example \"0.0.0.0:54\"");
@@ -40,11 +40,7 @@ class VsoaDirectory final : public gantry::Directory {
         server_.reset(vsoa_position_server_create(&VsoaDirectory::on_query, this));
         if (!server_) throw Failure(Code::kFailed, "no memory for the position server");
         if (!vsoa_position_server_start(server_.get(), address->raw(), address->length)) refuse(listen, errno);
-        SocketAddress bound;
-        bound.length = sizeof bound.storage;
-        if (getsockname(vsoa_position_server_fd(server_.get()), bound.raw(), &bound.length) != 0) refuse(listen, errno);
-        port_ = ntohs(bound.family() == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound.storage).sin6_port
-                                                 : reinterpret_cast<sockaddr_in&>(bound.storage).sin_port);
+        port_ = gantry::SocketAddress::local(vsoa_position_server_fd(server_.get())).port();
     }
 
     void start() override {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/directory/vsoa/table.hpp"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <charconv>
 
 namespace vsoa_directory {
 namespace {
@@ -19,44 +16,11 @@ std::string lower(std::string_view name) {
 
 }  // namespace
 
-std::optional<SocketAddress> SocketAddress::of(const std::string& ip, std::uint16_t port) {
-    SocketAddress out;
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&out.storage);
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&out.storage);
-    if (inet_pton(AF_INET, ip.c_str(), &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        out.length = sizeof *v4;
-    } else if (inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        out.length = sizeof *v6;
-    } else {
-        return std::nullopt;
-    }
-    return out;
-}
-
-std::optional<SocketAddress> SocketAddress::parse(std::string_view text) {
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string_view::npos) return std::nullopt;
-    std::string_view host = text.substr(0, colon);
-    const std::string_view digits = text.substr(colon + 1);
-    std::uint16_t port = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    const auto out = of(std::string(host), port);
-    if (out && (out->family() == AF_INET6) != bracketed) return std::nullopt;
-    return out;
-}
-
 std::vector<std::string> Table::replace(const std::vector<gantry::NameRecord>& records) {
     std::map<std::string, Name, std::less<>> names;
     std::vector<std::string> useless;
     for (const gantry::NameRecord& record : records) {
-        const auto address = SocketAddress::of(record.address, record.port);
+        const auto address = gantry::SocketAddress::of(record.address, record.port);
         if (!address || record.port == 0) {
             useless.push_back(record.name + " at '" + record.address + "' port " + std::to_string(record.port));
             continue;

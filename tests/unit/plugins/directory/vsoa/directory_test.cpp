@@ -104,6 +104,29 @@ TEST_CASE("a copy on the own node is named before all others") {
     CHECK(scene.place("s") == "10.0.0.1:1");
 }
 
+TEST_CASE("the family asked for counts more than the own node") {
+    Scene scene;
+    scene.driver.replace(1, {{"s", "fd00::1", 6, false, true},
+                             {"s", "10.0.0.1", 4, false, false},
+                             {"s", "10.0.0.2", 4, false, true},
+                             {"far", "fd00::1", 6, false, true},
+                             {"far", "10.0.0.1", 4, false, false}});
+    for (int i = 0; i < 3; ++i) {
+        CHECK_THAT(scene.ask(R"({"name":"s","domain":2})"), Catch::Contains("10.0.0.2"));
+        CHECK_THAT(scene.ask(R"({"name":"s","domain":10})"), Catch::Contains("fd00::1"));
+        CHECK_THAT(scene.ask(R"({"name":"far","domain":2})"), Catch::Contains("10.0.0.1"));
+        CHECK_THAT(scene.ask(R"({"name":"far"})"), Catch::Contains("fd00::1"));
+    }
+}
+
+TEST_CASE("the answer comes from the address that was asked") {
+    Scene scene("0.0.0.0:0");
+    scene.driver.replace(1, {{"s", "10.0.0.1", 1, false, false}});
+    scene.server.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 4);
+    REQUIRE(::connect(scene.socket.get(), reinterpret_cast<sockaddr*>(&scene.server), sizeof scene.server) == 0);
+    CHECK(scene.place("s") == "10.0.0.1:1");
+}
+
 TEST_CASE("the family asked for is preferred, but another one is better than nothing") {
     Scene scene;
     scene.driver.replace(1, {{"both", "fd00::1", 6, false, false},
