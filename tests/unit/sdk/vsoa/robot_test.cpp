@@ -1,5 +1,6 @@
 // The automatic client.
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "sdk/vsoa/include/vsoa_cliauto.h"
 #include "sdk/vsoa/include/vsoa_position.h"
@@ -43,6 +44,16 @@ void publish(RunningServer& server, const char* topic, const char* p) {
     const vsoa_url_t u = url(topic);
     const vsoa_payload_t both = payload(p);
     REQUIRE(vsoa_server_publish(server.handle, &u, &both));
+}
+
+/// Connections on this machine that wait for the port to take them.
+int connecting_to(uint16_t port) {
+    std::ifstream table("/proc/self/net/tcp");
+    char remote_and_state[32];
+    std::snprintf(remote_and_state, sizeof remote_and_state, ":%04X 02 ", port);
+    int count = 0;
+    for (std::string line; std::getline(table, line);) count += line.find(remote_and_state) != line.npos;
+    return count;
 }
 
 /// A position server that knows one service, whose place a test changes.
@@ -161,10 +172,12 @@ TEST_CASE("the automatic client ends at once, whatever it waits for") {
     const vsoa::Address asked = *vsoa::Address::local(silent.get());
     if (what == "look-up") REQUIRE(vsoa_position_lookup_server(asked.raw(), asked.length));
 
+    const int before = connecting_to(where.port());
     vsoa_client_auto_t* handle = vsoa_client_auto_create(nullptr, nullptr);
     const std::string server = what == "look-up" ? "axis_server" : name_of(where);
     REQUIRE(vsoa_client_auto_start(handle, server.c_str(), nullptr, nullptr, 0, 1000, 60'000, 60'000));
     vsoa::Fd accepted;
+    if (what == "connect") CHECK(eventually([&] { return connecting_to(where.port()) > before; }));
     if (what == "look-up") CHECK(vsoa::wait_for(silent.get(), POLLIN, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs));
     if (what == "login") {
         REQUIRE(vsoa::wait_for(full.get(), POLLIN, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs));
