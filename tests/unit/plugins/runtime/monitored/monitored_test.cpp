@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MonitoredRuntime over a backend that does what the test says: what real ones do only in bad moments.
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <gantry/testing/drivers.hpp>
+#include <gantry/testing/fake_host.hpp>
+
+#include "plugins/runtime/monitored/runtime.hpp"
+#include "tests/unit/plugins/runtime/image_builder.hpp"
+
+namespace fs = std::filesystem;
+using gantry::Code;
+using gantry::ContainerState;
+using gantry::Failure;
+using namespace image_builder;
+using namespace std::chrono_literals;
+
+namespace {
+
+// What the backend does; set by the test while nothing runs.
+struct Script {
+    std::atomic<bool> create_fails{false}, clean_fails{false}, kill_in_vain{false}, start_waits{false};
+    std::atomic<int> kills{0}, cleans{0}, created{0};
+};
+Script* current = nullptr;
+
+// The first process is a child of this program; nobody is its monitor.
+class ScriptedBackend : public monitored::Backend {
+  public:
+    void create(const gantry::ContainerSpec&, const image_store::Image&, const monitored::Home& home,
+                monitored::Record& record, gantry::Instant) override {
+        ++current->created;
+        spill(home.dir / "something", "made");
+        if (current->create_fails) throw Failure(Code::kFailed, "the backend has no wish to");
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            ::pause();
+            ::_exit(0);
+        }
+        record.process = monitored::identify(pid);
+    }
+    void start(const monitored::Home&, monitored::Record&, gantry::Instant) override {}
+    bool was_started(const monitored::Home&, monitored::Record&) override { return false; }
+    pid_t kill(const monitored::Home&, const monitored::Record& record) override {
+        ++current->kills;
+        if (current->kill_in_vain) return 4711;
+        const gantry::Fd process = monitored::open_process(record.process);
+        if (!process) return 0;
+        ::kill(record.process.pid, SIGKILL);
+        ::waitpid(record.process.pid, nullptr, 0);
+        return 0;
+    }
+    void clean(const monitored::Home&, const monitored::Record&, gantry::Instant) override {
+        ++current->cleans;
+        if (current->clean_fails) throw Failure(Code::kFailed, "the mount is busy");
+    }
+    std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
+    std::optional<gantry::ContainerStats> stats(const monitored::Record&) override { return std::nullopt; }
+};
+
+class ScriptedRuntime : public monitored::MonitoredRuntime {
+  public:
+    void init(const gantry::Config& config) override {
+        configure(config, std::make_unique<ScriptedBackend>(), {{}, image_store::TreeForm::kFlat, false, 64 << 20});
+    }
+    gantry::RuntimeFacts facts() const override { return {}; }
+};
+
+const gantry_entry kEntry = {sizeof(gantry_entry), GANTRY_ENTRY_MAGIC,
+                             GANTRY_ABI_MAJOR,     GANTRY_ABI_MINOR,
+                             "test.scripted",      "0.9.0",
+                             "runtime/1",          &gantry::PluginEntry<ScriptedRuntime>::create};
+
+class World {
+  public:
+    World() {
+        current = &script_;
+        fs::create_directories(state());
+        begin();
+        Layout layout(scratch_.path() / "layout");
+        layout.layer({file("a", "1")});
+        layout.config = {{"Cmd", {"/a"}}};
+        image_ = layout.finish();
+        REQUIRE(driver().ensure_image({image_, layout.dir().string()}).wait().ok());
+    }
+    ~World() {
+        script_.kill_in_vain = script_.clean_fails = false;
+        for (const char* name : {"c1", "c2"}) {
+            if (!host_) break;
+            (void)driver().kill(name).wait();
+            (void)driver().remove(name).wait();
+        }
+        end();
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+        CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);
+    }
+    // Throws what the start of the plugin throws.
+    void begin() {
+        gantry::testing::Options options;
+        options.real_time = true;
+        host_ = std::make_unique<gantry::testing::FakeHost>(options);
+        gantry::testing::Settings settings;
+        settings.state_dir(state().string());
+        auto& instance = host_->load(kEntry, settings);
+        driver_ = std::make_unique<gantry::testing::RuntimeDriver>(instance);
+        instance.start();
+    }
+    void end() {
+        driver_.reset();
+        host_.reset();
+    }
+    gantry::ContainerSpec spec(const std::string& name) const {
+        gantry::ContainerSpec out;
+        out.name = name;
+        out.image = image_;
+        return out;
+    }
+    void run(const std::string& name) {
+        REQUIRE_THAT(driver().create(spec(name)).wait().text, Catch::Equals(""));
+        REQUIRE_THAT(driver().start(name).wait().text, Catch::Equals(""));
+    }
+    std::vector<gantry::Container> list() { return driver().list().wait().result.containers; }
+
+    fs::path state() const { return scratch_.path() / "state"; }
+    fs::path folder(const std::string& name) const { return state() / "containers" / name; }
+    Script& script() { return script_; }
+    gantry::testing::FakeHost& host() { return *host_; }
+    gantry::testing::RuntimeDriver& driver() { return *driver_; }
+
+  private:
+    Scratch scratch_;
+    Script script_;
+    std::unique_ptr<gantry::testing::FakeHost> host_;
+    std::unique_ptr<gantry::testing::RuntimeDriver> driver_;
+    std::string image_;
+};
+
+// Replaces `from` in the record of c1.
+void edit(const fs::path& dir, const std::string& from, const std::string& to) {
+    std::string text = slurp(dir / "record.json");
+    REQUIRE(text.find(from) != std::string::npos);
+    text.replace(text.find(from), from.size(), to);
+    spill(dir / "record.json", text);
+}
+
+}  // namespace
+
+TEST_CASE("What could not be cleaned away stays known and is cleaned away later") {
+    World w;
+    w.script().create_fails = w.script().clean_fails = true;
+    const auto failed = w.driver().create(w.spec("c1")).wait();
+    CHECK(failed.code == Code::kFailed);
+    CHECK_THAT(failed.text, Catch::Contains("no wish"));
+    CHECK(fs::exists(w.folder("c1") / "something"));
+    CHECK(w.list().empty());
+
+    // Nobody gets it as his, and a new one is not made on top of it.
+    const auto again = w.driver().create(w.spec("c1")).wait();
+    CHECK(again.code == Code::kUnavailable);
+    CHECK_THAT(again.text, Catch::Contains("the mount is busy"));
+    CHECK(w.driver().start("c1").wait().code == Code::kNotFound);
+    CHECK(w.driver().remove("c1").wait().code == Code::kFailed);
+    CHECK(w.driver().kill("c1").wait().code == Code::kFailed);
+    CHECK(w.script().created == 1);
+
+    const int before = w.script().cleans;
+    CHECK(w.host().run_until([&] { return w.script().cleans > before; }));  // by itself
+    CHECK(fs::exists(w.folder("c1")));
+    w.script().create_fails = w.script().clean_fails = false;
+    CHECK(w.host().run_until([&] { return !fs::exists(w.folder("c1")); }));
+    w.run("c1");
+    CHECK(w.list().size() == 1);
+}
+
+TEST_CASE("A folder that an earlier daemon left half-made is not forgotten either") {
+    World w;
+    w.end();
+    fs::create_directories(w.folder("c1"));
+    w.script().clean_fails = true;
+    w.begin();
+    CHECK(w.host().run_until([&] { return w.script().cleans >= 2; }));
+    CHECK(fs::exists(w.folder("c1")));
+    CHECK(w.list().empty());
+    w.script().clean_fails = false;
+    CHECK(w.host().run_until([&] { return !fs::exists(w.folder("c1")); }));
+}
+
+TEST_CASE("Containers that cannot be killed hold up nobody else") {
+    World w;
+    std::vector<gantry::testing::Pending<void>> kills;
+    const std::vector<std::string> stuck{"a", "b", "c"};  // more than there are workers
+    for (const std::string& name : stuck) w.run(name);
+    w.script().kill_in_vain = true;
+    for (const std::string& name : stuck) kills.push_back(w.driver().kill(name));
+    CHECK(w.host().run_until([&] { return w.script().kills >= 9; }));
+    const gantry::Instant from = w.host().now();
+    w.run("c1");
+    CHECK(w.host().now() - from < 5s);
+    for (const auto& kill : kills) CHECK_FALSE(kill.ended());
+    w.script().kill_in_vain = false;
+    for (auto& kill : kills) CHECK(kill.wait().ok());
+    for (const std::string& name : stuck) CHECK(w.driver().remove(name).wait().ok());
+}
+
+TEST_CASE("A container whose record is from another version goes on") {
+    World w;
+    w.run("c1");
+    const gantry::Container before = w.list().at(0);
+    w.end();
+    SECTION("members are missing") {
+        edit(w.folder("c1"), "\"labels\":[],", "");
+        edit(w.folder("c1"), "\"stop_signal\":15,", "");
+        edit(w.folder("c1"), "\"name\":\"c1\",", "");
+        edit(w.folder("c1"), "\"version\":1,", "");
+    }
+    SECTION("there are more") { edit(w.folder("c1"), "\"version\":1,", "\"version\":2,\"colour\":\"red\","); }
+    w.begin();
+    REQUIRE(w.list().size() == 1);
+    CHECK(w.list()[0].state == ContainerState::kRunning);
+    CHECK(w.list()[0].pid == before.pid);
+    CHECK(w.script().kills == 0);
+}
+
+TEST_CASE("What cannot be read or understood stops the start, and no container") {
+    World w;
+    w.run("c1");
+    const gantry::Container before = w.list().at(0);
+    w.end();
+    const fs::path record = w.folder("c1") / "record.json";
+    const std::string good = slurp(record);
+    SECTION("unreadable") {
+        fs::remove(record);
+        fs::create_symlink("/nonexistent/record", record);  // ELOOP: links are not followed
+    }
+    SECTION("no processes") { edit(w.folder("c1"), "\"process\":", "\"other\":"); }
+    SECTION("another type") { edit(w.folder("c1"), "\"image\":\"", "\"image\":7,\"was\":\""); }
+    CHECK_THROWS_WITH(w.begin(), Catch::Contains("record.json"));
+    w.end();
+    CHECK(w.script().kills == 0);
+    CHECK(w.script().cleans == 0);
+    fs::remove(record);
+    spill(record, good);
+    w.begin();
+    REQUIRE(w.list().size() == 1);
+    CHECK(w.list()[0].pid == before.pid);
+    CHECK(w.list()[0].state == ContainerState::kRunning);
+}
+
+TEST_CASE("A record that was cut short is as good as none") {
+    World w;
+    w.end();
+    fs::create_directories(w.folder("c1"));
+    spill(w.folder("c1") / "record.json",
+          GENERATE(as<std::string>{}, "", "{\"name\":\"c1\",\"im", std::string(3, '\0')));
+    w.begin();
+    CHECK(w.list().empty());
+    CHECK(w.host().run_until([&] { return !fs::exists(w.folder("c1")); }));
+}
+
+TEST_CASE("An exit that is being written while the daemon starts is not swept away") {
+    World w;
+    w.run("c1");
+    w.end();
+    const fs::path exits = w.state() / "exits";
+    for (const char* name : {"c1.new", "c1.X7Q2AB", "gone", "gone.new"}) spill(exits / name, "5");
+    w.begin();
+    CHECK(fs::exists(exits / "c1.new"));
+    CHECK(fs::exists(exits / "c1.X7Q2AB"));
+    CHECK_FALSE(fs::exists(exits / "gone"));
+    CHECK_FALSE(fs::exists(exits / "gone.new"));
+    fs::rename(exits / "c1.new", exits / "c1");
+    CHECK(w.host().run_until([&] { return w.list().at(0).state == ContainerState::kExited; }));
+    CHECK(w.list().at(0).exit_code == 5);
+    fs::remove(exits / "c1.X7Q2AB");
+}
+
+TEST_CASE("A mount source is looked for on a worker, not on the loop") {
+    World w;
+    gantry::ContainerSpec spec = w.spec("c1");
+    spec.mounts = {{"/nonexistent/source", "/mnt", false}};
+    auto create = w.driver().create(spec);
+    CHECK_FALSE(create.ended());  // a look on the loop would have answered at once
+    const auto answer = create.wait();
+    CHECK(answer.code == Code::kInvalid);
+    CHECK_THAT(answer.text, Catch::Contains("/nonexistent/source"));
+    CHECK(w.script().created == 0);
+    CHECK_FALSE(fs::exists(w.folder("c1")));
+}
