@@ -121,8 +121,9 @@ class Host {
     }
 
     // ---- io
-    // Calls fn(events) on the loop whenever fd is ready for one of `events` (level-triggered). The descriptor stays
-    // yours: unwatch before you close it.
+    // Calls fn(event) on the loop whenever fd is ready for one of `events` (level-triggered), one event in each call.
+    // The descriptor stays yours: unwatch before you close it. It becomes non-blocking, for all who share the open
+    // file.
     template <class F>
     WatchId watch(int fd, std::uint32_t events, F fn) {
         if (!GANTRY_HAS(io_, watch)) throw Failure(Code::kUnsupported, "the host watches no descriptors");
@@ -179,7 +180,8 @@ class Host {
             return control_->open(handle_, &raw.request, fd.release(), &on_response, made);
         });
     }
-    // Follows the event log: fn(number, JSON document) for each event above `after`.
+    // Follows the event log: fn(number, JSON document) for each event above `after`. Throws Failure: kFull (64 follow
+    // already), kUnavailable (no tree yet).
     template <class F>
     WatchId watch_events(const Principal& who, std::string_view prefix, std::uint64_t after, F fn) {
         if (!GANTRY_HAS(control_, watch)) throw Failure(Code::kUnsupported, "this host has no resource tree");

@@ -34,7 +34,8 @@ typedef struct gantry_directory {
     const gantry_directory_facts* facts; /* valid from a successful init to destroy */
     /* Notification: from now on names answer from these records and no others; all at once. Of one name, records in
      * the address family that was asked for go before others, among them those of the own node, and equals are
-     * answered in turn. table_no grows; a lower one is ignored. [loop] */
+     * answered in turn. table_no grows; a lower one is ignored. A record that cannot be answered (no
+     * IP address, no port) is left out. Errors (logged; the table before goes on): GANTRY_FAILED. [loop] */
     gantry_status (*replace)(void* self, uint64_t table_no, const gantry_name_record* records, size_t record_size,
                              size_t count) GANTRY_NOEXCEPT;
 } gantry_directory;

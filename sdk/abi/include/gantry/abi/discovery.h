@@ -34,9 +34,11 @@ typedef struct gantry_discovery_sink {
 typedef struct gantry_discovery {
     uint32_t struct_size;
     uint32_t reserved;
-    /* Notification: begin to report to sink, which lives as long as the instance. [loop] */
+    /* Notification: begin to report to sink, which lives as long as the instance; once, after the instance's start.
+     * What it knows already is reported at once, what it learns later when it does. Errors (logged, nothing is
+     * retried): GANTRY_UNAVAILABLE (no network to look in), GANTRY_FAILED. [loop] */
     gantry_status (*start)(void* self, const gantry_discovery_sink* sink) GANTRY_NOEXCEPT;
-    /* Notification: no report after this returned. [loop] */
+    /* Notification: no report after this returned; the host calls it before it stops the instance. [loop] */
     gantry_status (*stop)(void* self) GANTRY_NOEXCEPT;
     /* Notification: look again now. [loop] */
     gantry_status (*refresh)(void* self) GANTRY_NOEXCEPT;
@@ -45,6 +47,7 @@ typedef struct gantry_discovery {
 GANTRY_STATIC_ASSERT(sizeof(gantry_discovered) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_discovery_sink) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_discovery) == 32, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_discovery, refresh) == 24, "layout");
 
 GANTRY_EXTERN_C_END
 

@@ -98,6 +98,9 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_config_value) == 72, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_config) == 56, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_plugin) == 56, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_entry) == 48, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_entry, create) == 40, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_plugin, stop) == 32, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_plugin, query) == 48, "layout");
 
 GANTRY_EXTERN_C_END
 

@@ -25,10 +25,13 @@ GANTRY_EXTERN_C_BEGIN
 typedef struct gantry_host_log {
     uint32_t struct_size;
     uint32_t reserved;
-    /* Writes one line; the host adds time, plugin and level. Lines over 4 KiB are cut. [any] */
+    /* Writes one line; the host adds time, plugin and level. Lines over 4 KiB are cut; here and in events and errors,
+     * control characters become blanks and what is not UTF-8 U+FFFD. [any] */
     gantry_status (*log)(uint64_t host, uint32_t level, gantry_str text, const gantry_kv* fields,
                          size_t field_count) GANTRY_NOEXCEPT;
-    /* Adds an entry to the event log that operators follow. kind is lower case with dashes, "image-refused". [any] */
+    /* Adds an entry to the event log that operators follow. kind is lower case with dashes, "image-refused". Texts and
+     * values over 4 KiB are cut. Errors: GANTRY_INVALID (more than 32 fields), GANTRY_FULL (256 of this instance wait
+     * for the loop already; it is dropped). [any] */
     gantry_status (*event)(uint64_t host, gantry_str kind, gantry_str text, const gantry_kv* fields,
                            size_t field_count) GANTRY_NOEXCEPT;
     /* Records a number under name (lower case, unit last: "dial_failures_total"). [any] */
@@ -68,8 +71,11 @@ typedef void (*gantry_work_fn)(void* arg) GANTRY_NOEXCEPT;
 typedef struct gantry_host_io {
     uint32_t struct_size;
     uint32_t reserved;
-    /* Calls fn on the loop whenever fd is ready for one of events (GANTRY_IO_...; level-triggered). The descriptor
-     * stays the plugin's: unwatch before closing it. *watch names it, never 0. [any] */
+    /* Calls fn on the loop whenever fd is ready for one of events (GANTRY_IO_...; level-triggered), with one event in
+     * each call. The descriptor stays the plugin's: unwatch before closing it (the host watches a duplicate, so a watch
+     * would go on). Watching makes the open file non-blocking (O_NONBLOCK), for every descriptor and process that
+     * shares it. *watch names it, never 0. Errors: GANTRY_INVALID (no descriptor, a regular file, a folder),
+     * GANTRY_FULL. [any] */
     gantry_status (*watch)(uint64_t host, int32_t fd, uint32_t events, gantry_io_fn fn, void* arg,
                            uint64_t* watch) GANTRY_NOEXCEPT;
     /* Changes what is waited for; 0 pauses. [any] */
@@ -94,7 +100,7 @@ typedef struct gantry_host_ops {
     gantry_status (*complete)(uint64_t host, uint64_t op, gantry_status status, gantry_str text,
                               const void* result) GANTRY_NOEXCEPT;
     /* 1 once nobody waits for op any more (cancelled, past its deadline, ended), else 0. A wish: a plugin may
-     * finish. [any] */
+     * finish. What it does not end within a second of being cancelled ends as GANTRY_OUTCOME_UNKNOWN. [any] */
     int32_t (*cancelled)(uint64_t host, uint64_t op) GANTRY_NOEXCEPT;
 } gantry_host_ops;
 
@@ -139,7 +145,8 @@ typedef struct gantry_host_control {
     gantry_status (*request)(uint64_t host, const gantry_control_request* request, gantry_control_fn fn,
                              void* arg) GANTRY_NOEXCEPT;
     /* Follows the event log from the first event numbered above `after`. prefix selects by path ("/v1/events").
-     * *watch names it. [any] */
+     * *watch names it. Errors: GANTRY_FULL (64 follow already), GANTRY_UNAVAILABLE (this host has no tree yet). [any]
+     */
     gantry_status (*watch)(uint64_t host, const gantry_principal* principal, gantry_str prefix, uint64_t after,
                            gantry_control_event_fn fn, void* arg, uint64_t* watch) GANTRY_NOEXCEPT;
     /* Ends it; on the loop, fn is not called again once this returned. [any] */
@@ -157,6 +164,11 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_host_clock) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_io) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_ops) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_control) == 40, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_log, metric) == 24, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_clock, random) == 40, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_io, work) == 32, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_ops, cancelled) == 16, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_control, open) == 32, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_principal) == 56, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_control_request) == 64, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_control_response) == 32, "layout");

@@ -156,7 +156,8 @@ typedef struct gantry_runtime {
     gantry_status (*ensure_image)(void* self, gantry_op op, const gantry_image_source* source) GANTRY_NOEXCEPT;
     /* Operation, result gantry_image_list. [loop] */
     gantry_status (*images)(void* self, gantry_op op) GANTRY_NOEXCEPT;
-    /* Operation: drop what is kept of an image no container uses. [loop] */
+    /* Operation: drop what is kept of an image; one that is not here succeeds. Errors: GANTRY_CONFLICT while a
+     * container uses it. [loop] */
     gantry_status (*remove_image)(void* self, gantry_op op, gantry_str image) GANTRY_NOEXCEPT;
     /* Operation: prepare, do not run. Errors: GANTRY_NOT_FOUND (image), GANTRY_INVALID (mount source missing, ...),
      * GANTRY_FAILED; a failed create leaves nothing behind. [loop] */
@@ -168,18 +169,27 @@ typedef struct gantry_runtime {
     gantry_status (*stop)(void* self, gantry_op op, gantry_str name, int64_t grace_ns) GANTRY_NOEXCEPT;
     /* Operation: SIGKILL to all its processes; ends when none is left. [loop] */
     gantry_status (*kill)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
-    gantry_status (*pause)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;  /* Operation. [loop] */
-    gantry_status (*resume)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT; /* Operation. [loop] */
+    /* Operation: freeze all processes of a running container, which then keeps memory and sockets; a paused one stays
+     * so. Errors: GANTRY_NOT_FOUND, GANTRY_CONFLICT (it does not run), GANTRY_UNSUPPORTED without GANTRY_RUNTIME_PAUSE.
+     * [loop] */
+    gantry_status (*pause)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
+    /* Operation: let a paused container go on; a running one goes on. Errors as of pause. [loop] */
+    gantry_status (*resume)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation: forget a stopped container: files, cgroup, mounts. GANTRY_CONFLICT while it runs. [loop] */
     gantry_status (*remove)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation, result gantry_container_list: every container of this instance. [loop] */
     gantry_status (*list)(void* self, gantry_op op) GANTRY_NOEXCEPT;
-    /* Operation, result gantry_container_stats. [loop] */
+    /* Operation, result gantry_container_stats: what a running or paused container uses now. Errors: GANTRY_NOT_FOUND,
+     * GANTRY_CONFLICT (it does not run), GANTRY_UNSUPPORTED without GANTRY_RUNTIME_STATS. [loop] */
     gantry_status (*stats)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
     /* Operation: write the container's output to request->fd, then close it and complete. Cancelled when nobody
      * reads. [loop] */
     gantry_status (*logs)(void* self, gantry_op op, const gantry_log_request* request) GANTRY_NOEXCEPT;
-    /* Operation, result gantry_exec_result. [loop] */
+    /* Operation, result gantry_exec_result: runs one more process in a running container, with request->fd as its
+     * input and output (a terminal if asked for); ends, having closed fd, when that process has ended, and kills it
+     * when the other end of fd is closed or the operation is cancelled. Errors: GANTRY_NOT_FOUND (container or
+     * program), GANTRY_CONFLICT (it does not run), GANTRY_UNSUPPORTED without GANTRY_RUNTIME_EXEC; when the slot itself
+     * refuses, fd stays the caller's. [loop] */
     gantry_status (*exec)(void* self, gantry_op op, const gantry_exec_request* request) GANTRY_NOEXCEPT;
 } gantry_runtime;
 
@@ -192,6 +202,11 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_container_stats) == 32, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_log_request) == 40, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_exec_request) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime) == 136, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_container_spec, mount_size) == 128, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_container_spec, labels) == 168, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, create) == 48, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, list) == 104, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, exec) == 128, "layout");
 
 GANTRY_EXTERN_C_END
 

@@ -78,7 +78,8 @@ typedef struct gantry_transport {
     /* Notification: GANTRY_OK took the bytes over; GANTRY_FULL (wait for writable), GANTRY_NOT_FOUND (peer is down),
      * GANTRY_INVALID (longer than message_max_bytes). [loop] */
     gantry_status (*send)(void* self, uint64_t peer, uint32_t channel, gantry_bytes bytes) GANTRY_NOEXCEPT;
-    /* Notification: flush what is queued for at most a second, then close; down follows. [loop] */
+    /* Notification: flush what is queued for at most a second, then close; down follows.
+     * For a peer that is down, or never was up, it does nothing. Errors: none but GANTRY_FAILED. [loop] */
     gantry_status (*close)(void* self, uint64_t peer) GANTRY_NOEXCEPT;
     /* Operation: connects fd (a socket, the transport's from an accepted call on) to a stream at the peer. [loop] */
     gantry_status (*open_stream)(void* self, gantry_op op, uint64_t peer, gantry_str name, int32_t fd) GANTRY_NOEXCEPT;
@@ -89,6 +90,8 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_transport_sink) == 56, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_listen_result) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_dial_result) == 16, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_transport) == 64, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_transport, send) == 40, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_transport_sink, refused) == 40, "layout");
 
 GANTRY_EXTERN_C_END
 
