@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What every runtime promises (sdk/abi/include/gantry/abi/runtime.h).
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <sstream>
 
 #include "tests/unit/plugins/runtime/fixture.hpp"
 
@@ -28,16 +25,6 @@ std::string trouble(Pending&& pending) {
 }
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-// The numbers in a container's output.
-std::vector<std::int64_t> numbers(const std::string& text) {
-    std::vector<std::int64_t> out;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-        if (!line.empty() && line.find_first_not_of("0123456789") == std::string::npos) out.push_back(std::stoll(line));
-    }
-    return out;
-}
 
 // Living processes of this node with this text in their command line.
 std::vector<std::int64_t> processes_with(const std::string& text) {
@@ -356,125 +343,6 @@ TEST_CASE("What a daemon left half-made is swept and never listed") {
     CHECK(f.names().empty());
     CHECK(trouble(f.driver().create(f.script("half", kSleep))) == "");
     CHECK(f.host().run_until([&] { return !std::filesystem::exists(f.state_dir() / "containers/cut"); }));
-}
-
-TEST_CASE("Logs give the last lines, and long lines whole") {
-    Fixture f;
-    f.run(f.script("c1", "for i in 1 2 3 4 5; do echo line $i; done; echo -n open"));
-    f.wait_exit("c1");
-    CHECK(f.logs("c1") == "line 1\nline 2\nline 3\nline 4\nline 5\nopen");
-    CHECK(f.logs("c1", 0) == "");
-    CHECK(has("line 4\nline 5\nopen", f.logs("c1", 2)));
-    CHECK(f.logs("c1", 100) == f.logs("c1"));
-
-    f.run(f.script("c2", "$B head -c 100000 /dev/zero | $B tr '\\0' x; echo; echo end"));
-    f.wait_exit("c2");
-    CHECK(f.logs("c2") == std::string(100000, 'x') + "\nend\n");
-    CHECK(f.logs("c2", 1) == "end\n");
-    CHECK(f.driver().logs("none", gantry::Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC))).wait().code ==
-          Code::kNotFound);
-}
-
-TEST_CASE("A full log begins anew, and the one before it stays readable") {
-    constexpr std::int64_t kLimit = 64 << 10;
-    Fixture f(kLimit);
-    const std::filesystem::path log = f.state_dir() / "containers/c1/log";
-    // Whenever a file appears in the container's input, a burst of 70 KiB that fills one log.
-    f.run(
-        f.script("c1",
-                 "n=0; burst() { i=0; while [ $i -lt 800 ]; do i=$((i+1)); n=$((n+1)); echo $n; done; echo done-$n; }; "
-                 "burst; trap burst USR1; while :; do $B sleep 0.05; done"));
-    const std::int64_t pid = f.find("c1").pid;
-    REQUIRE(f.logged("c1", "done-800\n"));
-    const auto burst = [&](const std::string& until) {
-        REQUIRE(::kill(static_cast<pid_t>(pid), SIGUSR1) == 0);
-        REQUIRE(f.logged("c1", until));
-    };
-    int ends[2];
-    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
-    const gantry::Fd in(ends[0]);
-    auto following = f.driver().logs("c1", gantry::Fd(ends[1]), true);
-    std::string followed;
-    const auto follow = [&] {
-        char chunk[65536];
-        for (ssize_t n = 0; (n = ::read(in.get(), chunk, sizeof(chunk))) > 0;)
-            followed.append(chunk, static_cast<std::size_t>(n));
-    };
-    for (int i = 2; i <= 6; ++i) {
-        burst("done-" + std::to_string(i * 800) + "\n");
-        follow();
-    }
-    CHECK(std::filesystem::exists(log.string() + ".1"));
-    CHECK(std::filesystem::file_size(log) <= kLimit);
-    CHECK(std::filesystem::file_size(log.string() + ".1") <= kLimit);
-    // All of the last file and of the one before, in order and without a gap.
-    const auto whole = [](const std::vector<std::int64_t>& all) {
-        for (std::size_t i = 1; i < all.size(); ++i) {
-            if (all[i] != all[i - 1] + 1) return false;
-        }
-        return !all.empty() && all.back() == 4800;
-    };
-    const std::vector<std::int64_t> kept = numbers(f.logs("c1"));
-    CHECK(whole(kept));
-    CHECK(kept.size() > 1100);  // about 45 bytes a line: more than one file holds
-    CHECK(f.host().run_until([&] {
-        follow();
-        return has(followed, "done-4800\n");
-    }));
-    CHECK(whole(numbers(followed)));
-    CHECK(numbers(followed).size() > 4000);
-    const std::vector<std::int64_t> tail = numbers(f.logs("c1", 1700));
-    CHECK(whole(tail));
-    CHECK(tail.size() <= 1700);
-    CHECK(tail.size() > 1100);
-    REQUIRE(trouble(f.driver().kill("c1")) == "");
-    REQUIRE(trouble(f.driver().remove("c1")) == "");
-    CHECK_FALSE(std::filesystem::exists(log.parent_path()));
-}
-
-TEST_CASE("Following a log goes on until the container is removed") {
-    Fixture f;
-    f.run(f.script("c1", "i=0; while [ $i -lt 3 ]; do i=$((i+1)); echo tick $i; $B sleep 0.1; done"));
-    int ends[2];
-    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
-    const gantry::Fd in(ends[0]);
-    auto logs = f.driver().logs("c1", gantry::Fd(ends[1]), true);
-    std::string text;
-    const auto take = [&] {
-        char chunk[4096];
-        for (ssize_t n = 0; (n = ::read(in.get(), chunk, sizeof(chunk))) > 0;)
-            text.append(chunk, static_cast<std::size_t>(n));
-    };
-    REQUIRE(f.host().run_until([&] {
-        take();
-        return has(text, "tick 3\n");
-    }));
-    f.wait_exit("c1");
-    CHECK_FALSE(logs.ended());
-    REQUIRE(trouble(f.driver().remove("c1")) == "");
-    CHECK(trouble(logs) == "");
-    take();
-    CHECK(text == "tick 1\ntick 2\ntick 3\n");
-}
-
-TEST_CASE("Following ends when the reader goes away, and a slow reader loses nothing") {
-    Fixture f;
-    f.run(f.script("c1", "$B head -c 200000 /dev/zero | $B tr '\\0' '\\n'; echo done; exec $B sleep 60"));
-    int pair[2];
-    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
-    gantry::Fd in(pair[0]);
-    auto logs = f.driver().logs("c1", gantry::Fd(pair[1]), true);
-    REQUIRE(f.logged("c1", "done"));  // meanwhile nobody reads the other one
-    std::string text;
-    CHECK(f.host().run_until([&] {
-        char chunk[65536];
-        const ssize_t n = ::read(in.get(), chunk, sizeof(chunk));
-        if (n > 0) text.append(chunk, static_cast<std::size_t>(n));
-        return text.ends_with("done\n");
-    }));
-    CHECK(text.size() == 200005);
-    in.reset();
-    CHECK(trouble(logs) == "");
 }
 
 TEST_CASE("An image in use cannot be removed, an unused one can") {

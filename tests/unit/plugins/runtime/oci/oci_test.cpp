@@ -109,7 +109,8 @@ TEST_CASE("The memory limit holds, and the end says so") {
     CHECK(refused.code == Code::kInvalid);
     CHECK(has(refused.text, "MiB"));
     spec.name = "c3";
-    spec.memory_bytes = 8 << 20;
+    // Between 8 and 16 MiB it depends on the moment: runc's init copies itself, and that may be counted.
+    spec.memory_bytes = 16 << 20;
     f.run(spec);
     CHECK(f.wait_exit("c3").exit_code == 0);
 }
