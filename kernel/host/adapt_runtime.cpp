@@ -21,6 +21,13 @@ RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
     return out;
 }
 
+// Names and labels are kept and compared as they are, so they are refused rather than mended.
+void check_texts(const Container& container) {
+    bool good = valid_utf8(container.name);
+    for (const auto& [key, value] : container.labels) good = good && valid_utf8(key) && valid_utf8(value);
+    if (!good) throw std::runtime_error("the name or a label of container " + line(container.name) + " is not UTF-8");
+}
+
 std::vector<Container> raise_containers(const void* raw) {
     const auto& r = result<gantry_container_list>(raw);
     std::vector<Container> out;
@@ -33,6 +40,7 @@ std::vector<Container> raise_containers(const void* raw) {
         }
         out.push_back({copy(c->name), static_cast<ContainerState>(c->state), c->exit_code, c->pid,
                        Instant{c->started_ns}, line(c->detail), copy_labels(c->labels, c->label_count)});
+        check_texts(out.back());
     }
     return out;
 }
@@ -40,7 +48,7 @@ std::vector<Container> raise_containers(const void* raw) {
 std::vector<std::string> raise_images(const void* raw) {
     const auto& r = result<gantry_image_list>(raw);
     std::vector<std::string> out;
-    for (std::size_t i = 0; i < r.count; ++i) out.push_back(copy(r.images[i]));
+    for (std::size_t i = 0; i < r.count; ++i) out.push_back(line(r.images[i]));
     return out;
 }
 

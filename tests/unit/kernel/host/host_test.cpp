@@ -261,6 +261,13 @@ TEST_CASE("a runtime's containers, facts and exits cross the border whole") {
     CHECK(list->at(0).labels == spec.labels);
     REQUIRE(bench.wait<void>([&](auto done) { runtime.remove("c1", seconds(5), done); }));
 
+    spec.labels = {{"gantry.service", "\xff"}};
+    REQUIRE(bench.wait<void>([&](auto done) { runtime.create(spec, seconds(5), done); }));
+    const auto broken = bench.wait<std::vector<Container>>([&](auto done) { runtime.list(seconds(5), done); });
+    REQUIRE_FALSE(broken);
+    CHECK(broken.error().code == Code::kUnknown);
+    CHECK(broken.error().text().find("the name or a label of container c1 is not UTF-8") != std::string::npos);
+
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
     CHECK_FALSE(bench.wait<void>([&](auto done) { runtime.logs("c1", true, -1, ends[1], done); }));
