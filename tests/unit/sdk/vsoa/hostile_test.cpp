@@ -181,7 +181,7 @@ TEST_CASE("packets that are not aligned stay whole, however many one buffer hold
         Bytes many;
         while (many.size() < 60'000) {
             Bytes one = packet(VSOA_TYPE_RPC, sent, "/x", std::to_string(sent));
-            one.resize(one.size() - (one[2] >> VSOA_PAD_SHIFT));
+            one.erase(one.end() - (one[2] >> VSOA_PAD_SHIFT), one.end());
             one[2] &= static_cast<uint8_t>(~VSOA_PAD_MASK);
             ++sent;
             many = many + one;
