@@ -30,8 +30,9 @@ class Directory : public Plugin {
 
     // Asked once, after init.
     virtual DirectoryFacts facts() const = 0;
-    // From now on names answer from these records and no others, all at once; records of one name in turn. A table_no
-    // below the last one is ignored. [loop]
+    // From now on names answer from these records and no others, all at once. Of one name, records in the address
+    // family that was asked for go before others, among them those of the own node, and equals are answered in turn. A
+    // table_no below the last one is ignored. [loop]
     virtual void replace(std::uint64_t table_no, std::vector<NameRecord> records) = 0;
 
   protected:
