@@ -208,15 +208,18 @@ void Engine::keep_log(const Home& home) {
 // Ends by itself after its container; it must be gone before its cgroup and folder can be.
 void Engine::end_monitor(const Home& home, const Record& record, Instant deadline) const {
     monitored::ProcessRef monitor = record.monitor;
+    bool sure = true;
     if (!monitor) {
         monitor = monitored::identify(conmon_pid(home));
-        // Half-made: only a number is known, so look whether it is a conmon of this container.
+        // Half-made: only a number is known, so look whether it is a conmon of this container. One that is just ending
+        // has no command line any more; it is waited for like the others, but not killed.
         const std::string line =
             monitored::read_file("/proc/" + std::to_string(monitor.pid) + "/cmdline", 64 << 10).value_or("");
-        if (line.find(home.dir.string()) == std::string::npos) return;
+        sure = line.find(home.dir.string()) != std::string::npos;
+        if (!sure && !line.empty()) return;
     }
     const Fd process = monitored::open_process(monitor);
-    if (monitored::wait_end(process, std::min(deadline, monitored::now() + kMonitorEnd))) return;
+    if (monitored::wait_end(process, std::min(deadline, monitored::now() + kMonitorEnd)) || !sure) return;
     (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
     (void)monitored::wait_end(process, deadline);
 }

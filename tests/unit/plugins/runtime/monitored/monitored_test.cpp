@@ -25,12 +25,12 @@ namespace {
 
 // What the backend does; set by the test while nothing runs.
 struct Script {
-    std::atomic<bool> create_fails{false}, clean_fails{false}, kill_in_vain{false}, start_waits{false};
+    std::atomic<bool> create_fails{false}, clean_fails{false}, kill_in_vain{false}, with_monitor{false};
     std::atomic<int> kills{0}, cleans{0}, created{0};
 };
 Script* current = nullptr;
 
-// The first process is a child of this program; nobody is its monitor.
+// The first process is a child of this program.
 class ScriptedBackend : public monitored::Backend {
   public:
     void create(const gantry::ContainerSpec&, const image_store::Image&, const monitored::Home& home,
@@ -44,6 +44,7 @@ class ScriptedBackend : public monitored::Backend {
             ::_exit(0);
         }
         record.process = monitored::identify(pid);
+        if (current->with_monitor) record.monitor = monitored::identify(::getpid());  // it says nothing, but lives
     }
     void start(const monitored::Home&, monitored::Record&, gantry::Instant) override {}
     bool was_started(const monitored::Home&, monitored::Record&) override { return false; }
@@ -206,6 +207,21 @@ TEST_CASE("Containers that cannot be killed hold up nobody else") {
     w.script().kill_in_vain = false;
     for (auto& kill : kills) CHECK(kill.wait().ok());
     for (const std::string& name : stuck) CHECK(w.driver().remove(name).wait().ok());
+}
+
+TEST_CASE("A list that waits for a monitor's word is answered when the container is removed") {
+    World w;
+    w.script().with_monitor = true;
+    REQUIRE(w.driver().create(w.spec("c1")).wait().ok());
+    const auto pid = static_cast<pid_t>(w.list().at(0).pid);
+    ::kill(pid, SIGKILL);
+    REQUIRE(::waitpid(pid, nullptr, 0) == pid);
+    auto list = w.driver().list();
+    auto remove = w.driver().remove("c1");
+    CHECK(remove.wait().ok());
+    const auto answer = list.wait();
+    CHECK(answer.ok());
+    CHECK(answer.result.containers.empty());
 }
 
 TEST_CASE("A container whose record is from another version goes on") {
