@@ -64,10 +64,11 @@ std::string Controller::State::slow_move(const Instance& instance) const {
 void Controller::State::plan_rollout(Service& service) {
     // What is in the way itself goes first, then what does not work anyway: its replacement costs nothing.
     std::vector<Instance*> in_the_way, broken, good;
-    bool busy = false;
+    bool busy = false, moves = false;
     for (auto& [index, instance] : service.instances) {
         const bool old = outdated(service, instance);
         const bool moving = !instance.moving_from.empty();
+        moves = moves || moves_.contains(instance.id());
         if (instance.stopping || (moving && !instance.node) || (!old && instance.node && !instance.ready)) busy = true;
         if (old) (moving ? in_the_way : instance.ready ? good : broken).push_back(&instance);
     }
@@ -84,7 +85,7 @@ void Controller::State::plan_rollout(Service& service) {
         }
         return false;
     };
-    if (begin_one(in_the_way) || busy || begin_one(broken)) return;
+    if (begin_one(in_the_way) || (!moves && begin_one(broken)) || busy) return;
     begin_one(good);
 }
 

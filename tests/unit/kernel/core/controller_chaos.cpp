@@ -10,22 +10,17 @@ namespace gantry::core {
 namespace {
 
 constexpr std::int64_t kNodeMemory = std::int64_t{1} << 30;
+constexpr std::int64_t kNodeCpu = 4'000;
 
 std::string text(const json::value& value) { return std::string(value.as_string()); }
 
-// What a copy of a service takes, from the document that was deployed.
-struct Takes {
-    std::int64_t memory = 0;
-    std::uint16_t port = 0;
-    std::vector<std::string> nodes;
-    std::string side, constraint;
-};
-
-Takes takes(const json::value& document) {
+World::Takes takes(const json::value& document) {
     const auto spec = parse_service(document);
-    Takes out;
+    World::Takes out;
     if (!spec) return out;
     out.memory = spec->memory_bytes;
+    out.cpu = spec->cpu_milli;
+    out.runtime = spec->runtime;
     if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
     out.nodes = spec->nodes;
     if (!spec->pool_labels.empty()) out.side = spec->pool_labels[0].second;
@@ -118,7 +113,11 @@ json::value World::random_manifest(const std::string& name) {
     if (!placement.contains("mode")) service["instances"] = 1 + random_.below(4);
     if (random_.chance(10)) placement["constraints"] = json::object{{"side", "left"}};
     json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
-    if (random_.chance(50)) out["resources"] = json::object{{"memory", (1 + random_.below(5)) * 100 << 20}};
+    json::object resources;
+    if (random_.chance(50)) resources["memory"] = (1 + random_.below(5)) * 100 << 20;
+    if (random_.chance(30)) resources["cpu"] = 0.5 * (1 + random_.below(5));
+    if (!resources.empty()) out["resources"] = std::move(resources);
+    if (random_.chance(10)) out["service"].as_object()["runtime"] = random_.chance(80) ? "process" : "unheard-of";
     out["container"] = json::object{{"args", {"v" + std::to_string(random_.below(3))}}};
     const int no = name.back() - '0';
     out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
@@ -165,54 +164,92 @@ void World::change_something() {
 // may be on a node that fails a hard rule. Judged from documents and manifests, not with the core's own rules.
 void World::check_placed() {
     if (!core_) return;
-    std::map<std::string, Takes> needs;
-    for (const auto& entry : core_->services()) {
-        const auto full = core_->service(text(entry.at("name")));
-        needs[text(entry.at("name"))] = takes(full->at("document"));
-    }
-    std::map<std::string, json::object> nodes;
-    for (const auto& entry : core_->nodes(now_)) nodes[text(entry.at("name"))] = entry.as_object();
-    std::map<std::string, std::int64_t> memory;
-    std::map<std::pair<std::string, std::uint16_t>, std::vector<std::string>> ports;
+    struct Total {
+        std::int64_t memory = 0, cpu = 0;
+        std::map<std::uint16_t, std::vector<std::string>> ports;
+    };
+    std::map<std::string, Total> totals;
+    const auto add = [&](const std::string& node, const std::string& copy, const Takes& need) {
+        Total& total = totals[node];
+        total.memory += need.memory;
+        total.cpu += need.cpu;
+        if (need.port) total.ports[need.port].push_back(copy);
+    };
+    std::vector<std::pair<std::string, std::string>> placed;  // node, copy
     for (const auto& value : core_->instances()) {
         const auto& instance = value.as_object();
         const std::string node = text(instance.at("node"));
         if (node.empty()) continue;
-        const std::string name = text(instance.at("instance"));
-        const Takes& need = needs[text(instance.at("service"))];
-        // Copies of older revisions were placed under other rules.
+        const std::string copy =
+            text(instance.at("instance")) + "#" + std::to_string(instance.at("epoch").to_number<std::uint64_t>());
+        const auto known = taken_.find(copy);
         const auto full = core_->service(text(instance.at("service")));
-        if (instance.at("revision") != full->at("revision")) continue;
-        memory[node] += need.memory;
-        if (need.port) ports[{node, need.port}].push_back(name);
-        if (instance.at("since_ms").to_number<int>() != 0 || text(instance.at("state")) != "waiting" ||
-            !text(instance.at("reason")).starts_with("sent to "))
-            continue;
+        const bool fresh = instance.at("since_ms").to_number<int>() == 0 && text(instance.at("state")) == "waiting" &&
+                           text(instance.at("reason")).starts_with("sent to ");
+        // One that was placed under a revision before this one, in the same instant, was judged then.
+        if (fresh && instance.at("revision") == full->at("revision")) {
+            placed.emplace_back(node, copy);
+            const bool twice = known != taken_.end() && known->second.placed != now_;  // of a service that was removed
+            taken_[copy] = takes(full->at("document"));
+            taken_[copy].placed = now_;
+            taken_[copy].twice = twice;
+        }
+        const auto at = taken_.find(copy);
+        if (at == taken_.end()) continue;
+        at->second.run = controller_starts;
+        add(node, copy, at->second);
+    }
+    if (placed.empty()) return;
+    std::map<std::string, json::object> nodes;
+    for (const auto& entry : core_->nodes(now_)) nodes[text(entry.at("name"))] = entry.as_object();
+    // What a controller after this one meets by surprise it knows less well.
+    for (const auto& [name, doc] : nodes)
+        for (const auto& stale : doc.at("stale").as_array()) {
+            const auto at = taken_.find(text(stale.at("copy")));
+            if (at != taken_.end() && at->second.run == controller_starts && !at->second.twice)
+                add(name, at->first, at->second);
+        }
+    for (const auto& [node, copy] : placed) {
         const auto bad = [&](const std::string& rule) {
-            broken("never on a node that fails a hard rule", name + " on " + node + ": " + rule);
+            broken("never on a node that fails a hard rule", copy + " on " + node + ": " + rule);
         };
+        const Takes& need = taken_.at(copy);
         const auto& doc = nodes.at(node);
         if (text(doc.at("liveness")) != "ready") bad("it is " + text(doc.at("liveness")));
         if (text(doc.at("intent")) != "active") bad("it is " + text(doc.at("intent")));
-        const SimNode& sim = nodes_.at(node);
-        if (sim.architecture != "amd64") bad("architecture");
-        if (!need.nodes.empty() && std::find(need.nodes.begin(), need.nodes.end(), node) == need.nodes.end())
-            bad("not in the pool");
-        if (!need.side.empty() && sim.labels[0].second != need.side) bad("labels of the pool");
-        if (!need.constraint.empty() && sim.labels[0].second != need.constraint) bad("constraints");
-        for (const auto& stale : doc.at("stale").as_array()) {
-            const std::string copy = text(stale.at("copy"));
-            const auto other = needs.find(copy.substr(0, copy.find('.')));
-            if (need.port && other != needs.end() && other->second.port == need.port && copy.starts_with(name + "#"))
-                bad("its own stale copy holds the port");
-        }
+        if (const auto why = unfit(need, nodes_.at(node)); !why.empty()) bad(why);
+        const Total& total = totals.at(node);
+        if (need.memory && total.memory > kNodeMemory) bad("more memory than it has");
+        if (need.cpu && total.cpu > kNodeCpu) bad("more cores than it has");
+        if (need.port && total.ports.at(need.port).size() > 1)
+            bad("port of " + total.ports.at(need.port)[0] + " and " + total.ports.at(need.port)[1]);
     }
-    for (const auto& [node, used] : memory)
-        if (used > kNodeMemory) broken("never on a node that fails a hard rule", node + ": more memory than it has");
-    for (const auto& [place, names] : ports)
-        if (names.size() > 1)
-            broken("never on a node that fails a hard rule",
-                   place.first + ": port " + std::to_string(place.second) + " of " + names[0] + " and " + names[1]);
+}
+
+// Why this node never fits, whatever else it runs.
+std::string World::unfit(const Takes& need, const SimNode& node) {
+    const auto& pool = need.nodes;
+    if (!pool.empty() && std::find(pool.begin(), pool.end(), node.name) == pool.end()) return "not in the pool";
+    if (node.architecture != "amd64") return "architecture";
+    if (!need.runtime.empty() && (need.runtime != "process" || !node.has_process)) return "runtime";
+    if (!need.side.empty() && node.labels[0].second != need.side) return "labels of the pool";
+    if (!need.constraint.empty() && node.labels[0].second != need.constraint) return "constraints";
+    return "";
+}
+
+// Some histories end with a node that is being drained, some with an instance that crashes whatever is done.
+void World::heal() {
+    const auto known = core_->nodes(now_);
+    if (!known.empty() && random_.chance(30))
+        draining_ = text(known[static_cast<std::size_t>(random_.below(static_cast<int>(known.size())))].at("name"));
+    for (const auto& [name, node] : nodes_)
+        turn(ApiSetIntent{++last_request_, name, name == draining_ ? "draining" : "active"});
+    const auto instances = core_->instances();
+    if (instances.empty() || !random_.chance(30)) return;
+    const auto& victim = instances[static_cast<std::size_t>(random_.below(static_cast<int>(instances.size())))];
+    const auto stored = as_stored("service/" + text(victim.at("service")));
+    if (stored.is_null()) return;
+    crashing_ = InstanceId{stored.at("no").to_number<std::uint64_t>(), victim.at("index").to_number<std::uint32_t>()};
 }
 
 void World::settle(Duration at_most) {
@@ -227,16 +264,33 @@ void World::settle(Duration at_most) {
     const Instant end = now_ + at_most;
     bool healed = false;
     std::string still = "nothing was looked at";
+    Instant calm = kNever;
+    std::size_t placed = 0;
     for (std::size_t steps = 1; now_ < end && breach.empty(); ++steps) {
         step();
         if (!core_) continue;
-        if (!healed) {
-            healed = true;
-            for (const auto& [name, node] : nodes_) turn(ApiSetIntent{++last_request_, name, "active"});
+        if (!std::exchange(healed, true)) heal();
+        if (steps % 20 != 0 || !gate_.idle()) continue;
+        still = unlike_desired();
+        if (!still.empty()) {
+            calm = kNever;
+        } else if (!crashing_) {
+            return;
+        } else if (calm == kNever) {
+            calm = now_;
+            placed = placements;
+        } else if (placements != placed) {
+            broken("an instance that always crashes comes to rest", "something was placed again");
+        } else if (now_ - calm >= seconds(10)) {
+            return;
         }
-        if (steps % 20 == 0 && gate_.idle() && (still = unlike_desired()).empty()) return;
     }
     if (breach.empty()) broken("desired equals actual when faults have stopped", still);
+}
+
+json::value World::as_stored(const std::string& key) const {
+    const auto at = durable_.find(key);
+    return at == durable_.end() ? json::value() : *parse_json(at->second);
 }
 
 // "" if every instance has exactly one running copy where the controller says, or has no node that fits it.
@@ -265,12 +319,17 @@ std::string World::unlike_desired() {
             instance.at("epoch").to_number<std::uint64_t>()};
         const std::string node = text(instance.at("node"));
         if (node.empty()) {
-            if (fits_somewhere(instance)) return name + " is pending and fits: " + to_text(value);
+            if (fits_somewhere(instance, true)) return name + " is pending and fits: " + to_text(value);
             if (running[copy.instance] != 0) return name + " is pending and runs";
             continue;
         }
         ++expected;
-        if (text(instance.at("state")) != "ready") return name + " is not ready: " + to_text(value);
+        const std::string state = text(instance.at("state"));
+        const bool rests =
+            crashing_ == copy.instance && (state == "failing" || text(instance.at("reason")).starts_with("stays "));
+        if (state != "ready" && !rests) return name + " is not ready: " + to_text(value);
+        if (node == draining_ && fits_somewhere(instance, false))
+            return name + " is still on the draining node: " + to_text(value);
         if (running[copy.instance] != 1)
             return name + " has " + std::to_string(running[copy.instance]) + " copies that run";
         if (!there.contains({copy, node})) return name + " runs elsewhere than on " + node;
@@ -281,45 +340,47 @@ std::string World::unlike_desired() {
         const auto full = core_->service(text(entry.at("name")));
         int stay = 0;
         for (const auto& instance : full->at("instances").as_array())
-            stay += text(instance.at("reason")).starts_with("stays at");
-        if (std::stoi(why) != stay) return text(entry.at("name")) + " has copies to replace: " + to_text(*full);
+            stay += text(instance.at("reason")).starts_with("stays ");
+        if (std::stoi(why) > stay) return text(entry.at("name")) + " has copies to replace: " + to_text(*full);
     }
     if (there.size() != expected)
         return std::to_string(there.size()) + " copies run, " + std::to_string(expected) + " are wanted";
     return "";
 }
 
-bool World::fits_somewhere(const json::object& instance) {
+// failed_too: also where the service kept crashing.
+bool World::fits_somewhere(const json::object& instance, bool failed_too) {
     const auto full = core_->service(text(instance.at("service")));
     const Takes need = takes(full->at("document"));
-    const auto index = instance.at("index").to_number<std::size_t>();
     const bool is_static = text(full->at("mode")) == "static";
-    std::map<std::string, std::int64_t> memory;
+    std::map<std::string, Takes> used;
     std::set<std::pair<std::string, std::uint16_t>> ports;
     for (const auto& value : core_->instances()) {
         const auto& other = value.as_object();
         const std::string node = text(other.at("node"));
         if (node.empty()) continue;
         // What an older revision takes is in the stored form.
-        const auto stored = parse_json(durable_.at("service/" + text(other.at("service"))));
-        for (const auto& revision : stored->at("revisions").as_array()) {
+        const auto stored = as_stored("service/" + text(other.at("service")));
+        for (const auto& revision : stored.at("revisions").as_array()) {
             if (revision.at("revision") != other.at("revision")) continue;
             const Takes has = takes(revision.at("document"));
-            memory[node] += has.memory;
+            used[node].memory += has.memory;
+            used[node].cpu += has.cpu;
             if (has.port) ports.insert({node, has.port});
         }
     }
-    const auto number = parse_json(durable_.at("service/" + text(instance.at("service"))))->at("no");
-    const auto own =
-        durable_.find("instance/" + std::to_string(number.to_number<std::uint64_t>()) + "." + std::to_string(index));
+    const auto stored = as_stored("service/" + text(instance.at("service")));
+    const auto& last = stored.at("revisions").as_array().back();
+    std::set<std::string> failed;
+    if (!failed_too && !last.at("failing").as_bool())
+        for (const auto& name : last.at("failed").as_array()) failed.insert(text(name));
+    const auto own = as_stored("instance/" + std::to_string(stored.at("no").to_number<std::uint64_t>()) + "." +
+                               std::to_string(instance.at("index").to_number<std::size_t>()));
     for (const auto& [name, node] : nodes_) {
-        if (node.architecture != "amd64") continue;
-        if (!need.nodes.empty() && std::find(need.nodes.begin(), need.nodes.end(), name) == need.nodes.end()) continue;
-        if (!need.side.empty() && node.labels[0].second != need.side) continue;
-        if (!need.constraint.empty() && node.labels[0].second != need.constraint) continue;
-        if (is_static && (own == durable_.end() || own->second.find("\"bound\":\"" + name + "\"") == std::string::npos))
-            continue;
-        if (need.memory > 0 && memory[name] + need.memory > kNodeMemory) continue;
+        if (name == draining_ || failed.contains(name) || !unfit(need, node).empty()) continue;
+        if (is_static && (own.is_null() || text(own.at("bound")) != name)) continue;
+        if (need.memory > 0 && used[name].memory + need.memory > kNodeMemory) continue;
+        if (need.cpu > 0 && used[name].cpu + need.cpu > kNodeCpu) continue;
         if (need.port && ports.contains({name, need.port})) continue;
         return true;
     }

@@ -28,7 +28,7 @@ TEST_CASE("whatever happens, the invariants hold, and when faults stop desired e
         const std::uint64_t seed = only ? only : i + 1;
         World world(seed, 2 + static_cast<int>(seed % 4));
         world.chaos(seconds(10 + static_cast<int>(seed % 11)));
-        if (world.breach.empty()) world.settle(seconds(120));
+        if (world.breach.empty()) world.settle(seconds(240));
         commits += world.commits;
         placements += world.placements;
         losses += world.losses;

@@ -42,6 +42,7 @@ World::World(std::uint64_t seed, int nodes) : random_(seed), seed_(seed) {
         node.name = "n" + std::to_string(i);
         node.id = {"id-" + node.name, "boot-1", 1, 0};
         node.labels = {{"side", i % 2 ? "left" : "right"}};
+        node.has_process = i % 2 == 1;
         if (i == 4) node.architecture = "arm64";
         node.up = true;
         node.connect_at = now_ + random_.time(0, 500);
@@ -266,7 +267,9 @@ void World::deliver(const Packet& packet) {
             turn(PeerMessage{packet.peer, "10.0.0." + links_.at(packet.peer).substr(1), *message});
         } else {
             links_.erase(packet.peer);
-            turn(PeerDown{packet.peer, Down::kReset});
+            turn(PeerDown{packet.peer, random_.chance(70)   ? Down::kReset
+                                       : random_.chance(50) ? Down::kTimeout
+                                                            : Down::kClosed});
         }
         return;
     }

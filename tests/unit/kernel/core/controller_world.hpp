@@ -44,6 +44,16 @@ std::vector<Keys> fewest_copies(const Rank& rank);
 
 class World {
   public:
+    // What a copy of a service takes, from the document that was deployed.
+    struct Takes {
+        std::int64_t memory = 0, cpu = 0;
+        std::uint16_t port = 0;
+        std::vector<std::string> nodes;
+        std::string side, constraint, runtime;
+        std::size_t run = 0;  // of the controller that last had it as a current copy
+        Instant placed{};
+        bool twice = false;  // two copies had this name and number
+    };
     World(std::uint64_t seed, int nodes);
 
     void chaos(Duration how_long);
@@ -65,7 +75,7 @@ class World {
         Labels labels;
         Identity id;
         int boots = 1;
-        bool up = false, left = false;
+        bool up = false, left = false, has_process = false;
         Instant up_at{};
         Instant cut_until{};
         bool cut_resets = false;
@@ -73,7 +83,7 @@ class World {
         bool welcomed = false, confirmed = false;
         Instant connect_at{}, heard{}, beat_at{}, report_at{};
         bool changed = false;
-        ListNo applied;
+        ListNo applied, known;  // known: outlives reboots
         NodeList list;
         std::map<CopyId, SimCopy> copies;
     };
@@ -122,7 +132,10 @@ class World {
     void change_something();
     json::value random_manifest(const std::string& name);
     std::string unlike_desired();
-    bool fits_somewhere(const json::object& instance);
+    bool fits_somewhere(const json::object& instance, bool failed_too);
+    static std::string unfit(const Takes& need, const SimNode& node);
+    void heal();
+    json::value as_stored(const std::string& key) const;
     void broken(const std::string& invariant, const std::string& how);
 
     Random random_;
@@ -145,6 +158,9 @@ class World {
     std::map<CopyId, std::string> published_on_;                          // every copy ever listed, and where
     std::set<std::pair<CopyId, std::string>> was_ready_;
     std::map<std::string, ListNo> last_list_;
+    std::map<std::string, Takes> taken_;  // by copy ("s1.0#3")
+    std::string draining_;                // when faults have stopped
+    std::optional<InstanceId> crashing_;
 };
 
 }  // namespace gantry::core

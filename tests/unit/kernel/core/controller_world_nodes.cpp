@@ -82,9 +82,10 @@ void World::connect(SimNode& node) {
     hello.node = node.name;
     hello.labels = node.labels;
     hello.runtimes = {{"oci", "linux", {node.architecture}, true}};
+    if (node.has_process) hello.runtimes.push_back({"process", "linux", {node.architecture}, false});
     hello.cpu_milli = 4'000;
     hello.memory_bytes = 1'024 * kMiB;
-    hello.applied = node.applied;
+    hello.applied = node.known;
     say(node, std::move(hello));
 }
 
@@ -106,12 +107,13 @@ void World::take(SimNode& node, const ControllerMessage& message) {
     } else if (const auto* ack = std::get_if<HeartbeatAck>(&message)) {
         if (node.welcomed && ack->current != node.applied) say(node, PullList{});
     } else if (const auto* list = std::get_if<NodeList>(&message)) {
-        if (node.welcomed && list->no > node.applied) take_list(node, *list);
+        const bool again = list->no == node.known && node.applied == ListNo{};
+        if (node.welcomed && (list->no > node.known || again)) take_list(node, *list);
     }
 }
 
 void World::take_list(SimNode& node, const NodeList& list) {
-    node.applied = list.no;
+    node.applied = node.known = list.no;
     node.list = list;
     node.changed = true;
     std::set<CopyId> wanted;
@@ -144,6 +146,10 @@ void World::run_copies(SimNode& node) {
             sim.state = CopyState::kCreating;
         } else if (sim.state == CopyState::kCreating) {
             sim.state = CopyState::kRunning;
+        } else if (crashing_ == copy.instance) {
+            sim.state = CopyState::kWaiting;
+            ++sim.crashes;
+            ++sim.restarts;
         } else if (sim.state == CopyState::kRunning) {
             sim.state = CopyState::kReady;
             was_ready_.insert({copy, node.name});
