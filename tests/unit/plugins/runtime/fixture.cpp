@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <sstream>
 #include <thread>
 
@@ -27,8 +28,13 @@ std::string stat_tail(std::int64_t pid) {
 
 }  // namespace
 
+int patience() {
+    const char* text = std::getenv("GANTRY_TEST_PATIENCE");
+    return text == nullptr ? 1 : std::max(1, std::atoi(text));
+}
+
 bool eventually(const std::function<bool()>& condition) {
-    const auto limit = std::chrono::steady_clock::now() + 10s;
+    const auto limit = std::chrono::steady_clock::now() + 10s * patience();
     while (!condition()) {
         if (std::chrono::steady_clock::now() > limit) return false;
         std::this_thread::sleep_for(1ms);
@@ -68,7 +74,7 @@ Fixture::Fixture(std::int64_t log_size_max) : log_size_max_(log_size_max) {
 
 std::string Fixture::import(Layout& layout) {
     const std::string digest = layout.finish();
-    const auto answer = driver().ensure_image({digest, layout.dir().string()}).wait();
+    const auto answer = driver().ensure_image({digest, layout.dir().string()}).wait(10s * patience());
     REQUIRE_THAT(answer.text, Catch::Equals(""));
     REQUIRE(answer.ok());
     return digest;
@@ -85,6 +91,7 @@ void Fixture::begin() {
     if (traits().settings) traits().settings(settings);
     instance_ = &host_->load(traits().plugin_file, settings);
     driver_ = std::make_unique<gantry::testing::RuntimeDriver>(*instance_);
+    instance_->limit *= patience();
     instance_->start();
 }
 
@@ -102,8 +109,8 @@ Fixture::~Fixture() {
     try {
         if (!host_) begin();
         for (const std::string& name : names()) {
-            (void)driver().kill(name).wait(20s);
-            (void)driver().remove(name).wait(20s);
+            (void)driver().kill(name).wait(20s * patience());
+            (void)driver().remove(name).wait(20s * patience());
         }
         CHECK(names().empty());
         stop();
@@ -124,10 +131,10 @@ gantry::ContainerSpec Fixture::script(const std::string& name, const std::string
 }
 
 void Fixture::run(const gantry::ContainerSpec& spec) {
-    const auto created = driver().create(spec).wait();
+    const auto created = driver().create(spec).wait(10s * patience());
     REQUIRE_THAT(created.text, Catch::Equals(""));
     REQUIRE(created.ok());
-    const auto started = driver().start(spec.name).wait();
+    const auto started = driver().start(spec.name).wait(10s * patience());
     REQUIRE_THAT(started.text, Catch::Equals(""));
     REQUIRE(started.ok());
 }
@@ -152,7 +159,7 @@ std::vector<std::string> Fixture::names() {
 
 gantry::Container Fixture::wait_exit(const std::string& name) {
     gantry::Container out;
-    const gantry::Instant limit = host().now() + 10s;
+    const gantry::Instant limit = host().now() + 10s * patience();
     do {
         out = find(name);
         if (out.state == gantry::ContainerState::kExited) return out;
@@ -174,17 +181,19 @@ std::string Fixture::logs(const std::string& name, std::int64_t tail) {
         for (ssize_t n = 0; (n = ::read(in.get(), out.data(), out.size())) > 0;)
             text.append(out, 0, static_cast<std::size_t>(n));
     };
-    CHECK(host().run_until([&] {
-        take();
-        return pending.ended();
-    }));
+    CHECK(host().run_until(
+        [&] {
+            take();
+            return pending.ended();
+        },
+        10s * patience()));
     take();
     CHECK(pending.wait().ok());
     return text;
 }
 
 bool Fixture::logged(const std::string& name, const std::string& text) {
-    const gantry::Instant limit = host().now() + 10s;
+    const gantry::Instant limit = host().now() + 10s * patience();
     while (logs(name).find(text) == std::string::npos) {
         if (host().now() > limit) return false;
         host().run_until([] { return false; }, 5ms);

@@ -64,6 +64,9 @@ class Fixture {
     std::string image_;
 };
 
+// How many times longer than on a real machine everything may take (GANTRY_TEST_PATIENCE, tests/vm/run).
+int patience();
+
 // Waits for a condition outside of the host, at most ten seconds.
 bool eventually(const std::function<bool()>& condition);
 

@@ -20,7 +20,7 @@ namespace {
 // The text of a failure, "" for success: shown by a test that fails.
 template <class Pending>
 std::string trouble(Pending&& pending) {
-    const auto answer = pending.wait(20s);
+    const auto answer = pending.wait(20s * runtime_test::patience());
     return answer.ok() ? "" : "failed: " + answer.text;
 }
 
