@@ -4,8 +4,8 @@
 // for byte. It reads no clock and does nothing itself.
 //
 //     Controller c(timing, default_policy, known_policies);
-//     c.load(entries, now, new_term?)  -> Effects (the commit that raises the term)
-//     c.step(input, now)               -> Effects
+//     c.load(entries, fresh_id, now)  -> Effects (the commit that raises the term)
+//     c.step(input, now)              -> Effects
 #pragma once
 
 #include <functional>
@@ -49,7 +49,7 @@ struct LoopLate {  // the loop was late by more than a heartbeat: shift every la
     Duration lag{};
 };
 
-// API changes; each ends with one Reply.
+// API changes; each ends with one Reply, that of a dry run perhaps in a later step.
 struct ApiDeploy {
     RequestId request = 0;
     json::value document;
@@ -119,14 +119,16 @@ class Controller {
     json::array secrets() const;  // names only
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;
-    // Each node of the cluster: excluded by which rule, or its rank and keys. keys come from asking `rank`.
+    // Each node of the cluster, and each that the manifest names and that never joined: excluded by which rule, or its
+    // rank and keys, which come from asking `rank`.
     Result<json::value> explain(
         const std::string& service, Instant now, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
         const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const;
 
     std::string cluster_id() const;
     std::uint64_t term() const;
-    // Where a copy runs, for logs: node and peer. Errors: kNotFound, kUnavailable (node not connected).
+    // Where a copy runs, for logs: node and peer. Errors: kInvalid (no instance's name), kNotFound, kUnavailable
+    // (on no node, or its node is not connected).
     struct Place {
         std::string node;
         PeerId peer = 0;
@@ -134,7 +136,7 @@ class Controller {
     };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0"
 
-    // The state as it would be stored, for tests and `load`: equal to the live one after every commit.
+    // What the store holds once every write so far is committed, for tests and `load`.
     std::vector<Entry> stored() const;
 
   private:

@@ -26,14 +26,15 @@ struct Write {
 };
 
 struct RankCandidate {
-    std::string_view node;  // valid until the next step
+    std::string_view node;  // this and labels are valid until the next step
     std::int64_t cpu_total_milli = 0, cpu_free_milli = 0, memory_total_bytes = 0, memory_free_bytes = 0;
     std::uint32_t copies_running = 0, copies_pending = 0, copies_of_service = 0;
     bool has_image = false;
     const Labels* labels = nullptr;
 };
 
-// Ask `policy`; answer with Ranked or RankFailed of the same id, before or after the turn ends.
+// Ask `policy`; answer with Ranked (keys in the order of the candidates) or RankFailed of the same id, before or after
+// the turn ends. After a second without an answer it counts as failed.
 struct Rank {
     std::uint64_t id = 0;
     std::string policy;
@@ -51,7 +52,7 @@ struct ClosePeer {
     PeerId peer = 0;
     std::string reason;
 };
-struct Announce {  // to every connected agent, and to this machine's directories
+struct Announce {  // to every agent that was welcomed, and to this machine's directories
     Names names;
 };
 struct Reply {
@@ -69,7 +70,7 @@ struct Effects {
     std::vector<Write> writes;
     std::vector<Effect> acts;  // in order, after the commit of writes
     std::vector<Rank> ranks;   // at once
-    bool api_change = false;   // writes that a person asked for: refused when the disk is nearly full
+    bool api_change = false;   // a person asked for the turn, and it writes: refused when the disk is nearly full
 };
 
 }  // namespace gantry::core

@@ -35,7 +35,7 @@ struct DryRun {
     std::map<const Node*, Imagined> imagined;
 };
 
-// One service that is being placed: its candidates in order, and what the policy was asked last.
+// One service that is being placed, or a dry run: its candidates in order, and what the policy was asked last.
 struct Question {
     struct Scored {
         bool lacks_image = false;
@@ -94,7 +94,7 @@ class Controller::State {
         Instant since{};
     };
 
-    // --- inputs (controller.cpp, nodes.cpp, api.cpp)
+    // --- inputs (controller.cpp, nodes.cpp, placement.cpp, liveness.cpp, api.cpp, deploy.cpp)
     void on(const PeerMessage& input);
     void on(const PeerDown& input);
     void on(const Ranked& input);
@@ -290,7 +290,7 @@ class Controller::State {
     std::map<std::string, std::string, std::less<>> secrets_;
     std::map<std::string, std::uint32_t, std::less<>> image_numbers_;
     std::vector<std::string> image_digests_;
-    std::map<std::string, Instant> told_;  // refused nodes
+    std::map<std::string, Instant> told_;  // "KIND NODE" of a refusal -> when people heard of it
 
     std::uint64_t nodes_version_ = 1;  // of what pools depend on
     std::uint32_t copies_total_ = 0, nodes_ready_ = 0;
