@@ -156,7 +156,7 @@ int TlsStream::bio_read(BIO* bio, char* to, std::size_t room, std::size_t* done)
         BIO_set_retry_read(bio);
     } else {
         self.ended_ = true;
-        self.error_ = errno;
+        if (self.error_ == 0) self.error_ = errno;  // the first one says why; what follows is a broken pipe
     }
     return 0;
 }
@@ -173,7 +173,7 @@ int TlsStream::bio_write(BIO* bio, const char* from, std::size_t length, std::si
         BIO_set_retry_write(bio);
     } else {
         self.ended_ = true;
-        self.error_ = errno;
+        if (self.error_ == 0) self.error_ = errno;  // the first one says why; what follows is a broken pipe
     }
     return 0;
 }
