@@ -15,8 +15,8 @@ constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
 constexpr Duration kGoodbye = milliseconds(200);
 constexpr Duration kListLimit = seconds(10);
-constexpr Duration kImageLimit = seconds(600);
 constexpr Duration kContainerLimit = seconds(30);
+constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr std::size_t kStateMax = 64 << 20;
 
 }  // namespace
@@ -24,17 +24,23 @@ constexpr std::size_t kStateMax = 64 << 20;
 AgentLoop::AgentLoop(Parts parts)
     : parts_(std::move(parts)),
       timer_(parts_.io, [this](Duration) { turn(core::AgentTick{}); }),
+      state_file_(parts_.io, 1),
+      image_files_(parts_.io, 1),
       images_(
-          parts_.host, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
-          [this](const std::string& image, std::uint32_t percent) {
+          image_files_, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
+          [this](const std::string& image, std::uint32_t percent, std::uint64_t bytes) {
+              tell_progress(image, percent, bytes);
               turn(core::ImageProgress{image, percent});
           }),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
       dial_timer_(parts_.io),
-      load_timer_(parts_.io),
-      controllers_(parts_.controllers) {
-    outbox_.use(&parts_.transport);
+      load_timer_(parts_.io) {
+    outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
+        parts_.log(host::LogLevel::kError, "a message of " + std::to_string(bytes) +
+                                               " bytes is longer than the transport takes and was not sent; the "
+                                               "controller does not hear of what it says");
+    });
 }
 
 Result<core::AgentFacts> AgentLoop::facts() {
@@ -57,7 +63,10 @@ Result<core::AgentFacts> AgentLoop::facts() {
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
     facts.memory_bytes = parts_.config.memory_bytes ? parts_.config.memory_bytes : memory_now().total_bytes;
     for (auto* directory : parts_.host.directories()) {
-        if (!facts.directory_port) facts.directory_port = directory->facts().port;
+        if (facts.directory_port) continue;
+        const auto known = directory->facts();
+        facts.directory_port = known.port;
+        if (!known.environment.empty()) facts.directory_environment = known.environment;
     }
     for (const auto& server : parts_.config.position_servers) {
         facts.position_servers += (facts.position_servers.empty() ? "" : ",") + server;
@@ -68,6 +77,8 @@ Result<core::AgentFacts> AgentLoop::facts() {
 
 Status AgentLoop::start() {
     GANTRY_TRY(known, facts());
+    facts_ = known;
+    started_ = host::boottime_now();
     core_ = std::make_unique<core::Agent>(known, parts_.timing);
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         runtime->begin(
@@ -77,15 +88,6 @@ Status AgentLoop::start() {
             [this, name] {
                 turn(core::ContainerExited{name, {}, 0});
             });
-    }
-    for (auto* discovery : parts_.host.discoveries()) {
-        discovery->begin(
-            [this](const host::Discovered& found) {
-                if (!found.controller || std::ranges::count(controllers_, found.address) > 0) return;
-                controllers_.push_back(found.address);
-                if (!dialling_) dial();
-            },
-            [this](const host::Discovered& gone) { std::erase(controllers_, gone.address); });
     }
     const auto file = parts_.state_dir / "agent.json";
     std::optional<std::string> saved;
@@ -116,6 +118,7 @@ Status AgentLoop::start() {
 void AgentLoop::stop(bool machine_goes_down, std::function<void()> done) {
     turn(core::ShutDown{machine_goes_down});
     stopping_ = true;
+    if (saving_) effects_.clear();  // the farewell has passed them; nothing comes after it
     timer_.stop();
     load_timer_.cancel();
     dial_timer_.expires_after(kGoodbye);
@@ -140,12 +143,31 @@ void AgentLoop::drain() {
         act(std::move(effect));
     }
     draining_ = false;
+    if (saving_) pass_ahead();
+}
+
+// What claims nothing that is not saved yet does not wait: a sign of life, and the farewell.
+void AgentLoop::pass_ahead() {
+    std::vector<core::Send> ahead;
+    std::erase_if(effects_, [&](core::AgentEffect& effect) {
+        auto* message = std::get_if<core::Send>(&effect);
+        if (!message) return false;
+        auto* beat = std::get_if<core::Heartbeat>(&message->message);
+        if (!beat && !std::holds_alternative<core::Leaving>(message->message) &&
+            !std::holds_alternative<core::Hold>(message->message)) {
+            return false;
+        }
+        if (beat) beat->applied = applied_told_;
+        ahead.push_back(std::move(*message));
+        return true;
+    });
+    for (auto& message : ahead) say(std::move(message));
 }
 
 void AgentLoop::save(std::string document) {
     saving_ = true;
     auto result = std::make_shared<Status>();
-    parts_.host.work(
+    state_file_.run(
         [result, file = parts_.state_dir / "agent.json", text = std::move(document)] {
             *result = write_file(file, text);
         },
@@ -167,9 +189,10 @@ host::Done<void> AgentLoop::done_with(std::uint64_t id) {
 
 void AgentLoop::act(core::AgentEffect effect) {
     if (auto* saved = std::get_if<core::Save>(&effect)) return save(std::move(saved->document));
-    if (auto* message = std::get_if<core::Send>(&effect)) return send(message->peer, message->message);
+    if (auto* message = std::get_if<core::Send>(&effect)) return say(std::move(*message));
     if (auto* list = std::get_if<core::ListContainers>(&effect)) return list_containers(list->runtime);
     if (auto* image = std::get_if<core::FetchImage>(&effect)) return fetch(*image);
+    if (auto* keep = std::get_if<core::KeepImages>(&effect)) return keep_images(*keep);
     if (auto* create = std::get_if<core::Create>(&effect)) return act_container(std::move(*create));
     if (auto* question = std::get_if<core::Check>(&effect)) return check(*question);
     if (auto* names = std::get_if<core::ServeNames>(&effect)) return serve(*names);
@@ -247,21 +270,6 @@ void AgentLoop::list_containers(const std::string& name) {
     });
 }
 
-void AgentLoop::fetch(const core::FetchImage& effect) {
-    images_.fetch(effect.digest, [this, effect](Result<void> fetched) {
-        if (!fetched) return turn(core::ImageReady{effect.digest, std::unexpected(fetched.error())});
-        auto* runtime = parts_.host.runtime(effect.runtime);
-        if (!runtime) {
-            return turn(core::ImageReady{effect.digest,
-                                         fail(Code::kUnavailable, "runtime " + effect.runtime + " is not running")});
-        }
-        runtime->ensure_image(effect.digest, parts_.blobs.dir().string(), kImageLimit,
-                              [this, digest = effect.digest](Result<void> ready) {
-                                  turn(core::ImageReady{digest, std::move(ready)});
-                              });
-    });
-}
-
 void AgentLoop::check(const core::Check& effect) {
     const auto answer = [this, id = effect.id](bool healthy, bool unknown, std::string detail) {
         turn(core::Probed{id, healthy, unknown, std::move(detail)});
@@ -282,6 +290,13 @@ void AgentLoop::serve(const core::ServeNames& effect) {
         records.push_back({entry.name, entry.address, entry.port, false, entry.node == parts_.config.name});
     }
     for (auto* directory : parts_.host.directories()) directory->replace(effect.table_no, records);
+}
+
+void AgentLoop::say(core::Send effect) {
+    std::visit([this](auto& message) { message.id.seq = ++seq_; }, effect.message);
+    if (const auto* report = std::get_if<core::Report>(&effect.message)) applied_told_ = report->applied;
+    if (std::holds_alternative<core::Hello>(effect.message)) applied_told_ = {};
+    send(effect.peer, effect.message);
 }
 
 void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail) {
@@ -330,9 +345,24 @@ void AgentLoop::peer_down(host::PeerId peer) {
     if (peers_.empty() && !dialling_) dial_later();
 }
 
+void AgentLoop::controller_found(const std::string& address) {
+    if (std::ranges::count(controllers_, address) > 0) return;
+    controllers_.push_back(address);
+    if (core_) dial();
+}
+
 void AgentLoop::dial() {
     if (stopping_ || dialling_ || !peers_.empty()) return;
-    if (controllers_.empty()) return dial_later();
+    if (controllers_.empty()) {
+        if (!warned_alone_ && host::boottime_now() - started_ >= kAloneWarned) {
+            warned_alone_ = true;
+            parts_.log(host::LogLevel::kWarn,
+                       "no controller is known: the discovery plugins have found none in " +
+                           std::to_string(kAloneWarned / seconds(1)) +
+                           " s; name one in [discovery.static] controllers, or see what they log");
+        }
+        return dial_later();
+    }
     dialling_ = true;
     const auto address = controllers_[next_controller_++ % controllers_.size()];
     parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // AgentLoop: drives core::Agent. Dials controllers, runs what the agent wants on runtimes and probes, keeps its state
-// file, measures the node's load.
+// file, measures the node's load. The state file has a thread of its own, and heartbeats do not wait for it: a slow
+// disk does not make a node look lost.
 //
 // Threads: the loop.
 #pragma once
@@ -17,6 +18,7 @@
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
 #include "kernel/control/image_fetch.hpp"
+#include "kernel/control/lane.hpp"
 #include "kernel/control/log_streams.hpp"
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
@@ -37,14 +39,17 @@ class AgentLoop {
         NodeConfig config;
         core::Timing timing;
         std::filesystem::path state_dir;
-        std::vector<std::string> controllers;  // known without discovery: this machine's own
         std::string version;
+        bool shares_blobs = false;  // with this machine's controller, which decides what of them goes
     };
 
     explicit AgentLoop(Parts parts);
 
     // Reads identity and state, asks the runtimes what runs, begins to dial.
     Status start();
+    // Where a controller may be dialled.
+    void controller_found(const std::string& address);
+    void controller_gone(const std::string& address) { std::erase(controllers_, address); }
     // Says what the shutdown means, gives the message 200 ms, then done.
     void stop(bool machine_goes_down, std::function<void()> done);
 
@@ -61,11 +66,18 @@ class AgentLoop {
     Result<core::AgentFacts> facts();
     void turn(const core::AgentInput& input);
     void drain();
+    void pass_ahead();
     void act(core::AgentEffect effect);
     void save(std::string document);
+    void say(core::Send effect);
     void act_container(core::Create effect);
     void list_containers(const std::string& runtime);
     void fetch(const core::FetchImage& effect);
+    void unpack(const core::FetchImage& effect);
+    void image_ready(const core::FetchImage& effect, Result<void> ready);
+    void tell_progress(const std::string& image, std::uint32_t percent, std::uint64_t bytes);
+    void keep_images(const core::KeepImages& effect);
+    void remove_image(const std::string& runtime, const std::string& digest);
     void check(const core::Check& effect);
     void serve(const core::ServeNames& effect);
     host::Done<void> done_with(std::uint64_t id);
@@ -75,17 +87,28 @@ class AgentLoop {
     void measure();
 
     Parts parts_;
+    core::AgentFacts facts_;
     std::unique_ptr<core::Agent> core_;
     LoopTimer timer_;
     Outbox outbox_;
+    Lane state_file_, image_files_;
     ImageFetch images_;
     LogReaders logs_;
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;
     bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,
          welcomed_ = false;
+    std::uint64_t seq_ = 0;  // of the last message: given here, because a heartbeat may go before what was said earlier
+    core::ListNo applied_told_;                           // by the last message that waited for its save
+    std::set<std::string> fetching_, kept_;               // images
+    std::map<std::string, unsigned> removing_;            // images, with the runtimes that still are about it
+    std::map<std::string, core::FetchImage> parked_;      // asked for while it is being removed
+    std::map<std::string, std::uint32_t> quarters_told_;  // of images on their way
+    std::set<std::string> sound_;                         // images whose blobs were looked through
     std::set<host::PeerId> peers_;
     host::PeerId controller_ = 0;
+    Instant started_{};
+    bool warned_alone_ = false;
     std::vector<std::string> controllers_;
     std::size_t next_controller_ = 0;
     unsigned dial_failures_ = 0;

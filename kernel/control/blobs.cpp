@@ -17,7 +17,10 @@ namespace gantry::control {
 namespace {
 
 constexpr std::size_t kDocumentMax = 4 << 20;
+constexpr std::size_t kIndexDepth = 3;
 constexpr std::string_view kPrefix = "sha256:";
+constexpr std::string_view kUpload = ".upload-";
+constexpr std::chrono::hours kPartKept{24};
 
 class Sha256 {
   public:
@@ -66,6 +69,15 @@ bool fits_this_machine(const json::value& manifest, std::string_view architectur
     Fields fields(platform, "platform");
     const auto arch = fields.text("architecture", std::string(architecture));
     return arch && *arch == architecture;
+}
+
+void remove_files(const std::filesystem::path& dir,
+                  const std::function<bool(const std::string& name, const std::filesystem::directory_entry&)>& which) {
+    std::error_code failed;
+    for (std::filesystem::directory_iterator at(dir / "blobs" / "sha256", failed), end; !failed && at != end;
+         at.increment(failed)) {
+        if (which(at->path().filename().string(), *at)) unlink(at->path().c_str());
+    }
 }
 
 }  // namespace
@@ -123,6 +135,11 @@ Status BlobStore::open() {
     std::error_code failed;
     std::filesystem::create_directories(dir_ / "blobs" / "sha256", failed);
     if (failed) return fail(Code::kFailed, "cannot make " + dir_.string() + ": " + failed.message());
+    const auto stale = std::filesystem::file_time_type::clock::now() - kPartKept;
+    remove_files(dir_, [&](const std::string& name, const std::filesystem::directory_entry& file) {
+        std::error_code ignored;
+        return name.find(kUpload) != name.npos || (name.ends_with(".part") && file.last_write_time(ignored) < stale);
+    });
     // Images are found by digest, so the index is there only because a layout must have one.
     if (!std::filesystem::exists(dir_ / "index.json")) {
         GANTRY_CHECK(write_file(dir_ / "index.json", R"({"schemaVersion":2,"manifests":[]})"));
@@ -215,7 +232,7 @@ Status BlobStore::take(const std::string& digest, int fd) {
     GANTRY_CHECK(check_digest(digest));
     // A name of its own: two uploads of one blob do not mix, and a transfer from a controller keeps its part.
     auto temporary = path(digest);
-    temporary += ".upload-" + random_name();
+    temporary += std::string(kUpload) + random_name();
     const FileDescriptor out(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!out) return fail_errno("cannot write " + temporary.string());
     const auto taken = [&]() -> Status {
@@ -258,16 +275,78 @@ Status BlobStore::give(const std::string& digest, int fd) const {
     return {};
 }
 
+// `see` is called with each digest before anything of that blob is believed.
+Result<std::vector<BlobRef>> BlobStore::walk(const std::string& manifest,
+                                             const std::function<Status(const std::string&)>& see) const {
+    GANTRY_CHECK(see(manifest));
+    std::vector<BlobRef> out{{manifest, size(manifest).value_or(0)}};
+    for (std::string at = manifest; has(at);) {
+        if (out.size() > kIndexDepth) return fail(Code::kInvalid, "image " + manifest + ": too many nested indexes");
+        GANTRY_TRY(text, read_all(at));
+        GANTRY_TRY(refs, parse_manifest(text, own_architecture()));
+        for (const auto& ref : refs.refs) GANTRY_CHECK(see(ref.digest));
+        out.insert(out.end(), refs.refs.begin(), refs.refs.end());
+        if (!refs.is_index) break;
+        at = refs.refs.front().digest;
+    }
+    return out;
+}
+
+Result<std::vector<BlobRef>> BlobStore::contents(const std::string& manifest) const {
+    return walk(manifest, check_digest);
+}
+
 Result<std::vector<std::string>> BlobStore::missing(const std::string& manifest) const {
-    if (!has(manifest)) return std::vector{manifest};
-    GANTRY_TRY(text, read_all(manifest));
-    GANTRY_TRY(refs, parse_manifest(text, own_architecture()));
+    GANTRY_TRY(all, contents(manifest));
     std::vector<std::string> out;
-    for (const auto& ref : refs.refs) {
-        if (refs.is_index) return missing(ref.digest);
+    for (const auto& ref : all) {
         if (!has(ref.digest)) out.push_back(ref.digest);
     }
     return out;
+}
+
+Result<bool> BlobStore::drop_damaged(const std::string& manifest) {
+    bool dropped = false;
+    const auto walked = walk(manifest, [&](const std::string& digest) -> Status {
+        GANTRY_CHECK(check_digest(digest));
+        const FileDescriptor fd(::open(path(digest).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        if (!fd) return {};
+        GANTRY_TRY(got, digest_of(fd.get()));
+        if (got == digest) return {};
+        if (unlink(path(digest).c_str()) != 0) return fail_errno("cannot remove the damaged blob " + digest);
+        dropped = true;
+        return {};
+    });
+    if (!walked) return std::unexpected(walked.error());
+    return dropped;
+}
+
+std::set<std::string> BlobStore::names_of(const std::vector<std::string>& manifests) const {
+    std::set<std::string> out;
+    for (const auto& manifest : manifests) {
+        if (!check_digest(manifest)) continue;
+        out.insert(manifest.substr(kPrefix.size()));
+        const auto all = contents(manifest);
+        for (const auto& ref : all ? *all : std::vector<BlobRef>{}) out.insert(ref.digest.substr(kPrefix.size()));
+    }
+    return out;
+}
+
+void BlobStore::keep(const std::vector<std::string>& manifests, std::chrono::seconds older_than) {
+    const auto wanted = names_of(manifests);
+    const auto limit = std::filesystem::file_time_type::clock::now() - older_than;
+    remove_files(dir_, [&](const std::string& name, const std::filesystem::directory_entry& file) {
+        std::error_code failed;
+        return name.find(kUpload) == name.npos && !wanted.contains(name.substr(0, name.find('.'))) &&
+               file.last_write_time(failed) <= limit && !failed;
+    });
+}
+
+void BlobStore::remove(const std::string& manifest, const std::vector<std::string>& others) {
+    const auto wanted = names_of(others);
+    for (const auto& name : names_of({manifest})) {
+        if (!wanted.contains(name)) unlink((dir_ / "blobs" / "sha256" / name).c_str());
+    }
 }
 
 }  // namespace gantry::control

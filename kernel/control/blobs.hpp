@@ -7,8 +7,11 @@
 // Threads: every function may be called from any thread; they block on the disk, so large ones belong to the pool.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,7 +42,8 @@ std::string_view own_architecture();
 class BlobStore {
   public:
     explicit BlobStore(std::filesystem::path dir);
-    // Makes the folders. Errors: the disk's.
+    // Makes the folders and removes what a killed process left: uploads, and parts that nobody went on with for a day.
+    // Errors: the disk's.
     Status open();
 
     const std::filesystem::path& dir() const { return dir_; }
@@ -62,10 +66,23 @@ class BlobStore {
     // Writes the blob to fd (blocking).
     Status give(const std::string& digest, int fd) const;
 
-    // Digests of everything `manifest` refers to that is not here, itself included.
+    // Everything `manifest` refers to as far as it is known here: itself first (its size 0 if it is not here), through
+    // an index to this machine's image.
+    Result<std::vector<BlobRef>> contents(const std::string& manifest) const;
+    // Digests of contents() that are not here.
     Result<std::vector<std::string>> missing(const std::string& manifest) const;
+    // Removes what of `manifest` does not match its digest; true if anything was. Errors: the disk's.
+    Result<bool> drop_damaged(const std::string& manifest);
+    // Removes every blob that no one of `manifests` refers to, on its way or whole; `older_than`: only those that were
+    // last written so long ago. Not uploads under way.
+    void keep(const std::vector<std::string>& manifests, std::chrono::seconds older_than);
+    // Removes the contents of `manifest` that no one of `others` refers to.
+    void remove(const std::string& manifest, const std::vector<std::string>& others);
 
   private:
+    Result<std::vector<BlobRef>> walk(const std::string& manifest,
+                                      const std::function<Status(const std::string&)>& see) const;
+    std::set<std::string> names_of(const std::vector<std::string>& manifests) const;
     std::filesystem::path path(std::string_view digest) const;
     std::filesystem::path part(std::string_view digest) const;
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/control/config.hpp"
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <toml++/toml.h>
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <sstream>
 
 #include "kernel/base/limits.hpp"
 #include "kernel/base/units.hpp"
@@ -13,8 +16,43 @@
 namespace gantry::control {
 namespace {
 
+constexpr std::size_t kShown = 60;  // bytes of a wrong value in a message
 constexpr std::array<std::string_view, 8> kRoles{"discovery", "placement", "runtime", "probe",
                                                  "transport", "directory", "store",   "frontend"};
+
+// What stands there, short enough for a message.
+std::string got(const toml::node& node) {
+    if (node.is_table()) return "a table";
+    if (node.is_array()) return "a list";
+    std::ostringstream text;
+    node.visit([&](const auto& value) {
+        if constexpr (toml::is_value<decltype(value)>) text << value;
+    });
+    auto out = text.str();
+    if (out.size() > kShown) out = out.substr(0, kShown) + "...";
+    return out;
+}
+
+// IPv4, or IPv6; `bracketed`: as it stands before a port.
+bool is_ip(std::string_view text, bool bracketed) {
+    const bool inside = text.starts_with('[') && text.ends_with(']') && text.size() > 2;
+    if (bracketed && inside) text = text.substr(1, text.size() - 2);
+    std::array<unsigned char, sizeof(in6_addr)> address{};
+    const std::string copy(text);
+    if (!bracketed || inside) {
+        if (inet_pton(AF_INET6, copy.c_str(), address.data()) == 1) return true;
+    }
+    return !(bracketed && inside) && inet_pton(AF_INET, copy.c_str(), address.data()) == 1;
+}
+
+bool is_ip_port(std::string_view text) {
+    const auto colon = text.rfind(':');
+    if (colon == text.npos || !is_ip(text.substr(0, colon), true)) return false;
+    const auto port = text.substr(colon + 1);
+    unsigned number = 0;
+    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+    return error == std::errc() && end == port.data() + port.size() && number >= 1 && number <= 65'535;
+}
 
 // One table of the file: reads keys, remembers which, refuses the rest.
 class Table {
@@ -31,8 +69,10 @@ class Table {
     }
 
     std::unexpected<Error> wrong(const toml::node& node, std::string_view key, std::string_view expected) const {
-        return fail(Code::kInvalid, "[" + name_ + "] " + std::string(key) + ": expected " + std::string(expected),
-                    place(node.source()).text());
+        return fail(
+            Code::kInvalid,
+            "[" + name_ + "] " + std::string(key) + ": expected " + std::string(expected) + ", got " + got(node),
+            place(node.source()).text());
     }
 
     const toml::node* get(std::string_view key) {
@@ -113,6 +153,10 @@ Result<NodeConfig> read_node(Table table) {
         for (const auto& [key, value] : *map) {
             auto text = value.value_exact<std::string>();
             if (!text) return table.wrong(value, "labels", "text in quotes");
+            if (text->size() > limits::kLabelValue || !valid_utf8(*text)) {
+                return table.wrong(value, "labels",
+                                   "UTF-8 of at most " + std::to_string(limits::kLabelValue) + " bytes");
+            }
             node.labels.emplace_back(key.str(), *text);
         }
         std::ranges::sort(node.labels);
@@ -120,6 +164,14 @@ Result<NodeConfig> read_node(Table table) {
     GANTRY_TRY(advertise, table.text("advertise", ""));
     GANTRY_TRY(boot_id_file, table.text("boot_id_file", node.boot_id_file.string()));
     GANTRY_TRY(servers, table.texts("position_servers"));
+    if (!advertise.empty() && !is_ip(advertise, false)) {
+        return table.wrong(*table.get("advertise"), "advertise", "an IP address such as \"10.0.0.1\"");
+    }
+    for (std::size_t i = 0; i < servers.size(); ++i) {
+        if (is_ip(servers[i], false) || is_ip_port(servers[i])) continue;
+        return table.wrong(*table.get("position_servers")->as_array()->get(i), "position_servers",
+                           "IP:PORT such as \"10.0.0.1:54\"");
+    }
     node.advertise = advertise;
     node.boot_id_file = boot_id_file;
     node.position_servers = servers;
@@ -164,11 +216,32 @@ Result<core::Timing> read_timing(Table table, const host::SourcePlace& place) {
     return t;
 }
 
-Result<ControllerConfig> read_controller(const std::filesystem::path& file, const toml::table& source) {
+// It must be the name of a table [placement.NAME].
+Status check_policy(const toml::table& root, const std::string& policy, const host::SourcePlace& place) {
+    std::vector<std::string_view> known;
+    if (const auto* tables = root.get_as<toml::table>("placement")) {
+        for (const auto& [name, table] : *tables) known.push_back(name.str());
+    }
+    if (std::ranges::find(known, policy) != known.end()) return {};
+    const auto guess = nearest(policy, known);
+    return fail(Code::kInvalid,
+                "[controller] default_policy: there is no table [placement." + policy + "]" +
+                    (guess ? ", did you mean `" + *guess + "`?" : ""),
+                place.text());
+}
+
+Result<ControllerConfig> read_controller(const std::filesystem::path& file, const toml::table& source_root,
+                                         const toml::table& source) {
     Table table(file, source, "controller");
     ControllerConfig controller;
     GANTRY_TRY(listen, table.text("listen", controller.listen));
     GANTRY_TRY(policy, table.text("default_policy", ""));
+    if (!is_ip_port(listen)) {
+        return table.wrong(*table.get("listen"), "listen", "IP:PORT such as \"0.0.0.0:3900\" or \"[::]:3900\"");
+    }
+    if (!policy.empty()) {
+        GANTRY_CHECK(check_policy(source_root, policy, table.place(table.get("default_policy")->source())));
+    }
     controller.listen = listen;
     controller.default_policy = policy;
     if (const auto* timing = table.get("timing")) {
@@ -265,8 +338,9 @@ Status check_roles(const Config& config) {
     const auto need = [&](std::string_view who, std::string_view role) -> Status {
         if (std::ranges::any_of(config.plugins, [&](const auto& t) { return t.role == role; })) return {};
         return fail(Code::kInvalid,
-                    "[" + std::string(who) + "] needs a plugin of role " + std::string(role) + ": add a table [" +
-                        std::string(role) + ".NAME]",
+                    "[" + std::string(who) + "]" + (role == "discovery" ? " without [controller]" : "") +
+                        " needs a plugin of role " + std::string(role) + ": add a table [" + std::string(role) +
+                        ".NAME]",
                     config.file.string());
     };
     if (!config.node && !config.controller) {
@@ -276,6 +350,7 @@ Status check_roles(const Config& config) {
     if (config.node) {
         GANTRY_CHECK(need("node", "transport"));
         GANTRY_CHECK(need("node", "runtime"));
+        if (!config.controller) GANTRY_CHECK(need("node", "discovery"));  // else it would never find its controller
     }
     if (config.controller) {
         GANTRY_CHECK(need("controller", "transport"));
@@ -300,7 +375,7 @@ Result<Config> read_tables(Config config, const toml::table& root) {
             GANTRY_TRY(value, read_node(Table(config.file, table, "node")));
             config.node = value;
         } else if (name == "controller") {
-            GANTRY_TRY(value, read_controller(config.file, table));
+            GANTRY_TRY(value, read_controller(config.file, root, table));
             config.controller = value;
         } else if (name == "plugins") {
             Table plugins(config.file, table, "plugins");

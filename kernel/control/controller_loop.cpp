@@ -13,6 +13,7 @@ constexpr Duration kStoreLimit = seconds(30);
 constexpr Duration kReloadPause = seconds(1);
 constexpr Duration kFullPause = seconds(5);  // API changes are refused so long after the disk was found full
 constexpr Duration kRefusedLogged = seconds(60);
+constexpr std::chrono::hours kUploadKept{1};
 
 std::vector<std::string> policy_names(const host::Host& host, const std::string& preferred) {
     std::vector<std::string> out;
@@ -38,8 +39,15 @@ ControllerLoop::ControllerLoop(Parts parts)
                  if (lag > parts_.config.timing.heartbeat) turn(core::LoopLate{lag});
                  turn(core::Tick{});
              }),
-      log_writers_(parts_.io) {
-    outbox_.use(&parts_.transport);
+      log_writers_(parts_.io),
+      files_(parts_.io, 1),
+      reload_timer_(parts_.io) {
+    outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
+        const std::string text = "a message of " + std::to_string(bytes) +
+                                 " bytes to a node is longer than the transport takes and was not sent";
+        parts_.log(host::LogLevel::kError, text);
+        parts_.events.add("message-too-long", text, {{"bytes", bytes}});
+    });
     log_writers_.on_abandoned([this](std::uint64_t stream, host::PeerId peer) { send(peer, core::LogClose{stream}); });
 }
 
@@ -58,12 +66,15 @@ void ControllerLoop::listen(host::Done<void> ready) {
         parts_.events.add("controller-started",
                           "controller of cluster " + core_->cluster_id() + " listens on " + *bound,
                           {{"term", core_->term()}});
+        // Not what was uploaded a moment ago: its image may not have a name yet.
+        files_.run([this, needed = images_needed()] { parts_.blobs.keep(needed, kUploadKept); }, [](const Status&) {});
         ready({});
     });
 }
 
 void ControllerLoop::stop() {
     stopping_ = true;
+    reload_timer_.cancel();
     timer_.stop();
 }
 
@@ -88,10 +99,15 @@ void ControllerLoop::load(std::function<void(Status)> done) {
     });
 }
 
-void ControllerLoop::turn(const core::Input& input) {
+void ControllerLoop::turn(const core::Input& input, const std::string& who) {
     if (!core_ || stopping_) return;
     const auto now = host::boottime_now();
     auto effects = core_->step(input, now);
+    if (!who.empty()) {  // the first event says what was asked for, those behind it what came of it
+        const auto event = std::ranges::find_if(
+            effects.acts, [](const auto& effect) { return std::holds_alternative<core::Event>(effect); });
+        if (event != effects.acts.end()) std::get<core::Event>(*event).fields["by"] = who;
+    }
     gather(effects);
     gate_.add(std::move(effects));
     timer_.arm(core_->next_deadline());
@@ -165,18 +181,21 @@ void ControllerLoop::committed(Result<std::uint64_t> result) {
     }
     fail_requests(gate_.failed(), error);
     core_.reset();
-    for (auto peer : std::exchange(joined_, {})) outbox_.close(peer);
-    auto retry = std::make_shared<std::function<void(Status)>>();
-    *retry = [this, retry](Status loaded) {
+    joined_.clear();
+    for (auto peer : peers_) outbox_.close(peer);
+    if (auto waiting = std::exchange(loaded_, nullptr)) return waiting(std::unexpected(error));  // at start: give up
+    reload();
+}
+
+void ControllerLoop::reload() {
+    load([this](Status loaded) {
         if (loaded || stopping_) return;
         parts_.log(host::LogLevel::kError, loaded.error().text());
-        auto timer = std::make_shared<boost::asio::steady_timer>(parts_.io, kReloadPause);
-        timer->async_wait([this, retry, timer](auto) {
-            if (!stopping_) load(*retry);
+        reload_timer_.expires_after(kReloadPause);
+        reload_timer_.async_wait([this](boost::system::error_code cancelled) {
+            if (!cancelled && !stopping_) reload();
         });
-    };
-    if (auto waiting = std::exchange(loaded_, nullptr)) return waiting(std::unexpected(error));  // at start: give up
-    load(*retry);
+    });
 }
 
 void ControllerLoop::act(core::Effect effect) {
@@ -196,6 +215,9 @@ void ControllerLoop::act(core::Effect effect) {
             for (auto peer : joined_) send(peer, part);
         if (parts_.names) parts_.names(*names_);
     } else if (auto* event = std::get_if<core::Event>(&effect)) {
+        if (const auto* who = event->fields.if_contains("by")) {
+            parts_.log(host::LogLevel::kInfo, std::string(who->as_string()) + ": " + event->text);
+        }
         parts_.events.set_term(core_ ? core_->term() : 0);
         parts_.events.add(event->kind, event->text, std::move(event->fields));
     } else if (auto* answer = std::get_if<core::Reply>(&effect)) {
@@ -209,6 +231,7 @@ void ControllerLoop::send(host::PeerId peer, const core::ControllerMessage& mess
 }
 
 void ControllerLoop::peer_message(host::PeerId peer, const std::string& address, std::string_view bytes) {
+    if (!core_) return outbox_.close(peer);  // it says hello again when it is back
     auto decoded = core::decode_agent(bytes);
     if (!decoded) {
         parts_.log(host::LogLevel::kWarn, "message from " + address + " refused: " + decoded.error().text());
@@ -222,6 +245,7 @@ void ControllerLoop::peer_message(host::PeerId peer, const std::string& address,
 }
 
 void ControllerLoop::peer_down(host::PeerId peer, host::Down reason) {
+    peers_.erase(peer);
     joined_.erase(peer);
     outbox_.forget(peer);
     log_writers_.peer_down(peer);
@@ -250,7 +274,7 @@ void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
     };
     auto piece = std::make_shared<Piece>();
     const auto length = std::min<std::size_t>(read.length, limits::kBlobChunk);
-    parts_.host.work(
+    files_.run(
         [this, piece, read, length] {
             piece->head = {read.digest, read.offset, 0, ""};
             auto total = parts_.blobs.size(read.digest);
@@ -269,7 +293,26 @@ void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
         });
 }
 
-void ControllerLoop::change(const std::function<core::Input(core::RequestId)>& make, Answer answer) {
+// Of every name, and of every service: its nodes fetch by digest though the name may be gone.
+std::vector<std::string> ControllerLoop::images_needed() const {
+    std::vector<std::string> out;
+    const auto take = [&out](const json::value& item, std::string_view key) {
+        const auto* digest = item.as_object().if_contains(key);
+        if (digest && digest->is_string() && !digest->as_string().empty()) out.emplace_back(digest->as_string());
+    };
+    for (const auto& image : core_->images()) take(image, "digest");
+    for (const auto& service : core_->services()) take(service, "image_digest");
+    return out;
+}
+
+void ControllerLoop::drop_blobs(const std::string& manifest) {
+    if (!core_) return;  // the next start does it
+    files_.run([this, manifest, needed = images_needed()] { parts_.blobs.remove(manifest, needed); },
+               [](const Status&) {});
+}
+
+void ControllerLoop::change(const std::function<core::Input(core::RequestId)>& make, const std::string& who,
+                            Answer answer) {
     if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     if (host::boottime_now() < full_until_) {
         return answer(fail(Code::kFull, "the disk of the controller is nearly full: free some space and try again"));
@@ -279,7 +322,7 @@ void ControllerLoop::change(const std::function<core::Input(core::RequestId)>& m
     }
     const auto id = next_request_++;
     requests_.emplace(id, std::move(answer));
-    turn(make(id));
+    turn(make(id), who);
 }
 
 void ControllerLoop::read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer) {
@@ -306,6 +349,10 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
     if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     auto place = core_->place(instance);
     if (!place) return started(std::unexpected(place.error()));
+    if (log_writers_.size() >= limits::kLogStreams) {
+        return started(
+            fail(Code::kFull, "too many read logs already (" + std::to_string(limits::kLogStreams) + "); try again"));
+    }
     const auto stream = log_writers_.open(place->peer, owned.release());
     send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
     started(json::object{{"node", place->node}});

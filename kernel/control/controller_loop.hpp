@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ControllerLoop: drives core::Controller. Feeds it what peers, people and policies say, commits its writes, then does
-// what it wants done.
+// what it wants done. Whenever the core is lost to a failed commit every peer is closed: what they said in between is
+// gone, so they must say hello again.
 //
 // Threads: the loop.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +18,7 @@
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
 #include "kernel/control/events.hpp"
+#include "kernel/control/lane.hpp"
 #include "kernel/control/log_streams.hpp"
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
@@ -49,24 +52,34 @@ class ControllerLoop {
     void stop();
 
     // --- peers that dialled us ---
+    void peer_up(host::PeerId peer) { peers_.insert(peer); }
     void peer_message(host::PeerId peer, const std::string& address, std::string_view bytes);
     void peer_down(host::PeerId peer, host::Down reason);
     void peer_writable(host::PeerId peer);
     void peer_refused(const std::string& address, const std::string& text);
 
     // --- people ---
-    // A change; answered when it is committed. `make` gets the number of the request.
-    void change(const std::function<core::Input(core::RequestId)>& make, Answer answer);
+    // A change that `who` wants; answered when it is committed. `make` gets the number of the request.
+    void change(const std::function<core::Input(core::RequestId)>& make, const std::string& who, Answer answer);
     // A document as the core has it now; answered when everything it may show is committed.
     void read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer);
     Result<json::value> explain(const core::Controller& core, const std::string& service);
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    // An image was removed: its blobs go, but for those that another image or a service needs.
+    void drop_blobs(const std::string& manifest);
     std::string listening() const { return listening_; }
+
+    // Nodes that discovery tells of, by name with their addresses; shown until they join.
+    void node_expected(const host::Discovered& node) { expected_[node.name] = node.address; }
+    void node_gone(const host::Discovered& node) { expected_.erase(node.name); }
+    const std::map<std::string, std::string>& expected() const { return expected_; }
 
   private:
     void load(std::function<void(Status)> done);
-    void turn(const core::Input& input);
+    void reload();
+    void turn(const core::Input& input, const std::string& who = {});
+    std::vector<std::string> images_needed() const;
     void gather(core::Effects& effects);
     std::optional<core::Input> answer_rank(const core::Rank& rank);
     Result<std::vector<core::Keys>> ask(const core::Rank& rank);
@@ -85,8 +98,10 @@ class ControllerLoop {
     LoopTimer timer_;
     Outbox outbox_;
     LogWriters log_writers_;
-    std::set<host::PeerId> joined_;
-    std::map<host::PeerId, std::string> addresses_;
+    Lane files_;
+    boost::asio::steady_timer reload_timer_;
+    std::set<host::PeerId> peers_, joined_;  // all; those that were welcomed
+    std::map<std::string, std::string> expected_;
     std::optional<core::Names> names_;
     std::map<core::RequestId, Answer> requests_;
     core::RequestId next_request_ = 1;

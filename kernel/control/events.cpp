@@ -31,6 +31,7 @@ EventLog::EventLog(std::filesystem::path file) : file_(std::move(file)) {
     load(file_);
     std::error_code ignored;
     file_bytes_ = std::filesystem::exists(file_, ignored) ? std::filesystem::file_size(file_, ignored) : 0;
+    torn_ = file_bytes_ > 0;  // a line that a power cut tore must not swallow the next one
     out_.open(file_, std::ios::app);
 }
 
@@ -49,7 +50,7 @@ void EventLog::load(const std::filesystem::path& file) {
 void EventLog::keep(Entry entry) {
     bytes_ += entry.text.size();
     entries_.push_back(std::move(entry));
-    while (entries_.size() > limits::kEvents || bytes_ > limits::kEventBytes) {
+    while (entries_.size() > limits::kEvents || (bytes_ > limits::kEventBytes && entries_.size() > 1)) {
         bytes_ -= entries_.front().text.size();
         entries_.pop_front();
     }
@@ -65,9 +66,16 @@ void EventLog::write(const std::string& line) {
         std::filesystem::rename(file_, older, ignored);
         out_.open(file_, std::ios::trunc);
         file_bytes_ = 0;
+        torn_ = false;
     }
-    out_.clear();  // a full disk ends one line, not the log
+    if (!out_) {  // a full disk ends one line, not the log
+        out_.close();
+        out_.clear();
+        out_.open(file_, std::ios::app);
+    }
+    if (torn_) out_ << '\n';
     out_ << line << '\n' << std::flush;
+    torn_ = !out_;
     file_bytes_ += line.size() + 1;
 }
 

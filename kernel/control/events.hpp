@@ -49,6 +49,7 @@ class EventLog {
     std::filesystem::path file_;
     std::ofstream out_;
     std::size_t file_bytes_ = 0;
+    bool torn_ = false;  // the file may end within a line
     std::deque<Entry> entries_;
     std::size_t bytes_ = 0;
     std::uint64_t number_ = 0, term_ = 0, next_watch_ = 1;

@@ -13,19 +13,24 @@ constexpr std::uint64_t kWindow = 4 * limits::kBlobChunk;  // bytes asked for an
 
 }  // namespace
 
-void ImageFetch::fetch(const std::string& image, host::Done<void> done) {
-    jobs_.push_back({image, std::move(done)});
+void ImageFetch::fetch(const std::string& image, bool urgent, host::Done<void> done) {
+    auto at = jobs_.end();
+    if (urgent) at = std::ranges::find(jobs_, false, &Job::urgent);
+    const bool instead = running_ && at == jobs_.begin();
+    jobs_.insert(at, {image, urgent, std::move(done)});
+    if (instead) {
+        blob_.reset();  // what has come is in its file
+        running_ = false;
+    }
     next_job();
 }
 
 void ImageFetch::connected(bool yes) {
     connected_ = yes;
-    if (!yes && blob_) {  // answers of the old connection will not come
-        blob_->pieces.clear();
-        blob_->asked = blob_->written;
-    }
-    if (yes && blob_) ask();
-    if (yes && !blob_) next_job();
+    if (!blob_) return;
+    blob_->pieces.clear();
+    blob_->asked = blob_->written;
+    ask();
 }
 
 void ImageFetch::next_job() {
@@ -39,35 +44,37 @@ void ImageFetch::next_job() {
 void ImageFetch::next_blob() {
     struct Look {
         Result<std::vector<std::string>> missing = std::vector<std::string>{};
-        std::uint64_t partial = 0, bytes = 0;
+        std::uint64_t partial = 0, bytes = 0, here = 0;
     };
     auto look = std::make_shared<Look>();
     const std::string image = jobs_.front().image;
-    host_.work(
+    files_.run(
         [this, look, image] {
             look->missing = blobs_.missing(image);
-            if (look->missing && !look->missing->empty()) look->partial = blobs_.partial_size(look->missing->front());
-            if (auto text = blobs_.read_all(image)) {
-                if (auto refs = parse_manifest(*text, own_architecture())) {
-                    for (const auto& ref : refs->refs) look->bytes += ref.size;
-                }
+            if (!look->missing) return;
+            if (!look->missing->empty()) look->partial = blobs_.partial_size(look->missing->front());
+            const auto contents = blobs_.contents(image);
+            for (const auto& ref : contents ? *contents : std::vector<BlobRef>{}) {
+                look->bytes += ref.size;
+                look->here += blobs_.has(ref.digest) ? ref.size : blobs_.partial_size(ref.digest);
             }
         },
-        [this, look](const Status& ran) {
-            if (!ran) look->missing = std::unexpected(ran.error());
+        [this, look, generation = ++generation_](const Status& ran) {
+            if (generation != generation_) return;
+            if (!ran) return finish(ran);
             if (!look->missing) return finish(std::unexpected(look->missing.error()));
             if (look->missing->empty()) return finish({});
-            image_bytes_ = std::max(image_bytes_, look->bytes);
-            blob_ = Blob{look->missing->front(), look->partial, look->partial, 0, false, {}};
-            ++generation_;
+            image_bytes_ = look->bytes;
+            image_done_ = look->here;
+            blob_ = Blob{look->missing->front(), look->partial, look->partial};
             ask();
         });
 }
 
 void ImageFetch::ask() {
     if (!connected_ || blob_->busy) return;
-    const bool first = blob_->total == 0;  // the first answer tells how long it is
-    while (blob_->asked - blob_->written < kWindow && (blob_->total == 0 || blob_->asked < blob_->total)) {
+    const bool first = !blob_->total;
+    while (blob_->asked - blob_->written < kWindow && (first || blob_->asked < *blob_->total)) {
         read_({{}, blob_->digest, blob_->asked, static_cast<std::uint32_t>(limits::kBlobChunk)});
         blob_->asked += limits::kBlobChunk;
         if (first) return;
@@ -77,8 +84,12 @@ void ImageFetch::ask() {
 void ImageFetch::data(const core::BlobData& data, std::string bytes) {
     if (!blob_ || data.digest != blob_->digest) return;
     if (!data.error.empty()) return finish(fail(Code::kUnavailable, "the controller: " + data.error));
+    if (bytes.empty() && data.offset < data.total) {
+        return finish(fail(Code::kUnavailable, "the controller sent nothing of blob " + data.digest + " at " +
+                                                   std::to_string(data.offset) + " of " + std::to_string(data.total)));
+    }
     blob_->total = data.total;
-    if (data.offset >= blob_->written) blob_->pieces[data.offset] = std::move(bytes);
+    if (!bytes.empty() && data.offset >= blob_->written) blob_->pieces[data.offset] = std::move(bytes);
     write();
 }
 
@@ -86,19 +97,18 @@ void ImageFetch::write() {
     if (blob_->busy) return;
     std::string text;
     const auto from = blob_->written;
+    std::erase_if(blob_->pieces, [from](const auto& piece) { return piece.first < from; });  // came twice
     while (!blob_->pieces.empty() && blob_->pieces.begin()->first == from + text.size()) {
-        auto piece = blob_->pieces.extract(blob_->pieces.begin());
-        if (piece.mapped().empty()) break;
-        text += piece.mapped();
+        text += blob_->pieces.extract(blob_->pieces.begin()).mapped();
     }
     if (text.empty()) {
-        if (blob_->total != 0 && blob_->written >= blob_->total) check();
+        if (blob_->total && blob_->written >= *blob_->total) check();
         return;
     }
     blob_->busy = true;
     auto result = std::make_shared<Status>();
     const auto size = text.size();
-    host_.work([this, result, digest = blob_->digest, from,
+    files_.run([this, result, digest = blob_->digest, from,
                 text = std::move(text)] { *result = blobs_.append(digest, from, text); },
                [this, result, size, generation = generation_](const Status& ran) {
                    if (!ran) *result = ran;
@@ -117,7 +127,7 @@ void ImageFetch::write() {
 void ImageFetch::check() {
     blob_->busy = true;
     auto result = std::make_shared<Status>();
-    host_.work([this, result, digest = blob_->digest] { *result = blobs_.finish(digest); },
+    files_.run([this, result, digest = blob_->digest] { *result = blobs_.finish(digest); },
                [this, result, generation = generation_](const Status& ran) {
                    if (!ran) *result = ran;
                    if (!blob_ || generation != generation_) return;
@@ -130,7 +140,7 @@ void ImageFetch::check() {
 void ImageFetch::report() {
     if (image_bytes_ == 0) return;
     progress_(jobs_.front().image,
-              static_cast<std::uint32_t>(std::min<std::uint64_t>(99, image_done_ * 100 / image_bytes_)));
+              static_cast<std::uint32_t>(std::min<std::uint64_t>(99, image_done_ * 100 / image_bytes_)), image_bytes_);
 }
 
 void ImageFetch::finish(Status result) {

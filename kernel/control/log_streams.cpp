@@ -6,6 +6,7 @@
 
 #include <boost/asio/buffer.hpp>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/control/files.hpp"
 
 namespace gantry::control {
@@ -18,8 +19,15 @@ constexpr Duration kLinkPause = milliseconds(20);
 
 std::uint64_t LogWriters::open(host::PeerId peer, int fd) {
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    writers_.emplace(next_, std::make_shared<Writer>(io_, peer, fd));
-    return next_++;
+    const auto stream = next_++;
+    const auto writer = std::make_shared<Writer>(io_, peer, fd);
+    writers_.emplace(stream, writer);
+    // A reader that leaves is noticed though nothing is written: nobody sends anything on this descriptor.
+    writer->out.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                           [this, stream, writer](boost::system::error_code cancelled) {
+                               if (!cancelled && writers_.contains(stream)) abandon(stream);
+                           });
+    return stream;
 }
 
 void LogWriters::data(host::PeerId peer, const core::LogData& data, std::string text) {
@@ -53,7 +61,7 @@ void LogWriters::add(std::uint64_t stream, std::string text, bool end) {
 void LogWriters::write(std::uint64_t stream) {
     auto writer = writers_.at(stream);
     if (writer->waiting.empty()) {
-        if (writer->ended) writers_.erase(stream);
+        if (writer->ended) close(stream);
         return;
     }
     writer->writing.swap(writer->waiting);
@@ -69,13 +77,22 @@ void LogWriters::write(std::uint64_t stream) {
 }
 
 void LogWriters::abandon(std::uint64_t stream) {
-    auto writer = writers_.at(stream);
-    writers_.erase(stream);
+    const auto writer = close(stream);
     if (!writer->ended) abandoned_(stream, writer->peer);
+}
+
+std::shared_ptr<LogWriters::Writer> LogWriters::close(std::uint64_t stream) {
+    auto writer = writers_.extract(stream).mapped();
+    boost::system::error_code ignored;
+    writer->out.close(ignored);  // also ends the wait for its reader
+    return writer;
 }
 
 void LogReaders::open(host::PeerId peer, const core::LogOpen& request, host::Runtime& runtime,
                       const std::string& container) {
+    if (readers_.size() >= limits::kLogStreams) {
+        return send_(peer, {{}, request.stream, true, "too many read logs on this node already; try again"}, "");
+    }
     std::array<int, 2> ends{};
     if (pipe2(ends.data(), O_CLOEXEC) != 0) {
         return send_(peer, {{}, request.stream, true, "no descriptor left"}, "");

@@ -31,6 +31,7 @@ class LogWriters {
     // fn is told when a reader left, so that the agent can stop.
     void on_abandoned(std::function<void(std::uint64_t stream, host::PeerId peer)> fn) { abandoned_ = std::move(fn); }
     std::uint64_t open(host::PeerId peer, int fd);
+    std::size_t size() const { return writers_.size(); }
     void data(host::PeerId peer, const core::LogData& data, std::string text);
     void peer_down(host::PeerId peer);
 
@@ -45,6 +46,7 @@ class LogWriters {
     void add(std::uint64_t stream, std::string text, bool end);
     void write(std::uint64_t stream);
     void abandon(std::uint64_t stream);
+    std::shared_ptr<Writer> close(std::uint64_t stream);
 
     boost::asio::io_context& io_;
     std::function<void(std::uint64_t, host::PeerId)> abandoned_;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -18,7 +19,11 @@ class Outbox {
   public:
     static constexpr std::size_t kQueueMax = 16 << 20;  // bytes per peer
 
-    void use(host::Transport* transport) { transport_ = transport; }
+    // refused is told of a message that is longer than the transport takes: it is not sent.
+    void use(host::Transport* transport, std::function<void(host::PeerId, std::size_t bytes)> refused) {
+        transport_ = transport;
+        refused_ = std::move(refused);
+    }
     void send(host::PeerId peer, host::Channel channel, std::string bytes);
     void writable(host::PeerId peer);
     void forget(host::PeerId peer) { queues_.erase(peer); }
@@ -31,7 +36,10 @@ class Outbox {
         std::deque<std::pair<host::Channel, std::string>> messages;
         std::size_t bytes = 0;
     };
+    host::Sent hand_over(host::PeerId peer, host::Channel channel, const std::string& bytes);
+
     host::Transport* transport_ = nullptr;
+    std::function<void(host::PeerId, std::size_t)> refused_;
     std::map<host::PeerId, Queue> queues_;
 };
 

@@ -77,12 +77,6 @@ Result<json::value> pick(json::array items, const std::string& name, const std::
     return fail(Code::kNotFound, "no " + what + " " + name);
 }
 
-std::int64_t number(const std::string& text, std::int64_t fallback) {
-    std::int64_t out = fallback;
-    std::from_chars(text.data(), text.data() + text.size(), out);
-    return out;
-}
-
 }  // namespace
 
 host::ControlResponse to_response(Result<json::value> result) {
@@ -113,6 +107,18 @@ bool Route::flag(std::string_view key) const {
     return value != "0" && value != "false";
 }
 
+Result<std::int64_t> Route::number(std::string_view key, std::int64_t fallback, std::int64_t min,
+                                   std::int64_t max) const {
+    const auto text = argument(key, std::to_string(fallback));
+    std::int64_t out = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+    if (error == std::errc() && end == text.data() + text.size() && out >= min && out <= max) return out;
+    return fail(Code::kInvalid,
+                "expected a whole number from " + std::to_string(min) + " to " + std::to_string(max) + ", got \"" +
+                    text.substr(0, 40) + "\"",
+                std::string(key));
+}
+
 Result<Route> parse_route(std::string_view path) {
     Route out;
     const auto question = path.find('?');
@@ -141,12 +147,14 @@ Result<Route> parse_route(std::string_view path) {
     return out;
 }
 
+Tree::Tree(Parts parts) : parts_(std::move(parts)), blob_streams_(parts_.io, limits::kBlobStreams) {}
+
 void Tree::request(host::ControlRequest request, std::function<void(host::ControlResponse)> done) {
-    const Answer answer = [done = std::move(done)](Result<json::value> result) {
-        done(to_response(std::move(result)));
-    };
-    const auto route = parse_route(request.path);
+    const Answer answer = [done](Result<json::value> result) { done(to_response(std::move(result))); };
+    auto route = parse_route(request.path);
     if (!route) return answer(std::unexpected(route.error()));
+    route->who = request.principal.text();
+    if (request.method == "GET" && route->parts == std::vector<std::string>{"events"}) return done(events(*route));
     if (request.method == "GET") return get(*route, answer);
     if (request.method == "PUT") return put(*route, request.body, answer);
     if (request.method == "POST") return post(*route, request.body, answer);
@@ -164,7 +172,6 @@ void Tree::get(const Route& route, Answer answer) {
 void Tree::get_list(const Route& route, Answer answer) {
     const auto& what = route.parts[0];
     if (what == "plugins") return answer(plugins());
-    if (what == "events") return answer(events(route));
     if (what == "node") {
         if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
         return answer(parts_.agent->document());
@@ -177,7 +184,7 @@ void Tree::get_list(const Route& route, Answer answer) {
         [this, &route, &what](const core::Controller& core) -> Result<json::value> {
             const auto revision = core.term();
             if (what == "cluster") return cluster(&core);
-            if (what == "nodes") return list_document(core.nodes(host::boottime_now()), revision);
+            if (what == "nodes") return list_document(nodes(core), revision);
             if (what == "services") return list_document(core.services(), revision);
             if (what == "instances") return list_document(core.instances(), revision);
             if (what == "images") return list_document(core.images(), revision);
@@ -199,7 +206,7 @@ void Tree::get_one(const Route& route, Answer answer) {
             }
             if (route.parts.size() != 2) return no_such_path(route);
             if (what == "services") return core.service(name);
-            if (what == "nodes") return pick(core.nodes(host::boottime_now()), name, "node");
+            if (what == "nodes") return pick(nodes(core), name, "node");
             if (what == "images") return pick(core.images(), name, "image");
             if (what == "names") {
                 json::array found;
@@ -211,6 +218,23 @@ void Tree::get_one(const Route& route, Answer answer) {
             return no_such_path(route);
         },
         std::move(answer));
+}
+
+// Those that discovery expects and that have not joined stand among the others.
+json::array Tree::nodes(const core::Controller& core) const {
+    auto out = core.nodes(host::boottime_now());
+    auto expected = parts_.controller->expected();
+    for (const auto& node : out) expected.erase(std::string(node.as_object().at("name").as_string()));
+    for (const auto& [name, address] : expected) {
+        out.push_back(json::object{{"name", name},
+                                   {"liveness", "expected"},
+                                   {"intent", "active"},
+                                   {"address", address},
+                                   {"copies", 0},
+                                   {"heard_ms", -1},
+                                   {"reason", "discovery names it; it has not joined yet"}});
+    }
+    return out;
 }
 
 void Tree::put(const Route& route, const std::string& body, Answer answer) {
@@ -231,7 +255,7 @@ void Tree::put(const Route& route, const std::string& body, Answer answer) {
             [&](core::RequestId id) {
                 return core::ApiDeploy{id, std::move(*document), dry_run};
             },
-            std::move(answer));
+            route.who, std::move(answer));
     }
     if (is(3, "nodes") && parts[2] == "intent") {
         Fields fields(&*document, "");
@@ -241,9 +265,9 @@ void Tree::put(const Route& route, const std::string& body, Answer answer) {
             [&](core::RequestId id) {
                 return core::ApiSetIntent{id, parts[1], *intent};
             },
-            std::move(answer));
+            route.who, std::move(answer));
     }
-    if (is(2, "images")) return put_image(parts[1], *document, std::move(answer));
+    if (is(2, "images")) return put_image(route, *document, std::move(answer));
     if (is(2, "secrets")) {
         Fields fields(&*document, "");
         const auto value = fields.text("value");
@@ -252,13 +276,14 @@ void Tree::put(const Route& route, const std::string& body, Answer answer) {
             [&](core::RequestId id) {
                 return core::ApiSetSecret{id, parts[1], *value, false};
             },
-            std::move(answer));
+            route.who, std::move(answer));
     }
     answer(no_such_path(route));
 }
 
 // The blobs must be here already; the manifest tells the rest.
-void Tree::put_image(const std::string& name, const json::value& document, Answer answer) {
+void Tree::put_image(const Route& route, const json::value& document, Answer answer) {
+    const auto& name = route.parts[1];
     Fields fields(&document, "");
     auto digest = fields.text("digest");
     if (!digest) return answer(std::unexpected(digest.error()));
@@ -292,7 +317,7 @@ void Tree::put_image(const std::string& name, const json::value& document, Answe
                 return image;
             }();
         },
-        [this, look, answer = std::move(answer)](const Status& ran) {
+        [this, look, who = route.who, answer = std::move(answer)](const Status& ran) {
             if (!ran) look->image = std::unexpected(ran.error());
             if (!look->image) return answer(std::unexpected(look->image.error()));
             parts_.controller->change(
@@ -300,8 +325,20 @@ void Tree::put_image(const std::string& name, const json::value& document, Answe
                     look->image->request = id;
                     return *look->image;
                 },
-                answer);
+                who, answer);
         });
+}
+
+Tree::Answer Tree::drop_blobs_after(const std::string& name, Answer answer) {
+    auto digest = std::make_shared<std::string>();
+    parts_.controller->read([name](const core::Controller& core) { return pick(core.images(), name, "image"); },
+                            [digest](Result<json::value> image) {
+                                if (image) *digest = image->as_object().at("digest").as_string();
+                            });
+    return [this, digest, answer = std::move(answer)](Result<json::value> result) {
+        if (result && !digest->empty()) parts_.controller->drop_blobs(*digest);
+        answer(std::move(result));
+    };
 }
 
 void Tree::remove(const Route& route, Answer answer) {
@@ -314,10 +351,13 @@ void Tree::remove(const Route& route, Answer answer) {
     if (what == "nodes") {
         make = [&](core::RequestId id) { return core::ApiRemoveNode{id, name, route.flag("dead")}; };
     }
-    if (what == "images") make = [&](core::RequestId id) { return core::ApiRemoveImage{id, name}; };
+    if (what == "images") {
+        make = [&](core::RequestId id) { return core::ApiRemoveImage{id, name}; };
+        answer = drop_blobs_after(name, std::move(answer));
+    }
     if (what == "secrets") make = [&](core::RequestId id) { return core::ApiSetSecret{id, name, "", true}; };
     if (!make) return answer(no_such_path(route));
-    parts_.controller->change(make, std::move(answer));
+    parts_.controller->change(make, route.who, std::move(answer));
 }
 
 void Tree::post(const Route& route, const std::string& body, Answer answer) {
@@ -338,7 +378,7 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
             [&](core::RequestId id) {
                 return core::ApiConfirmLost{id, std::move(*nodes)};
             },
-            std::move(answer));
+            route.who, std::move(answer));
     }
     answer(no_such_path(route));
 }
@@ -353,27 +393,38 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
     if (!parts_.controller) return answer(no_controller());
     const auto& parts = route->parts;
     if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "logs" && request.method == "GET") {
-        return parts_.controller->logs(parts[1], route->flag("follow"), number(route->argument("tail"), -1),
-                                       owned->release(), answer);
+        const auto tail = route->number("tail", -1, -1, INT32_MAX);
+        if (!tail) return answer(std::unexpected(tail.error()));
+        return parts_.controller->logs(parts[1], route->flag("follow"), *tail, owned->release(), answer);
     }
     if (parts.size() != 2 || parts[0] != "blobs" || (request.method != "GET" && request.method != "PUT")) {
         return answer(no_such_path(*route));
     }
-    const auto digest = parts[1];
+    stream_blob(request.method, parts[1], std::move(owned), answer);
+}
+
+void Tree::stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
+                       Answer answer) {
     if (auto ok = check_digest(digest); !ok) return answer(std::unexpected(ok.error()));
-    const bool upload = request.method == "PUT";
-    const bool present = parts_.blobs.has(digest);
-    if (upload && present) return answer(fail(Code::kExists, "blob " + digest + " is here already"));
-    if (!upload && !present) return answer(fail(Code::kNotFound, "no blob " + digest));
-    if (!upload) answer(json::object{{"digest", digest}});
+    const bool upload = method == "PUT";
+    const auto bytes = parts_.blobs.size(digest);
+    if (upload && bytes) return answer(fail(Code::kExists, "blob " + digest + " is here already"));
+    if (!upload && !bytes) return answer(std::unexpected(bytes.error()));
+    if (blobs_streamed_ >= limits::kBlobStreams) {
+        return answer(fail(Code::kFull, "too many blobs are uploaded or read already (" +
+                                            std::to_string(limits::kBlobStreams) + "); try again"));
+    }
+    ++blobs_streamed_;
+    if (!upload) answer(json::object{{"digest", digest}, {"size", *bytes}});
     auto result = std::make_shared<Status>();
-    parts_.host.work(
-        [this, owned, result, digest, upload] {
-            *result = upload ? parts_.blobs.take(digest, owned->get()) : parts_.blobs.give(digest, owned->get());
-            *owned = FileDescriptor();
+    blob_streams_.run(
+        [this, stream, result, digest, upload] {
+            *result = upload ? parts_.blobs.take(digest, stream->get()) : parts_.blobs.give(digest, stream->get());
+            *stream = FileDescriptor();
         },
-        [result, digest, upload, answer](const Status& ran) {
+        [this, result, digest, upload, answer](const Status& ran) {
             if (!ran) *result = ran;
+            --blobs_streamed_;
             if (!upload) return;
             if (!*result) return answer(std::unexpected(result->error()));
             answer(json::object{{"digest", digest}});
@@ -385,12 +436,19 @@ std::uint64_t Tree::watch(host::Principal, std::string, std::uint64_t after,
     return parts_.events.watch(after, std::move(fn)).value_or(0);
 }
 
-json::value Tree::events(const Route& route) const {
-    const auto after = static_cast<std::uint64_t>(number(route.argument("after"), 0));
-    const auto limit = static_cast<std::size_t>(number(route.argument("limit"), limits::kEvents));
-    json::array items;
-    for (const auto* entry : parts_.events.read(after, limit)) items.push_back(json::parse(entry->text));
-    return json::object{{"items", std::move(items)}, {"revision", parts_.events.last_number()}};
+// The stored texts are the items: nothing is parsed again, however many are asked for.
+host::ControlResponse Tree::events(const Route& route) const {
+    const auto after = route.number("after", 0, 0, INT64_MAX);
+    if (!after) return to_response(std::unexpected(after.error()));
+    const auto limit = route.number("limit", limits::kEventsAnswered, 0, limits::kEvents);
+    if (!limit) return to_response(std::unexpected(limit.error()));
+    const auto last = parts_.events.last_number();
+    std::string body = "{\"items\":[";
+    for (const auto* entry : parts_.events.read(static_cast<std::uint64_t>(*after), static_cast<std::size_t>(*limit))) {
+        if (body.back() != '[') body += ',';
+        body += entry->text;
+    }
+    return {200, last, body + "],\"revision\":" + std::to_string(last) + "}"};
 }
 
 json::value Tree::plugins() const {

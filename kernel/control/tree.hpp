@@ -12,6 +12,8 @@
 
 #include "kernel/control/agent_loop.hpp"
 #include "kernel/control/controller_loop.hpp"
+#include "kernel/control/files.hpp"
+#include "kernel/control/lane.hpp"
 
 namespace gantry::control {
 
@@ -19,8 +21,11 @@ namespace gantry::control {
 struct Route {
     std::vector<std::string> parts;
     std::vector<std::pair<std::string, std::string>> query;
+    std::string who;  // asks
     std::string argument(std::string_view key, std::string fallback = "") const;
     bool flag(std::string_view key) const;
+    // A whole number from min to max. Errors: kInvalid with the key as its field.
+    Result<std::int64_t> number(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max) const;
 };
 // Errors: kInvalid for bad escapes, kNotFound for anything that is not below /v1.
 Result<Route> parse_route(std::string_view path);
@@ -38,7 +43,7 @@ class Tree : public host::ResourceTree {
         std::function<void()> leave;  // `gantry node leave`: the machine goes down
     };
 
-    explicit Tree(Parts parts) : parts_(std::move(parts)) {}
+    explicit Tree(Parts parts);
     // The loops come up after the frontends.
     void use(ControllerLoop* controller, AgentLoop* agent) {
         parts_.controller = controller;
@@ -57,14 +62,20 @@ class Tree : public host::ResourceTree {
     void get_list(const Route& route, Answer answer);
     void get_one(const Route& route, Answer answer);
     void put(const Route& route, const std::string& body, Answer answer);
-    void put_image(const std::string& name, const json::value& document, Answer answer);
+    void put_image(const Route& route, const json::value& document, Answer answer);
+    Answer drop_blobs_after(const std::string& name, Answer answer);
     void remove(const Route& route, Answer answer);
     void post(const Route& route, const std::string& body, Answer answer);
-    json::value events(const Route& route) const;
+    json::array nodes(const core::Controller& core) const;
+    host::ControlResponse events(const Route& route) const;
+    void stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
+                     Answer answer);
     json::value plugins() const;
     json::value cluster(const core::Controller* core) const;
 
     Parts parts_;
+    Lane blob_streams_;  // their pace is the clients'
+    std::size_t blobs_streamed_ = 0;
 };
 
 host::ControlResponse to_response(Result<json::value> result);

@@ -93,20 +93,20 @@ void Daemon::start_roles() {
         return [who](host::LogLevel level, std::string_view text) { log(level, who, text); };
     };
     if (config_.node) {
-        std::vector<std::string> controllers;
-        if (config_.controller) controllers.push_back(own_address(config_.controller->listen));
         agent_ = std::make_unique<control::AgentLoop>(
             control::AgentLoop::Parts{io_, host_, *transport, blobs_, log_as("agent"), *config_.node,
                                       config_.controller ? config_.controller->timing : core::Timing{},
-                                      config_.state_dir, controllers, kVersion});
+                                      config_.state_dir, kVersion, config_.controller.has_value()});
     }
     std::function<void(const core::Names&)> names;
     if (!config_.node) {
-        names = [this](const core::Names& table) {
+        // Numbered here: a controller that loads its store again counts from the beginning.
+        names = [this, number = std::uint64_t{0}](const core::Names& table) mutable {
+            ++number;
             std::vector<host::NameRecord> records;
             for (const auto& entry : table.entries)
                 records.push_back({entry.name, entry.address, entry.port, false, false});
-            for (auto* directory : host_.directories()) directory->replace(table.names_no, records);
+            for (auto* directory : host_.directories()) directory->replace(number, records);
         };
     }
     if (config_.controller) {
@@ -124,8 +124,25 @@ void Daemon::start_roles() {
 
 void Daemon::start_agent() {
     if (agent_) {
+        if (controller_) agent_->controller_found(own_address(controller_->listening()));
         if (auto ok = agent_->start(); !ok) return give_up(ok.error(), 1);
         log(host::LogLevel::kInfo, "gantryd", "node " + config_.node->name + " started");
+    }
+    start_discovery();
+}
+
+// Controllers are for our agent to dial, nodes for our controller to show.
+void Daemon::start_discovery() {
+    for (auto* discovery : host_.discoveries()) {
+        discovery->begin(
+            [this](const host::Discovered& found) {
+                if (found.controller && agent_) agent_->controller_found(found.address);
+                if (!found.controller && controller_) controller_->node_expected(found);
+            },
+            [this](const host::Discovered& gone) {
+                if (gone.controller && agent_) agent_->controller_gone(gone.address);
+                if (!gone.controller && controller_) controller_->node_gone(gone);
+            });
     }
 }
 
@@ -134,6 +151,7 @@ void Daemon::route_transport() {
     host::TransportEvents events;
     events.up = [this](host::PeerId peer, bool inbound, std::string address, std::string) {
         if (inbound) inbound_[peer] = std::move(address);
+        if (inbound && controller_) controller_->peer_up(peer);
         if (!inbound && agent_) agent_->peer_up(peer);
     };
     events.message = [this](host::PeerId peer, host::Channel, std::string bytes) {

@@ -28,6 +28,7 @@ class Daemon {
     void start_roles();
     void route_transport();
     void start_agent();
+    void start_discovery();
     void stop(bool machine_goes_down);
     void give_up(const Error& error, int status);
 

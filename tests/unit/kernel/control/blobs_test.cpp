@@ -10,6 +10,7 @@
 
 #include "kernel/control/files.hpp"
 #include "tests/unit/kernel/control/folder.hpp"
+#include "tests/unit/kernel/control/scene.hpp"
 
 using namespace gantry;
 using control::BlobStore;
@@ -97,6 +98,48 @@ TEST_CASE_METHOD(Store, "what is missing of an image is told level by level") {
     CHECK(blobs.missing(digest).value() == std::vector{kHello});
     REQUIRE(take(kHello, "hello"));
     CHECK(blobs.missing(digest).value().empty());
+}
+
+TEST_CASE_METHOD(Store, "what a killed process left is removed when the store is opened, a fresh part excepted") {
+    const auto hex = kHello.substr(7);
+    const auto file = [&](const std::string& end) { return path / "images/blobs/sha256" / (hex + end); };
+    write("images/blobs/sha256/" + hex + ".upload-1234", "x");
+    REQUIRE(blobs.append(kHello, 0, "he"));
+    REQUIRE(blobs.open());
+    CHECK_FALSE(exists(file(".upload-1234")));
+    CHECK(blobs.partial_size(kHello) == 2);
+    last_write_time(file(".part"), std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
+    REQUIRE(blobs.open());
+    CHECK(files() == 0);
+}
+
+TEST_CASE_METHOD(Store, "only what an image refers to is kept, and what was written a moment ago if that is asked") {
+    const auto manifest = R"({"config":{"digest":")" + kHello + R"(","size":5},"layers":[]})";
+    const auto digest = test::sha256(manifest), other = test::sha256("other");
+    for (const auto& [name, text] : {std::pair(digest, manifest), {kHello, "hello"}, {other, "other"}})
+        REQUIRE(take(name, text));
+    blobs.keep({digest}, std::chrono::hours(1));
+    CHECK(files() == 3);
+    blobs.keep({digest}, std::chrono::seconds(0));
+    CHECK(blobs.missing(digest)->empty());
+    CHECK_FALSE(blobs.has(other));
+    blobs.remove(digest, {kHello});
+    CHECK_FALSE(blobs.has(digest));
+    CHECK(blobs.has(kHello));
+}
+
+TEST_CASE_METHOD(Store, "damaged blobs are dropped, sound ones stay") {
+    const auto manifest = R"({"config":{"digest":")" + kHello + R"(","size":5},"layers":[]})";
+    const auto digest = test::sha256(manifest);
+    REQUIRE(take(digest, manifest));
+    REQUIRE(take(kHello, "hello"));
+    CHECK_FALSE(blobs.drop_damaged(digest).value());
+    write("images/blobs/sha256/" + kHello.substr(7), "hallo");
+    CHECK(blobs.drop_damaged(digest).value());
+    CHECK(blobs.missing(digest).value() == std::vector{kHello});
+    write("images/blobs/sha256/" + digest.substr(7), "{");
+    CHECK(blobs.drop_damaged(digest).value());
+    CHECK_FALSE(blobs.has(digest));
 }
 
 TEST_CASE("a manifest names its configuration and layers, an index this machine's manifest") {

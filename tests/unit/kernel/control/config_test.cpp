@@ -81,7 +81,8 @@ TEST_CASE_METHOD(File, "an unknown key is refused with its place and a guess") {
 }
 
 TEST_CASE_METHOD(File, "a wrong type is refused with its place and what was expected") {
-    CHECK(refusal(replaced(kGood, "\"SNode1\"", "5")) == "gantry.toml:3:8: [node] name: expected text in quotes");
+    CHECK(refusal(replaced(kGood, "\"SNode1\"", "5")) ==
+          "gantry.toml:3:8: [node] name: expected text in quotes, got 5");
     CHECK(refusal(replaced(kGood, "\"100ms\"", "\"quick\"")).starts_with("gantry.toml:9:13: "));
     CHECK(refusal("workers = 0\n" + std::string(kGood)).find("from 1 to 64") != std::string::npos);
 }
@@ -99,6 +100,42 @@ TEST_CASE_METHOD(File, "a node without a runtime and a controller without a stor
     CHECK(refusal(replaced(kGood, "[runtime.oci]", "[probe.oci]")).find("role runtime") != std::string::npos);
     CHECK(refusal(replaced(kGood, "[store.sqlite]", "[frontend.sqlite]")).find("role store") != std::string::npos);
     CHECK(refusal("[plugins]\n").find("neither [node] nor [controller]") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "an address that is none is refused with its place and what it says") {
+    for (const std::string bad : {"3900", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "localhost:3900", "::1:3900",
+                                  "[::1]", "[10.0.0.1]:3900", "0.0.0.0:39x", ":3900", ""}) {
+        INFO(bad);
+        CHECK(refusal(replaced(kGood, "0.0.0.0:3900", bad)) ==
+              "gantry.toml:6:10: [controller] listen: expected IP:PORT such as \"0.0.0.0:3900\" or \"[::]:3900\", "
+              "got '" +
+                  bad + "'");
+    }
+    CHECK(read(replaced(kGood, "0.0.0.0:3900", "[::]:3900")));
+    const auto with = [](const std::string& line) {
+        return replaced(kGood, "[controller]\n", line + "\n[controller]\n");
+    };
+    CHECK(refusal(with("advertise = \"gateway\"")).starts_with("gantry.toml:5:13: [node] advertise: expected an IP"));
+    CHECK(refusal(with("position_servers = [\"10.0.0.1:54\", \"x\"]")).starts_with("gantry.toml:5:36: "));
+    CHECK(read(with("advertise = \"fd00::1\"\nposition_servers = [\"10.0.0.1:54\", \"10.0.0.2\"]")));
+}
+
+TEST_CASE_METHOD(File, "a default policy that no table names is refused with a guess") {
+    CHECK(refusal(replaced(kGood, "\"least-loaded\"", "\"least-loded\"")) ==
+          "gantry.toml:7:18: [controller] default_policy: there is no table [placement.least-loded], did you mean "
+          "`least-loaded`?");
+}
+
+TEST_CASE_METHOD(File, "a label that no controller would take is refused where it stands") {
+    CHECK(refusal(replaced(kGood, "press-3", std::string(256, 'x'))).starts_with("gantry.toml:4:19: [node] labels: "));
+    CHECK(read(replaced(kGood, "press-3", std::string(255, 'x'))));
+}
+
+TEST_CASE_METHOD(File, "a node that could never find its controller is refused") {
+    const auto alone = replaced(replaced(kGood, "[controller]\nlisten = \"0.0.0.0:3900\"\n", ""),
+                                "default_policy = \"least-loaded\"\n[controller.timing]\nheartbeat = \"100ms\"\n", "");
+    CHECK(refusal(alone).find("[node] without [controller] needs a plugin of role discovery") != std::string::npos);
+    CHECK(read(alone + "[discovery.static]\n"));
 }
 
 TEST_CASE_METHOD(File, "isolation other than none is refused until it exists") {

@@ -88,6 +88,23 @@ TEST_CASE("the log outlives its process, a torn last line included") {
     CHECK(log.last_number() == 3);
 }
 
+TEST_CASE("a line that was torn does not swallow the one behind it") {
+    const test::Folder folder;
+    folder.write("events.jsonl", "{\"number\": 1, \"ki");
+    { EventLog{folder.path / "events.jsonl"}.add("a", "", {}); }
+    EventLog log{folder.path / "events.jsonl"};
+    CHECK(log.read(0, 10).size() == 1);
+}
+
+TEST_CASE("an event that is longer than the whole log is kept until the next one comes") {
+    EventLog log{{}};
+    log.add("huge", std::string(limits::kEventBytes + 1, 'x'), {});
+    CHECK(log.read(0, 10).size() == 1);
+    log.add("a", "", {});
+    CHECK(log.read(0, 10).size() == 1);
+    CHECK(log.read(0, 10).front()->number == 2);
+}
+
 TEST_CASE("the log's files stay within the limit") {
     const test::Folder folder;
     EventLog log{folder.path / "events.jsonl"};

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of the agent's loop that is about images: blobs from the controller, then the runtime unpacks them; what is
+// no longer needed goes.
+#include "kernel/control/agent_loop.hpp"
+
+namespace gantry::control {
+namespace {
+
+constexpr Duration kListLimit = seconds(10);
+constexpr Duration kRemoveLimit = seconds(60);
+constexpr Duration kUnpackLimit = seconds(600);
+constexpr std::uint64_t kProgressBytes = 8 << 20;  // a smaller image is here before anybody looks
+
+}  // namespace
+
+void AgentLoop::fetch(const core::FetchImage& effect) {
+    if (removing_.contains(effect.digest)) {
+        parked_.insert_or_assign(effect.digest, effect);
+        return;
+    }
+    fetching_.insert(effect.digest);
+    images_.fetch(effect.digest, effect.urgent, [this, effect](Result<void> fetched) {
+        if (!fetched) return image_ready(effect, std::move(fetched));
+        unpack(effect);
+    });
+}
+
+void AgentLoop::unpack(const core::FetchImage& effect) {
+    auto* runtime = parts_.host.runtime(effect.runtime);
+    if (!runtime) {
+        return image_ready(effect, fail(Code::kUnavailable, "runtime " + effect.runtime + " is not running"));
+    }
+    runtime->ensure_image(effect.digest, parts_.blobs.dir().string(), kUnpackLimit, [this, effect](Result<void> ready) {
+        const bool doubted = !ready && ready.error().code == Code::kInvalid && !sound_.contains(effect.digest);
+        if (!doubted) return image_ready(effect, std::move(ready));
+        // A blob may have been damaged since it was checked: without it the next try fetches it again.
+        auto dropped = std::make_shared<Result<bool>>(false);
+        image_files_.run([this, dropped, digest = effect.digest] { *dropped = parts_.blobs.drop_damaged(digest); },
+                         [this, effect, dropped, ready](const Status&) {
+                             if (*dropped && !**dropped) sound_.insert(effect.digest);
+                             if (*dropped && **dropped) {
+                                 parts_.log(host::LogLevel::kWarn, "image " + effect.digest +
+                                                                       ": blobs that were damaged on this node's "
+                                                                       "disk were removed, to be fetched again");
+                             }
+                             image_ready(effect, ready);
+                         });
+    });
+}
+
+void AgentLoop::image_ready(const core::FetchImage& effect, Result<void> ready) {
+    fetching_.erase(effect.digest);
+    if (ready) quarters_told_.erase(effect.digest);
+    turn(core::ImageReady{effect.digest, std::move(ready)});
+}
+
+// Four events for an image, however often its transfer is begun again.
+void AgentLoop::tell_progress(const std::string& image, std::uint32_t percent, std::uint64_t bytes) {
+    if (bytes < kProgressBytes || !welcomed_ || stopping_) return;
+    const auto quarter = percent / 25;
+    const auto [told, fresh] = quarters_told_.try_emplace(image, quarter);
+    if (!fresh && told->second >= quarter) return;
+    told->second = quarter;
+    percent = quarter * 25;
+    say({controller_, core::NodeEvent{{facts_.node_id, facts_.boot_id, facts_.session, 0},
+                                      "image-progress",
+                                      facts_.node + " has " + std::to_string(percent) + "% of the image " + image,
+                                      {{"image", image}, {"percent", percent}}}});
+}
+
+void AgentLoop::keep_images(const core::KeepImages& effect) {
+    kept_ = {effect.digests.begin(), effect.digests.end()};
+    std::erase_if(sound_, [this](const auto& digest) { return !kept_.contains(digest); });
+    std::erase_if(quarters_told_, [this](const auto& item) { return !kept_.contains(item.first); });
+    for (const auto& [name, runtime] : parts_.host.runtimes()) {
+        runtime->images(kListLimit, [this, runtime_name = name](Result<std::vector<std::string>> here) {
+            if (!here) return;  // tried again with the next list
+            for (const auto& digest : *here) {
+                if (!kept_.contains(digest) && !fetching_.contains(digest)) remove_image(runtime_name, digest);
+            }
+        });
+    }
+    if (parts_.shares_blobs) return;
+    std::vector<std::string> wanted(effect.digests);
+    wanted.insert(wanted.end(), fetching_.begin(), fetching_.end());
+    image_files_.run([this, wanted] { parts_.blobs.keep(wanted, std::chrono::seconds(0)); }, [](const Status&) {});
+}
+
+void AgentLoop::remove_image(const std::string& runtime_name, const std::string& digest) {
+    auto* runtime = parts_.host.runtime(runtime_name);
+    if (!runtime) return;
+    ++removing_[digest];
+    runtime->remove_image(digest, kRemoveLimit, [this, digest](Result<void> removed) {
+        if (!removed) {
+            parts_.log(host::LogLevel::kWarn,
+                       "image " + digest + " is not needed and was not removed: " + removed.error().text());
+        }
+        if (--removing_[digest] > 0) return;
+        removing_.erase(digest);
+        if (auto parked = parked_.extract(digest)) fetch(parked.mapped());
+    });
+}
+
+}  // namespace gantry::control
