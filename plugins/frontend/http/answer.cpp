@@ -92,6 +92,14 @@ std::optional<std::uint64_t> number(std::string_view text) {
     return value;
 }
 
+std::optional<std::uint64_t> member_number(std::string_view document, std::string_view name) {
+    const std::string key = quoted(name) + ":";
+    const auto at = document.find(key);
+    if (at == std::string_view::npos) return std::nullopt;
+    document.remove_prefix(at + key.size());
+    return number(document.substr(0, document.find_first_not_of("0123456789")));
+}
+
 Kind kind_of(std::string_view method, std::string_view target, bool accepts_events) {
     const auto path = path_of(target);
     if (path.starts_with("/v1/blobs/")) {

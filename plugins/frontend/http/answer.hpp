@@ -23,6 +23,8 @@ Kind kind_of(std::string_view method, std::string_view target, bool accepts_even
 // A parameter of the target's query, not decoded; nullopt if it is not there.
 std::optional<std::string_view> parameter(std::string_view target, std::string_view name);
 std::optional<std::uint64_t> number(std::string_view text);
+// The whole number behind "name": in a flat document that the tree wrote; nullopt if there is none.
+std::optional<std::uint64_t> member_number(std::string_view document, std::string_view name);
 // One server-sent event.
 std::string event_text(std::uint64_t number, std::string_view document);
 

@@ -94,9 +94,10 @@ class Session : public std::enable_shared_from_this<Session> {
     Task<> serve_upload(Parser& parser, ControlRequest request);
     Task<> serve_download(ControlRequest request, const char* content_type);
     Task<error_code> pump_upload(Parser& parser, Socket& pipe);
-    Task<bool> pump_download(Socket& pipe);
+    Task<std::uint64_t> pump_download(Socket& pipe);
     std::expected<Socket, Status> open_pipe(const ControlRequest& request);
-    Task<bool> begin_stream(const char* content_type);
+    // length: what follows, if that is known; else it goes in chunks.
+    Task<bool> begin_stream(const char* content_type, std::optional<std::uint64_t> length = std::nullopt);
     Task<bool> send_piece(std::string_view bytes);
     Task<> end_stream();
     void take_event(const std::string& text);
@@ -119,6 +120,7 @@ class Session : public std::enable_shared_from_this<Session> {
     asio::steady_timer deadline_;
     Signal signal_;
     bool chunked_ = true;      // the client understands chunks (HTTP/1.1)
+    bool ended_ = false;       // the stream under way came to its end
     bool keep_ = false;        // the connection serves another request afterwards
     bool unread_ = false;      // an answer was given before the request was read whole
     bool timed_out_ = false;   // by arm()

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 namespace gantry::http {
@@ -48,7 +49,10 @@ void remove_stale(const std::string& path) {
     const auto address = address_of(path);
     const Fd probe = new_socket();
     const int connected = connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    if (connected == 0 || errno != ECONNREFUSED)
+    // A full backlog (EAGAIN) has somebody who listens, too.
+    if (connected != 0 && errno != ECONNREFUSED && errno != EAGAIN)
+        failed("cannot find out whether somebody listens on " + path);
+    if (connected == 0 || errno == EAGAIN)
         throw Failure(Code::kExists, "another process listens on " + path +
                                          ": is a second gantryd running? Stop it or choose another path");
     if (unlink(path.c_str()) != 0 && errno != ENOENT) failed("cannot remove the stale socket " + path);
@@ -63,14 +67,34 @@ std::optional<gid_t> group_id(const std::string& name) {
     return found->gr_gid;
 }
 
-void hand_to_group(const Settings& settings, const Host& host) {
-    if (settings.group.empty()) return;
+// The group that may use the socket, if it is there.
+std::optional<gid_t> find_group(const Settings& settings, const Host& host) {
+    if (settings.group.empty()) return std::nullopt;
     const auto gid = group_id(settings.group);
-    if (!gid) {
+    if (!gid)
         host.warn("there is no group \"" + settings.group + "\": " + settings.socket + " keeps the group of gantryd");
-    } else if (lchown(settings.socket.c_str(), static_cast<uid_t>(-1), *gid) != 0) {
-        host.warn("cannot give " + settings.socket + " to the group \"" + settings.group +
-                  "\": " + std::strerror(errno));
+    return gid;
+}
+
+void hand_to_group(const std::string& path, const Settings& settings, gid_t gid, const Host& host) {
+    if (lchown(path.c_str(), static_cast<uid_t>(-1), gid) != 0)
+        host.warn("cannot give " + path + " to the group \"" + settings.group + "\": " + std::strerror(errno));
+}
+
+// Whoever may use the socket must be able to walk to it, whatever the umask says. Folders that are there already are
+// the operator's.
+void make_folders(const Settings& settings, std::optional<gid_t> gid, const Host& host) {
+    const mode_t for_group = (settings.mode & 0070u) != 0 ? 0050 : 0;
+    const mode_t for_all = (settings.mode & 0007u) != 0 ? 0005 : 0;
+    std::vector<std::string> missing;
+    struct stat have {};
+    for (auto folder = std::filesystem::path(settings.socket).parent_path();
+         stat(folder.c_str(), &have) != 0 && errno == ENOENT; folder = folder.parent_path())
+        missing.push_back(folder);
+    for (auto folder = missing.rbegin(); folder != missing.rend(); ++folder) {
+        if (mkdir(folder->c_str(), 0700) != 0) failed("cannot make the folder " + *folder);
+        if (gid) hand_to_group(*folder, settings, *gid, host);
+        if (chmod(folder->c_str(), 0700 | for_group | for_all) != 0) failed("cannot set the mode of " + *folder);
     }
 }
 
@@ -86,8 +110,8 @@ void check_socket_path(const std::string& path) {
 }
 
 SocketFile::SocketFile(const Settings& settings, const Host& host) : path_(settings.socket) {
-    std::error_code ec;
-    std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ec);
+    const auto gid = find_group(settings, host);
+    make_folders(settings, gid, host);
     remove_stale(path_);
     listener_ = new_socket();
     const auto address = address_of(path_);
@@ -99,7 +123,7 @@ SocketFile::SocketFile(const Settings& settings, const Host& host) : path_(setti
         inode_ = made.st_ino;
     }
     // Nobody can connect before listen(), so the permissions are in force for everybody.
-    hand_to_group(settings, host);
+    if (gid) hand_to_group(path_, settings, *gid, host);
     if (chmod(path_.c_str(), settings.mode) != 0) failed("cannot set the mode of the socket " + path_);
     if (listen(listener_.get(), kBacklog) != 0) failed("cannot listen on " + path_);
 }

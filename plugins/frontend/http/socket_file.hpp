@@ -15,8 +15,9 @@ namespace gantry::http {
 
 class SocketFile {
   public:
-    // Listens. A file that a dead process left is replaced; throws Failure if somebody listens there, if something
-    // else is there, or if it cannot be made. Logs what could not be set.
+    // Listens. Its folder is made if it is not there, for the same group. A file that a dead process left is replaced;
+    // throws Failure if somebody listens there, if something else is there, or if it cannot be made. Logs what could
+    // not be set.
     SocketFile(const Settings& settings, const Host& host);
     ~SocketFile();
     SocketFile(const SocketFile&) = delete;

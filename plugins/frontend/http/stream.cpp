@@ -36,10 +36,13 @@ void Session::watch_client() {
     });
 }
 
-Task<bool> Session::begin_stream(const char* content_type) {
+Task<bool> Session::begin_stream(const char* content_type, std::optional<std::uint64_t> length) {
     std::string head = "HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nContent-Type: ";
     head.append(content_type).append("\r\n");
-    if (chunked_)
+    if (length) {
+        head += "Content-Length: " + std::to_string(*length) + "\r\n";
+        chunked_ = false;
+    } else if (chunked_)
         head += "Transfer-Encoding: chunked\r\n";
     else
         keep_ = false;  // only the end of the connection ends the stream
@@ -180,30 +183,36 @@ Task<> Session::serve_download(ControlRequest request, const char* content_type)
         co_await respond(std::move(response));
         co_return;
     }
-    const bool begun = co_await begin_stream(content_type);
+    const auto length = member_number(response.body, "size");
+    const bool begun = co_await begin_stream(content_type, length);
     if (!begun) co_return;
-    const bool whole = co_await pump_download(*pipe);
+    const std::uint64_t sent = co_await pump_download(*pipe);
+    // Cut short, the connection must end: what is missing would else look like the next answer, or like nothing.
+    const bool whole = ended_ && (!length || *length == sent);
     if (whole) co_await end_stream();
     keep_ = keep_ && whole;
 }
 
-// True when the stream was sent to its end.
-Task<bool> Session::pump_download(Socket& pipe) {
+// The bytes that were sent; ended_ says whether that was all.
+Task<std::uint64_t> Session::pump_download(Socket& pipe) {
     std::string piece(kChunkBytes, '\0');
+    std::uint64_t total = 0;
     pipe_ = &pipe;
     watch_client();
-    bool ended = false;
+    ended_ = false;
     while (!over()) {
         const auto [ec, got] = co_await pipe.async_read_some(asio::buffer(piece), kTuple);
-        ended = ec == asio::error::eof;
+        ended_ = ec == asio::error::eof;
         if (ec) break;
         const bool sent = co_await send_piece({piece.data(), got});
         if (!sent) break;
+        total += got;
     }
     pipe_ = nullptr;
     error_code ignored;
     if (!over()) socket_.cancel(ignored);  // the watch of the client
-    co_return ended && !over();
+    ended_ = ended_ && !over();
+    co_return total;
 }
 
 }  // namespace gantry::http

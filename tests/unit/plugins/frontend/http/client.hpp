@@ -36,11 +36,12 @@ class Client {
     // The other side ends the connection within the deadline; what it still sends is thrown away.
     bool ended();
     void close();
+    // The next bytes of a body that has a length.
+    std::optional<std::string> exactly(std::size_t count);
 
   private:
     bool more();
     std::optional<std::string> line();
-    std::optional<std::string> exactly(std::size_t count);
 
     int fd_ = -1;
     std::string buffer_;

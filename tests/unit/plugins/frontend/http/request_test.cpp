@@ -4,7 +4,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <array>
 #include <catch2/catch.hpp>
 #include <fstream>
 
@@ -234,12 +236,63 @@ TEST_CASE("a socket that is in use, and a file that is no socket, are left alone
     }
 }
 
-TEST_CASE("a missing group is a warning, a present one gets the socket") {
+TEST_CASE("a missing group is a warning, a present one gets the socket and the folder made for it") {
     Door door;
-    door.settings.group = "no-such-group-here";
-    door.open();
-    CHECK_THAT(door.tree.log_text(), Contains("no group \"no-such-group-here\""));
-    CHECK(Client(door.settings.socket).ask("GET", "/v1/nodes"));
+    // Any other group will do: root may give a file to each, others to those they are in.
+    std::array<gid_t, 64> groups{};
+    const int count = getgroups(static_cast<int>(groups.size()), groups.data());
+    gid_t other = getegid();
+    for (int i = 0; i < count; ++i)
+        if (groups[static_cast<std::size_t>(i)] != getegid()) other = groups[static_cast<std::size_t>(i)];
+    if (geteuid() == 0) other = getegid() == 1 ? 2 : 1;
+    const auto previous = umask(0077);
+    SECTION("missing") {
+        door.settings.group = "no-such-group-here";
+        door.open();
+        CHECK_THAT(door.tree.log_text(), Contains("no group \"no-such-group-here\""));
+        CHECK(Client(door.settings.socket).ask("GET", "/v1/nodes"));
+    }
+    SECTION("present") {
+        const group* entry = getgrgid(other);
+        REQUIRE(entry != nullptr);
+        door.settings.group = entry->gr_name;
+        door.settings.socket = door.folder.path + "/run/gantry/api.sock";
+        door.open();
+        for (const std::string name : {"/run", "/run/gantry", "/run/gantry/api.sock"}) {
+            struct stat have {};
+            REQUIRE(stat((door.folder.path + name).c_str(), &have) == 0);
+            CHECK(have.st_gid == other);
+            CHECK((have.st_mode & 07777) == (S_ISDIR(have.st_mode) ? 0750 : 0660));
+        }
+        CHECK(door.tree.log_text().empty());
+    }
+    SECTION("a socket for everybody, a folder that is there") {
+        door.settings.mode = 0666;
+        door.settings.socket = door.folder.path + "/run/api.sock";
+        door.open();
+        struct stat have {};
+        REQUIRE(stat((door.folder.path + "/run").c_str(), &have) == 0);
+        CHECK((have.st_mode & 07777) == 0755);
+        REQUIRE(stat(door.folder.path.c_str(), &have) == 0);
+        CHECK((have.st_mode & 07777) == 0700);
+    }
+    umask(previous);
+}
+
+TEST_CASE("a folder that cannot be looked into is not called a second gantryd") {
+    if (geteuid() == 0) return;  // root looks everywhere
+    Door door;
+    door.settings.socket = door.folder.path + "/api.sock";
+    {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        door.settings.socket.copy(address.sun_path, sizeof address.sun_path - 1);
+        const gantry::Fd left(socket(AF_UNIX, SOCK_STREAM, 0));
+        REQUIRE(bind(left.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(listen(left.get(), 1) == 0);
+        REQUIRE(chmod(door.settings.socket.c_str(), 0) == 0);
+        CHECK_THROWS_WITH(door.open(), Contains("cannot find out whether somebody listens") && Contains("denied"));
+    }
 }
 
 TEST_CASE("targets are told apart by method and path") {
@@ -255,6 +308,9 @@ TEST_CASE("targets are told apart by method and path") {
     CHECK(kind_of("DELETE", "/v1/blobs/sha256:1", false) == Kind::kDocument);
     CHECK(kind_of("GET", "/v1/instances/axis.0/logs?tail=5", false) == Kind::kLogs);
     CHECK(kind_of("GET", "/v1/instances/logs", false) == Kind::kDocument);
+    CHECK(gantry::http::member_number(R"({"digest":"x","size":50})", "size") == 50u);
+    CHECK_FALSE(gantry::http::member_number(R"({"digest":"x"})", "size"));
+    CHECK_FALSE(gantry::http::member_number(R"({"size":"x"})", "size"));
     CHECK(gantry::http::parameter("/a?b=1&c", "c") == std::string_view());
     CHECK(gantry::http::parameter("/a?bb=1&b=2", "b") == "2");
     CHECK_FALSE(gantry::http::parameter("/a", "b"));

@@ -197,6 +197,37 @@ TEST_CASE("a download of 50 MB passes through, and the connection serves on") {
     CHECK(client.ask("GET", "/v1/nodes")->code == 200);
 }
 
+TEST_CASE("a download whose length is known says it, and ends the connection when it is cut short") {
+    Door door;
+    std::string content;
+    door.tree.on_open = [&](const Question&, int fd, const std::function<void(Reply)>& done) {
+        done({200, 0, R"({"digest":"sha256:ab","size":5})"});
+        write_all(fd, content);
+        close(fd);
+    };
+    door.open();
+    Client client(door.settings.socket);
+    const auto ask = [&] {
+        REQUIRE(client.send_request("GET", "/v1/blobs/sha256:ab"));
+        const auto head = client.receive_head();
+        REQUIRE(head);
+        CHECK(head->headers.at("content-length") == "5");
+        CHECK_FALSE(head->headers.contains("transfer-encoding"));
+    };
+    SECTION("whole") {
+        content = "hello";
+        ask();
+        CHECK(client.exactly(5) == "hello");
+        CHECK(client.ask("GET", "/v1/nodes")->code == 200);
+    }
+    SECTION("cut short") {
+        content = "hel";
+        ask();
+        CHECK(client.exactly(3) == "hel");
+        CHECK(client.ended());
+    }
+}
+
 TEST_CASE("a client of HTTP/1.0 gets a download that ends with the connection") {
     Door door;
     door.tree.on_open = [&](const Question&, int fd, const std::function<void(Reply)>& done) {
