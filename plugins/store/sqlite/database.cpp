@@ -178,6 +178,13 @@ void Database::verify() {
                                              "); it was left untouched: restore it from a copy, or move it away to "
                                              "begin with no state");
     };
+    const auto number = [&](const char* sql) {
+        const Statement statement = prepare(sql);
+        if (sqlite3_step(statement.get()) != SQLITE_ROW) fail("cannot open the database");
+        return static_cast<std::uint32_t>(sqlite3_column_int64(statement.get(), 0));
+    };
+    // A log that was not emptied yet may hold a newer version's first commits.
+    check_identity(path_, number("PRAGMA application_id"), number("PRAGMA user_version"));
     answer("PRAGMA quick_check(1)", "ok");
     answer("PRAGMA journal_mode", "wal");
 }

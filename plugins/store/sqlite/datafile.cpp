@@ -55,6 +55,16 @@ Fd lock(const std::string& path) {
                                        "another path");
 }
 
+void check_identity(const std::string& path, std::uint32_t application, std::uint32_t schema) {
+    if (application != kApplicationId)
+        refuse(path, "belongs to another program (its application id is not Gantry's): give the store another path");
+    if (schema > kSchema)
+        refuse(path, "was written by a newer version of Gantry (schema " + std::to_string(schema) +
+                         ", this version knows up to " + std::to_string(kSchema) +
+                         "): run that version or restore an older copy");
+    if (schema == 0) refuse(path, "has no schema version, so it is damaged: restore it from a copy");
+}
+
 bool inspect(const std::string& path) {
     const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file) {
@@ -76,14 +86,7 @@ bool inspect(const std::string& path) {
     if (got < static_cast<ssize_t>(header.size()) || std::memcmp(header.data(), kMagic.data(), kMagic.size()) != 0)
         refuse(path,
                "is damaged or no SQLite database: restore it from a copy, or move it away to begin with no state");
-    if (big_endian(&header[kApplication]) != kApplicationId)
-        refuse(path, "belongs to another program (its application id is not Gantry's): give the store another path");
-    const std::uint32_t schema = big_endian(&header[kUserVersion]);
-    if (schema > kSchema)
-        refuse(path, "was written by a newer version of Gantry (schema " + std::to_string(schema) +
-                         ", this version knows up to " + std::to_string(kSchema) +
-                         "): run that version or restore an older copy");
-    if (schema == 0) refuse(path, "has no schema version, so it is damaged: restore it from a copy");
+    check_identity(path, big_endian(&header[kApplication]), big_endian(&header[kUserVersion]));
     return true;
 }
 

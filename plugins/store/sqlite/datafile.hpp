@@ -17,7 +17,9 @@ inline constexpr std::uint32_t kSchema = 1;
 void make_folder(const std::string& path);
 // Taken for as long as the descriptor is open; kConflict if another process has it.
 Fd lock(const std::string& path);
-// Whether there is a database. Throws if there is something that this version must not open.
+// Throws if a database that says this of itself must not be opened.
+void check_identity(const std::string& path, std::uint32_t application, std::uint32_t schema);
+// Whether there is a database. The log beside it, which may say otherwise, is not looked into. Throws if there is something that this version must not open.
 bool inspect(const std::string& path);
 // After a new file was named: the name survives a power cut.
 void sync_folder(const std::string& path);

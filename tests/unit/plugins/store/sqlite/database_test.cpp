@@ -5,6 +5,8 @@
 #include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <optional>
@@ -165,6 +167,31 @@ TEST_CASE("a database of a newer version, of another program or without a versio
         sql(path, "PRAGMA user_version=0");
         refused_untouched(path, "no schema version");
     }
+}
+
+TEST_CASE(
+    "a newer version or another program that is only in the log is refused, and database and log stay untouched") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "state.db";
+    Database(path, 0).commit({put("a", "1")}, false);
+    const std::string change = GENERATE("PRAGMA user_version=2", "PRAGMA application_id=5");
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        // A process that dies before its log was moved into the database.
+        sqlite3* db = nullptr;
+        const bool written = sqlite3_open(path.c_str(), &db) == SQLITE_OK &&
+                             sqlite3_exec(db, change.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK;
+        _exit(written ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(status == 0);
+    const std::string before = content(path), log = content(path + "-wal");
+    REQUIRE_FALSE(log.empty());
+    CHECK_THROWS_WITH(Database(path, 0), Contains("left untouched"));
+    CHECK(content(path) == before);
+    CHECK(content(path + "-wal") == log);
 }
 
 TEST_CASE("a damaged file is refused with words and left untouched") {
