@@ -66,10 +66,12 @@ Trouble transport_trouble(const std::string& socket, std::string_view doing, con
                        error == boost::asio::error::eof || is(error, errc::connection_reset) ||
                        is(error, errc::broken_pipe);
     if (ended) {
-        return {
-            exit_status::kFailed,
-            {Code::kUnknown, gantryd + " closed the connection while " + std::string(doing) +
-                                 ", so whether it happened is not known; look (`gantry services`), then try again"}};
+        const bool reads = doing.starts_with("GET ");
+        return {exit_status::kFailed,
+                {Code::kUnknown,
+                 gantryd + " closed the connection while " + std::string(doing) +
+                     (reads ? ", so the answer is not whole; try again"
+                            : ", so whether it happened is not known; look (`gantry services`), then try again")}};
     }
     if (error == http::error::body_limit) {
         return {exit_status::kFailed, {Code::kFailed, gantryd + " answered more than 64 MiB"}};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Looks through a layer before it is uploaded: every entry must stay inside the image's root, and the layer must be
-// whole.
+// Looks through a layer before it is uploaded. The rules are those of plugins/runtime/image-store (its README lists
+// them), so that what is imported can be unpacked on the nodes.
 #pragma once
 
 #include <string>
@@ -11,8 +11,7 @@
 
 namespace gantry::cli {
 
-// Errors: kBadData with the layer's digest and the entry. Refused are: absolute names, ".." above the root, hard links
-// that leave it, entries below a symbolic link of the layer that leaves it, whiteouts of "." and "..", truncation.
+// Errors: kBadData with the layer's digest and the entry.
 Outcome<bool> check_layer(const ImagePart& layer);
 
 }  // namespace gantry::cli

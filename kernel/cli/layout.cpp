@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::int64_t kMaxDocument = 4 << 20;  // what the OCI specification allows a manifest
 constexpr std::size_t kMaxImages = 256;         // of one layout
+constexpr std::size_t kMaxLayers = 127;         // of one image: what nodes take
 
 std::unexpected<Trouble> bad(std::string message, std::string where) {
     return trouble(exit_status::kBadData, Code::kInvalid, std::move(message), std::move(where));
@@ -235,7 +236,7 @@ class ImageReader {
         }
         LayoutImage image{name, at.digest, {}};
         GANTRY_CHECK(add_parts(document, at.digest, image));
-        image.parts.push_back({at.digest, blob, false});
+        image.parts.push_back({at.digest, blob, false, {}});
         return image;
     }
 
@@ -276,12 +277,34 @@ class ImageReader {
         if (text_of(document, "os").empty() || text_of(document, "architecture").empty()) {
             return bad("configuration " + at.digest + ": expected the members os and architecture", layout_.path());
         }
+        return add_diff_ids(document, at.digest, layers->as_array().size(), image);
+    }
+
+    Outcome<bool> add_diff_ids(const json::value& config, const std::string& digest, std::size_t layers,
+                               LayoutImage& image) const {
+        const auto* rootfs = member_of(config, "rootfs");
+        const auto* list = rootfs ? member_of(*rootfs, "diff_ids") : nullptr;
+        const std::size_t ids = list && list->is_array() ? list->as_array().size() : 0;
+        if (layers == 0 || layers > kMaxLayers || ids != layers) {
+            return bad("configuration " + digest + ": expected 1 to " + std::to_string(kMaxLayers) +
+                           " layers and as many rootfs.diff_ids, got " + std::to_string(layers) + " and " +
+                           std::to_string(ids),
+                       layout_.path());
+        }
+        for (std::size_t i = 0; i < layers; ++i) {
+            const auto& id = list->as_array()[i];
+            if (!id.is_string() || !is_digest(id.as_string())) {
+                return bad("configuration " + digest + ": rootfs.diff_ids[" + std::to_string(i) + "] is no digest",
+                           layout_.path());
+            }
+            image.parts[i].diff_id = id.as_string();
+        }
         return true;
     }
 
     Outcome<bool> add_part(const Descriptor& at, bool layer, LayoutImage& image) const {
         GANTRY_TRY(blob, layout_.blob(at.digest, at.size));
-        image.parts.push_back({at.digest, blob, layer});
+        image.parts.push_back({at.digest, blob, layer, {}});
         return true;
     }
 

@@ -54,6 +54,7 @@ struct ImagePart {
     std::string digest;
     Blob blob;
     bool is_layer = false;
+    std::string diff_id{};  // of a layer: the digest of its tar, as the configuration says
 };
 
 struct LayoutImage {

@@ -14,7 +14,7 @@ namespace gantry::cli {
 Color color_of_state(std::string_view state) {
     constexpr std::string_view kGood[] = {"ready", "running", "active", "loaded"};
     constexpr std::string_view kBad[] = {"lost", "failing", "failed", "refused"};
-    constexpr std::string_view kDim[] = {"left", "exited", "stopping", "removing"};
+    constexpr std::string_view kDim[] = {"expected", "left", "exited", "stopping", "removing"};
     const auto in = [&](const auto& list) {
         return std::find(std::begin(list), std::end(list), state) != std::end(list);
     };

@@ -440,7 +440,9 @@ std::uint64_t Tree::watch(host::Principal, std::string, std::uint64_t after,
 host::ControlResponse Tree::events(const Route& route) const {
     const auto after = route.number("after", 0, 0, INT64_MAX);
     if (!after) return to_response(std::unexpected(after.error()));
-    const auto limit = route.number("limit", limits::kEventsAnswered, 0, limits::kEvents);
+    // Who says from where on wants all of it.
+    const auto usual = route.argument("after").empty() ? limits::kEventsAnswered : limits::kEvents;
+    const auto limit = route.number("limit", static_cast<std::int64_t>(usual), 0, limits::kEvents);
     if (!limit) return to_response(std::unexpected(limit.error()));
     const auto last = parts_.events.last_number();
     std::string body = "{\"items\":[";

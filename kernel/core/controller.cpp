@@ -104,7 +104,7 @@ void Controller::State::on(const LoopLate& input) {
 
 Instant Controller::State::next_deadline() const {
     if (!dirty_lists_.empty() || names_dirty_) return now_;
-    if (paused_until_ && !silent_together()) return now_;
+    if (paused_until_ && !anybody_silent()) return now_;
     Instant due = kNever;
     for (const auto& [name, node] : nodes_) {
         if (node.down()) continue;

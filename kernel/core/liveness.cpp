@@ -49,6 +49,10 @@ bool Controller::State::silent_together() const {
     return alive >= 4 && quiet * 2 > alive;
 }
 
+bool Controller::State::anybody_silent() const {
+    return std::ranges::any_of(nodes_, [this](const auto& entry) { return silent(entry.second); });
+}
+
 void Controller::State::check_silence() {
     std::size_t due = 0;
     for (auto& [name, node] : nodes_) {
@@ -67,12 +71,12 @@ void Controller::State::check_silence() {
               "more than half of the nodes fell silent together: this controller's own link is more likely; they are "
               "taken for lost in " +
                   format_duration(timing_.mass_pause) + " or by gantry node confirm-lost");
-    } else if (paused_until_ && (!together || now_ >= *paused_until_)) {
-        event("moves-resumed", together ? "nodes still silent are taken for lost" : "nodes answer again");
+    } else if (paused_until_ && (!anybody_silent() || now_ >= *paused_until_)) {
+        event("moves-resumed", anybody_silent() ? "nodes still silent are taken for lost" : "nodes answer again");
         paused_until_.reset();
         // The pause of this silence is used up: those are lost together.
         for (auto& [name, node] : nodes_)
-            if (together && silent(node) && now_ >= lost_at(node)) node_lost(node, Liveness::kLost, "silence");
+            if (silent(node) && now_ >= lost_at(node)) node_lost(node, Liveness::kLost, "silence");
     }
     for (auto& [name, node] : nodes_) {
         if (node.down() || now_ < lost_at(node)) continue;

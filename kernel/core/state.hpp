@@ -132,6 +132,7 @@ class Controller::State {
     Instant lost_at(const Node& node) const;
     bool silent(const Node& node) const;
     bool silent_together() const;
+    bool anybody_silent() const;
     void check_silence();
     void node_lost(Node& node, Liveness becomes, const std::string& cause);
     void copies_lost(Node& node, const std::string& cause, bool rebooted);

@@ -50,6 +50,35 @@ std::string tar_of(const std::vector<TarEntry>& entries, bool gzip) {
     return out;
 }
 
+std::string bzip2_of(const std::string& content) {
+    std::string out(content.size() + 4096, '\0');
+    std::size_t used = 0;
+    const std::unique_ptr<archive, int (*)(archive*)> raw(archive_write_new(), archive_write_free);
+    archive_write_set_format_raw(raw.get());
+    archive_write_add_filter_bzip2(raw.get());
+    archive_write_open_memory(raw.get(), out.data(), out.size(), &used);
+    const std::unique_ptr<archive_entry, void (*)(archive_entry*)> header(archive_entry_new(), archive_entry_free);
+    archive_entry_set_filetype(header.get(), AE_IFREG);
+    archive_write_header(raw.get(), header.get());
+    archive_write_data(raw.get(), content.data(), content.size());
+    archive_write_close(raw.get());
+    out.resize(used);
+    return out;
+}
+
+std::string unpacked(const std::string& layer) {
+    const std::unique_ptr<archive, int (*)(archive*)> raw(archive_read_new(), archive_read_free);
+    archive_read_support_format_raw(raw.get());
+    archive_read_support_filter_all(raw.get());
+    archive_entry* entry = nullptr;
+    std::string out, piece(64 << 10, '\0');
+    if (archive_read_open_memory(raw.get(), layer.data(), layer.size()) != ARCHIVE_OK) return out;
+    if (archive_read_next_header(raw.get(), &entry) != ARCHIVE_OK) return out;
+    for (la_ssize_t n = 0; (n = archive_read_data(raw.get(), piece.data(), piece.size())) > 0;)
+        out.append(piece, 0, static_cast<std::size_t>(n));
+    return out;
+}
+
 LayoutBuilder::LayoutBuilder(fs::path folder) : folder_(std::move(folder)) {
     fs::create_directories(folder_ / "blobs/sha256");
     write_file(folder_ / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
@@ -69,10 +98,22 @@ json::object LayoutBuilder::add_blob(const std::string& content, const std::stri
 
 json::object LayoutBuilder::add_image(const std::string& layer, const std::string& name,
                                       const std::string& architecture) {
-    const json::object config{{"os", "linux"}, {"architecture", architecture}, {"rootfs", {{"type", "layers"}}}};
+    Sha256 sum;
+    const auto tar = unpacked(layer);
+    sum.add(tar.data(), tar.size());
+    const json::object config{
+        {"os", "linux"},
+        {"architecture", architecture},
+        {"rootfs", json::object{{"type", "layers"}, {"diff_ids", json::array{json::string(sum.digest())}}}}};
+    return add_manifest(add_blob(to_text(config), "application/vnd.oci.image.config.v1+json"), layer, name,
+                        architecture);
+}
+
+json::object LayoutBuilder::add_manifest(const json::object& config, const std::string& layer, const std::string& name,
+                                         const std::string& architecture) {
     const json::object manifest{
         {"schemaVersion", 2},
-        {"config", add_blob(to_text(config), "application/vnd.oci.image.config.v1+json")},
+        {"config", config},
         {"layers", json::array{add_blob(layer, "application/vnd.oci.image.layer.v1.tar+gzip")}},
     };
     auto descriptor = add_blob(to_text(manifest), "application/vnd.oci.image.manifest.v1+json");

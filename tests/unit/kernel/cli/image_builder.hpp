@@ -18,6 +18,9 @@ struct TarEntry {
     Kind kind = kFile;
 };
 std::string tar_of(const std::vector<TarEntry>& entries, bool gzip);
+std::string bzip2_of(const std::string& content);
+// A layer without its compression.
+std::string unpacked(const std::string& layer);
 
 class LayoutBuilder {
   public:
@@ -27,6 +30,9 @@ class LayoutBuilder {
     // An image of one layer; name: its annotation, none if empty. Answers the descriptor that index.json gets.
     json::object add_image(const std::string& layer, const std::string& name,
                            const std::string& architecture = "amd64");
+    // The same with a configuration that is there already.
+    json::object add_manifest(const json::object& config, const std::string& layer, const std::string& name,
+                              const std::string& architecture = "amd64");
     void add_to_index(json::object descriptor) { manifests_.push_back(std::move(descriptor)); }
     // Writes index.json.
     void finish() const;

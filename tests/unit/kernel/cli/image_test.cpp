@@ -50,9 +50,11 @@ std::string good_layer() {
                    {"bin/sh", "/bin/busybox", TarEntry::kSymbolicLink},
                    {"bin/ls", "bin/busybox", TarEntry::kHardLink},
                    {"lib", "usr/lib", TarEntry::kSymbolicLink},
-                   {"lib/x", "below a link that stays inside"},
                    {"var/run", "../run", TarEntry::kSymbolicLink},
                    {"etc/.wh.passwd", ""},
+                   {"etc/.wh.old", ""},
+                   {"etc/old/a/./b", "below what the lower layers had"},
+                   {"etc/old", "the later one wins"},
                    {"etc/.wh..wh..opq", ""}},
                   true);
 }
@@ -186,6 +188,16 @@ TEST_CASE("a layer that climbs out of its root is refused before anything is upl
         {{"a/out", "../../..", TarEntry::kSymbolicLink}, {"a/out/tmp/evil", "x"}},
         {{"out", "/etc", TarEntry::kSymbolicLink}, {"evil", "out/shadow", TarEntry::kHardLink}},
         {{"a/.wh...", ""}, {"evil", ""}},
+        {{"a/b/../c", "x"}},
+        {{"usr/lib", "", TarEntry::kFolder}, {"lib", "usr/lib", TarEntry::kSymbolicLink}, {"lib/x", "x"}},
+        {{"file", "x"}, {"file/x", "x"}},
+        {{"evil", "in/a/lower/layer", TarEntry::kHardLink}},
+        {{"a", "", TarEntry::kFolder}, {"evil", "a", TarEntry::kHardLink}},
+        {{"a/b", "x"}, {"a", "x"}, {"evil", "a/b", TarEntry::kHardLink}},
+        {{"self", "self", TarEntry::kHardLink}},
+        {{".wh.gone", ""}, {"evil", "gone", TarEntry::kHardLink}},
+        {{std::string(256, 'n'), "x"}},
+        {{"/", "x"}},
     };
     for (const auto& entries : layers) {
         INFO(entries.back().name << " " << entries.back().content);
@@ -201,6 +213,46 @@ TEST_CASE("a layer that climbs out of its root is refused before anything is upl
             CHECK(ran.err.find("entry \"") != std::string::npos);
         }
     }
+}
+
+TEST_CASE("layers that nodes take are taken: without the last block's filling, of another order, with odd names") {
+    auto tar = tar_of(
+        {{"./a//b", "x"}, {"c", "a/b", TarEntry::kHardLink}, {"d", "/any/where", TarEntry::kSymbolicLink}}, false);
+    while (tar.ends_with('\0')) tar.pop_back();
+    for (const auto& layer : {tar, tar_of({{"a/x", "x"}, {"a", "", TarEntry::kFolder}, {"a/.wh.y", ""}}, true)}) {
+        const auto ran = import_layer(layer);
+        INFO(ran.err);
+        CHECK(ran.status == exit_status::kOk);
+    }
+}
+
+TEST_CASE("an empty layer, and one compressed as no node unpacks it, are refused before anything is uploaded") {
+    std::size_t uploads = 1;
+    const auto empty = import_layer("", &uploads);
+    CHECK(empty.status == exit_status::kBadData);
+    CHECK(empty.err.find("is empty") != std::string::npos);
+    CHECK(uploads == 0);
+    CHECK(import_layer(bzip2_of(tar_of({{"a", "x"}}, false))).status == exit_status::kBadData);
+}
+
+TEST_CASE("a layer whose tar is another than the configuration says is refused with both digests") {
+    const TempFolder folder;
+    LayoutBuilder builder(folder.path / "layout");
+    const auto layer = good_layer();
+    const json::object config{{"os", "linux"},
+                              {"architecture", "amd64"},
+                              {"rootfs", json::object{{"diff_ids", json::array{"sha256:" + std::string(64, '0')}}}}};
+    builder.add_to_index(builder.add_manifest(
+        builder.add_blob(to_text(config), "application/vnd.oci.image.config.v1+json"), layer, "a:1"));
+    builder.finish();
+    FakeStore store;
+    const auto ran = store.import(builder.folder());
+    CHECK(ran.status == exit_status::kBadData);
+    Sha256 sum;
+    const auto tar = unpacked(layer);
+    sum.add(tar.data(), tar.size());
+    CHECK(ran.err.find(sum.digest()) != std::string::npos);
+    CHECK(ran.err.find(std::string(64, '0')) != std::string::npos);
 }
 
 TEST_CASE("a layer that is truncated inside is refused though its digest is right") {

@@ -41,12 +41,13 @@ TEST_CASE_METHOD(Tree, "a query that is no number, or out of range, is refused w
     }
 }
 
-TEST_CASE_METHOD(Tree, "events are the newest hundred unless a limit says otherwise") {
+TEST_CASE_METHOD(Tree, "events are the newest hundred unless a limit or a beginning says otherwise") {
     for (int i = 0; i < 120; ++i)
         REQUIRE(ask("PUT", "/v1/secrets/s" + std::to_string(i), R"({"value":"x"})").code == 200);
     for (int i = 0; i < 120; ++i) REQUIRE(ask("DELETE", "/v1/secrets/s" + std::to_string(i)).code == 200);
     const auto all = items(ask("GET", "/v1/events?limit=10000")).size();
     CHECK(items(ask("GET", "/v1/events")).size() == std::min<std::size_t>(all, limits::kEventsAnswered));
+    CHECK(items(ask("GET", "/v1/events?after=0")).size() == all);
     CHECK(items(ask("GET", "/v1/events?limit=0")).empty());
 }
 
