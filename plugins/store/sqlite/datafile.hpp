@@ -19,7 +19,8 @@ void make_folder(const std::string& path);
 Fd lock(const std::string& path);
 // Throws if a database that says this of itself must not be opened.
 void check_identity(const std::string& path, std::uint32_t application, std::uint32_t schema);
-// Whether there is a database. The log beside it, which may say otherwise, is not looked into. Throws if there is something that this version must not open.
+// Whether there is a database. The log beside it, which may say otherwise, is not looked into. Throws if there is
+// something that this version must not open.
 bool inspect(const std::string& path);
 // After a new file was named: the name survives a power cut.
 void sync_folder(const std::string& path);
