@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
 #include "kernel/control/events.hpp"
@@ -71,7 +72,9 @@ class ControllerLoop {
     std::string listening() const { return listening_; }
 
     // Nodes that discovery tells of, by name with their addresses; shown until they join.
-    void node_expected(const host::Discovered& node) { expected_[node.name] = node.address; }
+    void node_expected(const host::Discovered& node) {
+        if (!node.name.empty() && expected_.size() < limits::kNodes) expected_[node.name] = node.address;
+    }
     void node_gone(const host::Discovered& node) { expected_.erase(node.name); }
     const std::map<std::string, std::string>& expected() const { return expected_; }
 
