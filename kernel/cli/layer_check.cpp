@@ -101,7 +101,7 @@ Wrong take_apart(std::string_view path, Steps& out) {
         const auto step = path.substr(0, slash);
         path.remove_prefix(std::min(slash + 1, path.size()));
         if (step.empty() || step == ".") continue;
-        if (step == "..") return "has a name that climbs (\"..\")";
+        if (step == "..") return "has a name that climbs out (\"..\")";
         if (step.size() > kMaxName) return "has a name over " + std::to_string(kMaxName) + " bytes";
         out.emplace_back(step);
     }

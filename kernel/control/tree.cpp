@@ -147,8 +147,6 @@ Result<Route> parse_route(std::string_view path) {
     return out;
 }
 
-Tree::Tree(Parts parts) : parts_(std::move(parts)), blob_streams_(parts_.io, limits::kBlobStreams) {}
-
 void Tree::request(host::ControlRequest request, std::function<void(host::ControlResponse)> done) {
     const Answer answer = [done](Result<json::value> result) { done(to_response(std::move(result))); };
     auto route = parse_route(request.path);
@@ -417,14 +415,15 @@ void Tree::stream_blob(const std::string& method, const std::string& digest, std
     ++blobs_streamed_;
     if (!upload) answer(json::object{{"digest", digest}, {"size", *bytes}});
     auto result = std::make_shared<Status>();
-    blob_streams_.run(
+    if (!blob_streams_) blob_streams_ = std::make_unique<Lane>(parts_.io, limits::kBlobStreams);
+    blob_streams_->run(
         [this, stream, result, digest, upload] {
             *result = upload ? parts_.blobs.take(digest, stream->get()) : parts_.blobs.give(digest, stream->get());
             *stream = FileDescriptor();
         },
         [this, result, digest, upload, answer](const Status& ran) {
             if (!ran) *result = ran;
-            --blobs_streamed_;
+            if (--blobs_streamed_ == 0) blob_streams_.reset();
             if (!upload) return;
             if (!*result) return answer(std::unexpected(result->error()));
             answer(json::object{{"digest", digest}});

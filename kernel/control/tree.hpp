@@ -43,7 +43,7 @@ class Tree : public host::ResourceTree {
         std::function<void()> leave;  // `gantry node leave`: the machine goes down
     };
 
-    explicit Tree(Parts parts);
+    explicit Tree(Parts parts) : parts_(std::move(parts)) {}
     // The loops come up after the frontends.
     void use(ControllerLoop* controller, AgentLoop* agent) {
         parts_.controller = controller;
@@ -74,7 +74,7 @@ class Tree : public host::ResourceTree {
     json::value cluster(const core::Controller* core) const;
 
     Parts parts_;
-    Lane blob_streams_;  // their pace is the clients'
+    std::unique_ptr<Lane> blob_streams_;  // their pace is the clients'; not there while there is none
     std::size_t blobs_streamed_ = 0;
 };
 
