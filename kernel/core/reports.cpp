@@ -129,7 +129,10 @@ void Controller::State::tell_change(const Instance& instance, const CopyReport& 
     if (copy.crashes > instance.crashes) {
         json::object fields = fields_of(instance);
         fields["exit_code"] = copy.exit_code;
-        std::string text = name + " exited with " + std::to_string(copy.exit_code) + " on " + node;
+        const std::string code = "exited with " + std::to_string(copy.exit_code);
+        const bool never_ran = !copy.reason.empty() && !copy.reason.starts_with("exited with ");
+        std::string text = name + " " + (never_ran ? "failed" : code) + " on " + node;
+        if (never_ran) text += ": " + copy.reason;
         if (copy.crashes > 1) text += ", " + times(copy.crashes) + " in a row";
         event("exited", std::move(text), std::move(fields));
     }

@@ -33,7 +33,8 @@ const std::map<std::string, std::string> kDocuments = {
          "pending":[{"node":"SNode1","reason":"port 3002 is taken"},{"node":"SNode2","reason":"it is lost"}]}],"revision":7})"},
     {"GET /v1/services/%E9%99%80%E8%9E%BA%E4%BB%AA/explain",
      R"({"service":"陀螺仪","policy":"least-loaded","instance":"陀螺仪.1","key_names":["copies","free_memory"],
-         "nodes":[{"node":"SNode1","rank":1,"keys":[2,-5],"has_image":true,"current":true},
+         "nodes":[{"node":"SNode1","rank":1,"keys":[2,-5],"has_image":true,"current":true,
+                   "held":"an instance was lost here"},
                   {"node":"SNode2","excluded":"it is lost"}]})"},
     {"GET /v1/images",
      R"({"items":[{"name":"axis:1.0","digest":"sha256:0123456789abcdef","os":"linux","architecture":"amd64",
@@ -124,6 +125,7 @@ TEST_CASE("explain shows each node's verdict") {
     CHECK(ran.status == exit_status::kOk);
     CHECK(has(ran.out, "COPIES  FREE_MEMORY"));
     CHECK(has(line_with(ran.out, "SNode1"), "rank 1"));
+    CHECK(has(line_with(ran.out, "SNode1"), "an instance was lost here"));
     CHECK(has(line_with(ran.out, "SNode2"), "excluded"));
     CHECK(has(line_with(ran.out, "SNode2"), "it is lost"));
 }

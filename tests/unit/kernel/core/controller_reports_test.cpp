@@ -149,6 +149,11 @@ TEST_CASE("3: what happens to a copy is told once, facts first") {
     c.set("a", copy, CopyState::kWaiting, 1);
     c.report("a");
     CHECK(c.last("exited") == "s.0 exited with 1 on a");
+    c.set("a", copy, CopyState::kWaiting, 2);
+    c.node("a").copies[copy].reason = "no such mount source: /data";
+    c.report("a");
+    CHECK(c.last("exited") == "s.0 failed on a: no such mount source: /data, 2 times in a row");
+    c.node("a").copies[copy].reason.clear();
     c.node("a").copies[copy].restarts = 1;
     c.report("a");
     CHECK(c.last("restarted") == "s.0 restarted on a, once");
