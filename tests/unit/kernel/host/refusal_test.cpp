@@ -128,7 +128,7 @@ TEST_CASE("a plugin built without care is refused with what is wrong") {
           "/probe/executable-stack.so: asks for an executable stack; link it with -z noexecstack");
     CHECK(why("text-relocation") == "/probe/text-relocation.so: has text relocations; build it with -fPIC");
     const std::string surplus = why("surplus");
-    CHECK(surplus.starts_with("/probe/surplus.so: exports 2 symbols ("));
+    CHECK(surplus.starts_with("/probe/surplus.so: exports "));
     CHECK(surplus.find("gantry_test_surplus") != std::string::npos);
     CHECK(surplus.ends_with("), expected gantry_plugin_entry alone"));
 }

@@ -7,6 +7,8 @@
 #include <map>
 #include <thread>
 
+#include "tests/support/leak.hpp"
+
 using namespace std::chrono_literals;
 
 class Actor final : public gantry::Probe {
@@ -41,7 +43,7 @@ class Actor final : public gantry::Probe {
         if (what == "answer") return op.done({gantry::Verdict::kHealthy, 3ms, "port " + std::to_string(request.port)});
         if (what == "throw") throw gantry::Failure(gantry::Code::kDenied, "not for you");
         if (what == "keep") return kept_.push_back(std::move(op));
-        if (what == "leak") return static_cast<void>(new Op(std::move(op)));  // never let go
+        if (what == "leak") return gantry::leak_on_purpose(new Op(std::move(op)));  // never let go
         if (what == "nap" || what == "sleep") {
             std::this_thread::sleep_for(what == "nap" ? 8ms : 60ms);
             return op.done({});
