@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // gantryd: one per gateway. Reads its configuration, then runs as agent, controller or both.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -21,9 +22,18 @@ std::filesystem::path plugin_path() {
     return self.parent_path().parent_path() / "lib" / "gantry" / "plugins";
 }
 
+// A few quiet threads, and images that pass through in pieces: with one arena and a fixed limit above which a block is
+// the system's own, what a piece needed goes back.
+void keep_memory_small() {
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    keep_memory_small();
     CLI::App app{"Runs containers on this gateway (agent), decides for the cluster (controller), or both."};
     std::string file = "/etc/gantry/gantry.toml";
     bool check = false;

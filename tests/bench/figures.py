@@ -120,7 +120,7 @@ def memory(figures, seconds="30"):
     figures.add(f"agent with 10 instances after {seconds} s: PSS", agent, 9, "MiB")
     figures.add("the same: private dirty", dirty, 5, "MiB")
     figures.add(f"controller of 10 nodes after {seconds} s: PSS", controller, 13, "MiB")
-    figures.add("the agent as the only gantryd of the machine: PSS", alone, None, "MiB")
+    figures.add("the agent as the only gantryd of the machine: PSS", alone, 9, "MiB")
 
 
 def deploy_time(figures, rounds="10"):

@@ -260,9 +260,8 @@ class Host:
             if "memory" in self.settings:
                 lines.append(f'memory = "{self.settings["memory"]}"')
             lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
-            if c.runtime == "oci":
-                lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"']
-            lines += ["[runtime.process]", "[probe.tcp]", "[probe.vsoa]"]
+            lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"'] if c.runtime == "oci" else ["[runtime.process]"]
+            lines += ["[probe.tcp]", "[probe.vsoa]"]
         if self.controller:
             lines += ["[controller]", f'listen = "{self.listen}:3900"']
             if c.timing:
