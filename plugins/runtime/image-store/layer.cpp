@@ -3,8 +3,10 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <fcntl.h>
 #include <locale.h>
 
+#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <gantry/status.hpp>
@@ -20,6 +22,7 @@ using gantry::Failure;
 constexpr std::size_t kBlock = 1 << 17;
 constexpr long long kTarBlock = 512;
 constexpr std::size_t kMaxXattrBytes = 64 << 10;  // of one entry
+constexpr std::size_t kMaxShown = 300;            // bytes of a path in a message
 
 // libarchive turns the names of a pax header into the thread's character set.
 class Utf8Names {
@@ -149,7 +152,8 @@ TreeEntry describe(archive_entry* from, const std::string& name) {
     std::size_t len = 0;
     while (archive_entry_xattr_next(from, &key, &value, &len) == ARCHIVE_OK) {
         if ((bytes += len) > kMaxXattrBytes) {
-            throw Failure(Code::kInvalid, name + ": entry \"" + out.path + "\" has too many attributes; refused");
+            throw Failure(Code::kInvalid,
+                          name + ": entry \"" + out.path.substr(0, kMaxShown) + "\" has too many attributes; refused");
         }
         out.xattrs.emplace_back(key, std::string(static_cast<const char*>(value), len));
     }
@@ -174,8 +178,9 @@ class Unpacker {
             const TreeEntry entry = describe(raw, name_);
             last = entry.path;
             if (entry.size > max_bytes_) {
-                throw Failure(Code::kInvalid, name_ + ": entry \"" + entry.path + "\" is larger than " +
-                                                  std::to_string(max_bytes_) + " bytes; refused");
+                throw Failure(Code::kInvalid, name_ + ": entry \"" + entry.path.substr(0, kMaxShown) +
+                                                  "\" is larger than " + std::to_string(max_bytes_) +
+                                                  " bytes; refused");
             }
             tree.add(entry, [&](const auto& write) { content(entry, write); });
         }
@@ -196,7 +201,8 @@ class Unpacker {
 
     [[noreturn]] void broken(const std::string& entry) const {
         stream_.rethrow();
-        throw Failure(Code::kInvalid, name_ + ": broken tar" + (entry.empty() ? "" : " at entry \"" + entry + "\"") +
+        throw Failure(Code::kInvalid, name_ + ": broken tar" +
+                                          (entry.empty() ? "" : " at entry \"" + entry.substr(0, kMaxShown) + "\"") +
                                           ": " + words(reader_.get()));
     }
 
@@ -208,17 +214,20 @@ class Unpacker {
 
 }  // namespace
 
-void unpack_layer(int blob, const LayerRef& layer, TreeWriter& tree, long long max_bytes, const Cancelled& cancelled) {
+void unpack_layer(const UnpackJob& job, const Cancelled& cancelled) {
     const Utf8Names utf8;
-    const std::string name = "layer " + layer.digest.text();
-    TarStream stream(blob, name, max_bytes, cancelled);
+    const std::string name = "layer " + job.layer.digest.text();
+    gantry::Fd root(::fcntl(job.root, F_DUPFD_CLOEXEC, 0));
+    if (!root) throw Failure(Code::kFailed, name + ": cannot open its folder: " + std::strerror(errno));
+    TreeWriter tree(std::move(root), job.form, job.keep_owners);
+    TarStream stream(job.blob, name, job.max_bytes, cancelled);
     tree.begin_layer(name);
-    Unpacker(stream, name, max_bytes).run(tree);
+    Unpacker(stream, name, job.max_bytes).run(tree);
     tree.finish_layer();
     const Digest found = stream.finish();
-    if (found != layer.diff_id) {
+    if (found != job.layer.diff_id) {
         throw Failure(Code::kInvalid, name + ": its tar has digest " + found.text() +
-                                          ", the image's configuration says " + layer.diff_id.text());
+                                          ", the image's configuration says " + job.layer.diff_id.text());
     }
 }
 

@@ -11,8 +11,6 @@
 #include <gantry/status.hpp>
 #include <sstream>
 
-#include "plugins/runtime/image-store/layer.hpp"
-
 namespace image_store {
 namespace {
 
@@ -149,13 +147,12 @@ void Store::build(const fs::path& target, Make&& make) {
     const fs::path work = temporary();
     if (::mkdir(work.c_str(), 0755) != 0) failed("make", work, errno);
     try {
-        Fd root = open_dir(work);
+        const Fd root = open_dir(work);
         // Unless the image says otherwise: the daemon's umask would shut every other user out of the container's "/".
         if (::fchmod(root.get(), 0755) != 0) failed("set the mode of", work, errno);
-        make(std::move(root));
+        make(root);
         // The whole tree must be on disk before its name is: after a power cut a name means a whole tree.
-        const Fd fd = open_dir(work);
-        if (::syncfs(fd.get()) != 0) failed("sync", work, errno);
+        if (::syncfs(root.get()) != 0) failed("sync", work, errno);
         if (::rename(work.c_str(), target.c_str()) != 0) failed("rename to its place", target, errno);
         sync_dir(target.parent_path());
     } catch (...) {
@@ -208,22 +205,19 @@ Image Store::ensure(const std::string& manifest, const fs::path& layout_dir, con
         }
     } pins(*this, image);
 
-    const auto unpack = [&](const LayerRef& layer, TreeWriter& tree) {
+    const auto unpack = [&](const LayerRef& layer, const Fd& root) {
         const Fd blob =
             open_verified(blob_path(layout_dir, layer.digest), layer.digest, layer.size, "layer", cancelled);
-        unpack_layer(blob.get(), layer, tree, options_.max_layer_bytes, cancelled);
+        options_.unpack({blob.get(), root.get(), layer, options_.form, options_.keep_owners, options_.max_layer_bytes},
+                        cancelled);
     };
     if (options_.form == TreeForm::kFlat) {
-        once(image.layers.front(), cancelled, [&](Fd root) {
-            TreeWriter tree(std::move(root), options_.form, options_.keep_owners);
-            for (const LayerRef& layer : description.layers) unpack(layer, tree);
+        once(image.layers.front(), cancelled, [&](const Fd& root) {
+            for (const LayerRef& layer : description.layers) unpack(layer, root);
         });
     } else {
         for (std::size_t i = 0; i < description.layers.size(); ++i) {
-            once(image.layers[i], cancelled, [&](Fd root) {
-                TreeWriter tree(std::move(root), options_.form, options_.keep_owners);
-                unpack(description.layers[i], tree);
-            });
+            once(image.layers[i], cancelled, [&](const Fd& root) { unpack(description.layers[i], root); });
         }
     }
     write_record(manifest, description);

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "plugins/runtime/image-store/layout.hpp"
-#include "plugins/runtime/image-store/tree_writer.hpp"
+#include "plugins/runtime/image-store/unpack.hpp"
 
 namespace image_store {
 
@@ -31,6 +31,7 @@ struct StoreOptions {
     TreeForm form = TreeForm::kOverlay;
     bool keep_owners = true;                 // see TreeWriter
     long long max_layer_bytes = 16LL << 30;  // unpacked
+    Unpack unpack = {};                      // must be given
 };
 
 struct Image {

@@ -98,7 +98,7 @@ void MonitoredRuntime::run_image_thread() {
             host().error(std::string("image store: ") + error.what());
         }
         step = nullptr;
-        ::malloc_trim(0);  // unpacking takes megabytes for a moment
+        ::malloc_trim(0);  // what reading an image's documents took
         lock.lock();
     }
     image_thread_busy_ = false;

@@ -29,6 +29,7 @@ using gantry::Code;
 using gantry::Failure;
 using gantry::Fd;
 
+constexpr auto kCancelLook = std::chrono::milliseconds(50);
 constexpr int kFirstFreeFd = 16;  // above every number that a command gives its child
 
 // Everything the child touches, made before fork: after it only async-signal-safe calls are allowed.
@@ -90,12 +91,22 @@ std::string words_in(int file) {
     return out;
 }
 
-int reap(pid_t pid) {
+Outcome reap(pid_t pid) {
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR) return 0;  // somebody ignores SIGCHLD: the status is lost
+        if (errno != EINTR) return {};  // somebody ignores SIGCHLD: the status is lost
     }
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    if (WIFSIGNALED(status)) return {128 + WTERMSIG(status), WTERMSIG(status), {}};
+    return {WEXITSTATUS(status), 0, {}};
+}
+
+// True if it ended by itself.
+bool await(const Fd& child, gantry::Instant deadline, const std::function<bool()>& cancelled) {
+    if (!cancelled) return wait_end(child, deadline);
+    while (!wait_end(child, std::min(deadline, now() + kCancelLook))) {
+        if (cancelled() || now() >= deadline) return false;
+    }
+    return true;
 }
 
 // One number of /proc/PID/stat, counted as in proc(5); the name (field 2) may hold anything, so count from its end.
@@ -164,7 +175,7 @@ bool wait_end(const Fd& process, gantry::Instant deadline) {
     }
 }
 
-Outcome run(const Command& command, gantry::Instant deadline) {
+Outcome run(const Command& command, gantry::Instant deadline, const std::function<bool()>& cancelled) {
     const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     const Fd errors(static_cast<int>(::memfd_create("stderr", MFD_CLOEXEC)));
     int pipe_fds[2] = {-1, -1};
@@ -201,17 +212,23 @@ Outcome run(const Command& command, gantry::Instant deadline) {
         (void)reap(pid);
         throw Failure(Code::kFailed, command.argv[0] + ": pidfd_open: " + std::strerror(error));
     }
-    const bool in_time = wait_end(child, deadline);
-    if (!in_time) (void)::kill(pid, SIGKILL);
-    Outcome out{reap(pid), words_in(errors.get())};
+    const bool ended = await(child, deadline, cancelled);
+    if (!ended) (void)::kill(pid, SIGKILL);
+    Outcome out = reap(pid);
+    out.errors = words_in(errors.get());
     ChildError failure{};
     if (::read(report_in.get(), &failure, sizeof(failure)) == static_cast<ssize_t>(sizeof(failure))) {
         const std::string object = failure.stage == 0 ? " " + command.cwd : "";
         throw Failure(Code::kFailed,
                       command.argv[0] + " " + kStages[failure.stage] + object + ": " + std::strerror(failure.error));
     }
-    if (!in_time)
-        throw Failure(Code::kDeadline, command.argv[0] + " did not end in time and was killed: " + out.errors);
+    if (!ended) {
+        const bool late = now() >= deadline;
+        throw Failure(late ? Code::kDeadline : Code::kCancelled,
+                      command.argv[0] +
+                          (late ? " did not end in time and was killed: " : " was cancelled and killed: ") +
+                          out.errors);
+    }
     return out;
 }
 

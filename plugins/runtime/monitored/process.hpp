@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <gantry/view.hpp>
 #include <string>
 #include <utility>
@@ -49,12 +50,13 @@ struct Command {
 
 struct Outcome {
     int code = 0;        // exit status, 128 + signal when killed
+    int signal = 0;      // that killed it
     std::string errors;  // what it wrote to its stderr, at most 4 KiB
 };
 
 // Runs a program until it ends and answers how. Its stderr is a file of its own, so that what it leaves behind in the
-// background holds nothing of ours. Throws Failure: kFailed if it cannot be run, kDeadline (then it was killed).
-// Blocks. Signals are reset to their defaults in the child.
-Outcome run(const Command& command, gantry::Instant deadline);
+// background holds nothing of ours. Throws Failure: kFailed if it cannot be run, kDeadline, kCancelled (then it was
+// killed). Blocks; `cancelled`, if given, is asked meanwhile. Signals are reset to their defaults in the child.
+Outcome run(const Command& command, gantry::Instant deadline, const std::function<bool()>& cancelled = {});
 
 }  // namespace monitored

@@ -11,6 +11,8 @@
 #include <cstring>
 
 #include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/own_program.hpp"
+#include "plugins/runtime/monitored/unpack_program.hpp"
 
 namespace monitored {
 
@@ -79,6 +81,12 @@ void MonitoredRuntime::configure(const gantry::Config& config, std::unique_ptr<B
         if (error) file_failed("make", state_dir_ / part, error.value());
     }
     store.dir = state_dir_ / "images";
+    if (!store.unpack) {
+        store.unpack = [program = find_own_program(config, "unpack_path", "gantry-unpack")](
+                           const image_store::UnpackJob& job, const image_store::Cancelled& cancelled) {
+            unpack_by(program, job, cancelled);
+        };
+    }
     store_ = std::make_unique<image_store::Store>(std::move(store));
     backend_ = std::move(backend);
 }

@@ -47,7 +47,8 @@ class MonitoredRuntime : public gantry::Runtime {
     void logs(gantry::Operation<> op, gantry::LogRequest request) override;
 
   protected:
-    // To be called from init. store.dir is set here.
+    // To be called from init. store.dir is set here, and store.unpack where it is not given: by gantry-unpack, which
+    // the configuration's `unpack_path` may name.
     void configure(const gantry::Config& config, std::unique_ptr<Backend> backend, image_store::StoreOptions store);
 
   private:

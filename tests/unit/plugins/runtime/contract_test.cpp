@@ -385,3 +385,18 @@ TEST_CASE("A running container is measured") {
     CHECK(answer.result.pids >= 1);
     CHECK(f.driver().stats("none").wait().code == Code::kNotFound);
 }
+
+TEST_CASE("A runtime does not carry what only unpacking needs") {
+    CHECK_FALSE(has(image_builder::slurp(runtime_test::traits().plugin_file), "libarchive.so"));
+}
+
+TEST_CASE("Without the program that unpacks layers a runtime does not start, and says what to do") {
+    const image_builder::Scratch scratch;
+    gantry::testing::FakeHost host;
+    gantry::testing::Settings settings;
+    settings.state_dir(scratch.path().string());
+    if (runtime_test::traits().settings) runtime_test::traits().settings(settings);
+    settings.string("unpack_path", "/nowhere/gantry-unpack");
+    CHECK_THROWS_WITH(host.load(runtime_test::traits().plugin_file, settings),
+                      Catch::Contains("unpack_path") && Catch::Contains("/nowhere/gantry-unpack"));
+}

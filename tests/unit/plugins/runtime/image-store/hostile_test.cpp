@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 #include <gantry/status.hpp>
 
+#include "plugins/runtime/image-store/layer.hpp"
 #include "plugins/runtime/image-store/store.hpp"
 #include "tests/unit/plugins/runtime/image_builder.hpp"
 
@@ -27,7 +28,7 @@ std::vector<TreeForm> forms() {
 }
 
 StoreOptions options(const Scratch& scratch, TreeForm form) {
-    return {scratch.path() / "store", form, form == TreeForm::kOverlay, 64 << 20};
+    return {scratch.path() / "store", form, form == TreeForm::kOverlay, 64 << 20, &image_store::unpack_layer};
 }
 
 Item node(std::string path, mode_t type, dev_t device, mode_t permissions = 0600) {

@@ -9,6 +9,7 @@
 #include <future>
 #include <mutex>
 
+#include "plugins/runtime/image-store/layer.hpp"
 #include "plugins/runtime/image-store/store.hpp"
 #include "tests/unit/plugins/runtime/image_builder.hpp"
 
@@ -58,7 +59,7 @@ TEST_CASE("Looking into the table never waits for the disk") {
     one.layer({file("a", "1")});
     two.layer({file("b", "1")});
     const std::string first = one.finish(), second = two.finish();
-    Store store({scratch.path() / "store", TreeForm::kFlat, false, 64 << 20});
+    Store store({scratch.path() / "store", TreeForm::kFlat, false, 64 << 20, &image_store::unpack_layer});
     store.ensure(first, one.dir());
 
     std::future<void> slow;

@@ -9,6 +9,7 @@
 #include <gantry/status.hpp>
 #include <thread>
 
+#include "plugins/runtime/image-store/layer.hpp"
 #include "tests/unit/plugins/runtime/image_builder.hpp"
 
 namespace fs = std::filesystem;
@@ -20,7 +21,9 @@ using image_store::TreeForm;
 
 namespace {
 
-StoreOptions flat(const Scratch& scratch) { return {scratch.path() / "store", TreeForm::kFlat, false, 64 << 20}; }
+StoreOptions flat(const Scratch& scratch) {
+    return {scratch.path() / "store", TreeForm::kFlat, false, 64 << 20, &image_store::unpack_layer};
+}
 
 // What ensure() says about a layout that must be refused; nothing of it may stay.
 std::string refusal(const Scratch& scratch, const std::string& manifest, gantry::Code code = gantry::Code::kInvalid) {

@@ -11,6 +11,7 @@
 #include <gantry/testing/drivers.hpp>
 #include <gantry/testing/fake_host.hpp>
 
+#include "plugins/runtime/image-store/layer.hpp"
 #include "plugins/runtime/monitored/runtime.hpp"
 #include "tests/unit/plugins/runtime/image_builder.hpp"
 
@@ -68,7 +69,8 @@ class ScriptedBackend : public monitored::Backend {
 class ScriptedRuntime : public monitored::MonitoredRuntime {
   public:
     void init(const gantry::Config& config) override {
-        configure(config, std::make_unique<ScriptedBackend>(), {{}, image_store::TreeForm::kFlat, false, 64 << 20});
+        configure(config, std::make_unique<ScriptedBackend>(),
+                  {{}, image_store::TreeForm::kFlat, false, 64 << 20, &image_store::unpack_layer});
     }
     gantry::RuntimeFacts facts() const override { return {}; }
 };
