@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "sdk/vsoa/include/vsoa_loop.h"
 #include "sdk/vsoa/src/client.hpp"
 #include "sdk/vsoa/src/json.hpp"
 #include "sdk/vsoa/src/shell.hpp"
@@ -131,6 +132,10 @@ int vsoa_client_fds(vsoa_client_t* client, fd_set* rfds) { return client->core.p
 bool vsoa_client_input_fds(vsoa_client_t* client, const fd_set* rfds) {
     return guarded(false,
                    [&] { return client->core.poller().in(rfds) ? client->core.input() : client->core.connected(); });
+}
+
+bool vsoa_client_wait(vsoa_client_t* client, const struct timespec* timeout) {
+    return guarded(false, [&] { return client->core.input(vsoa::limit_ms(timeout)); });
 }
 
 bool vsoa_client_ping(vsoa_client_t* client, vsoa_client_res_func_t callback, void* arg,

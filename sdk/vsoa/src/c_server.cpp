@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "sdk/vsoa/include/vsoa_loop.h"
 #include "sdk/vsoa/src/server.hpp"
 #include "sdk/vsoa/src/shell.hpp"
 
@@ -208,6 +209,17 @@ int vsoa_server_fds(vsoa_server_t* server, fd_set* rfds) { return server->core.a
 void vsoa_server_input_fds(vsoa_server_t* server, const fd_set* rfds) {
     guarded(false, [&] {
         if (server->core.in(rfds)) server->core.input();
+        return true;
+    });
+}
+
+bool vsoa_server_wait(vsoa_server_t* server, const struct timespec* timeout) {
+    return guarded(false, [&] {
+        if (!server->core.started()) {
+            errno = ENOTCONN;
+            return false;
+        }
+        server->core.input(vsoa::limit_ms(timeout));
         return true;
     });
 }

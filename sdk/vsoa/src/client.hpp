@@ -59,7 +59,8 @@ class Client {
                  int stop_fd = -1);
     /// Also frees what a lost connection left. Calls end in the next `input`.
     void disconnect();
-    bool input();
+    /// Handles what is there; waits for it at most timeout_ms, -1: endless.
+    bool input(int timeout_ms = 0);
     bool linger(int seconds);
     void on_datagram(vsoa_client_dat_func_t callback, void* arg);
     Poller& poller() { return poller_; }

@@ -20,9 +20,9 @@ void Client::on_datagram(vsoa_client_dat_func_t callback, void* arg) {
     on_datagram_arg_ = arg;
 }
 
-bool Client::input() {
+bool Client::input(int timeout_ms) {
     bool tcp = false, udp = false;
-    for (const epoll_event& event : poller_.ready()) {
+    for (const epoll_event& event : poller_.ready(timeout_ms)) {
         tcp = tcp || event.data.u64 == kTcpTag;
         udp = udp || event.data.u64 == kUdpTag;
     }

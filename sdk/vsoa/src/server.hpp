@@ -59,6 +59,7 @@ class Server {
 
     bool open();
     bool start(const Address& address);
+    bool started() const { return started_; }
     std::optional<Address> address() const;
     bool bind_interface(const char* name);
     /// False with errno EMSGSIZE: no login could carry it.
@@ -93,7 +94,8 @@ class Server {
     void on_datagram(vsoa_server_dat_func_t callback, void* arg) { on_datagram_ = {callback, arg}; }
     int add_to(fd_set* set) const { return started_ ? poller_.add_to(set) : -1; }
     bool in(const fd_set* set) const { return started_ && poller_.in(set); }
-    void input();
+    /// Handles what is there; waits for it at most timeout_ms, -1: endless.
+    void input(int timeout_ms = 0);
 
     std::atomic<void*> custom{nullptr};
 

@@ -28,8 +28,8 @@ bool add_all(Subscriptions& to, const std::vector<std::string>& urls) {
 
 }  // namespace
 
-void Server::input() {
-    for (const epoll_event& event : poller_.ready()) {
+void Server::input(int timeout_ms) {
+    for (const epoll_event& event : poller_.ready(timeout_ms)) {
         if (event.data.u64 == kListenTag) {
             accept_all();
         } else if (event.data.u64 == kQuickTag) {

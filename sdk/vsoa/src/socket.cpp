@@ -62,6 +62,8 @@ int64_t span_ns(const timespec* limit, int64_t default_ms) {
     return seconds * kNanosPerSecond + std::clamp<int64_t>(limit->tv_nsec, 0, kNanosPerSecond - 1);
 }
 
+int limit_ms(const timespec* limit) { return limit != nullptr ? poll_timeout_ms(span_ns(limit, 0), 0) : -1; }
+
 int poll_timeout_ms(int64_t deadline, int64_t now) {
     if (deadline == kForever) return -1;
     const int64_t left = std::max<int64_t>(deadline - now, 0);
@@ -317,8 +319,8 @@ void Poller::arm(int64_t deadline) {
     timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
 }
 
-std::span<const epoll_event> Poller::ready() {
-    const int count = epoll_wait(epoll_.get(), events_, std::size(events_), 0);
+std::span<const epoll_event> Poller::ready(int timeout_ms) {
+    const int count = epoll_wait(epoll_.get(), events_, std::size(events_), timeout_ms);
     size_t kept = 0;
     for (int i = 0; i < count; ++i) {
         const uint64_t tag = events_[i].data.u64;

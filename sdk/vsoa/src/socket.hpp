@@ -26,6 +26,8 @@ inline constexpr int64_t kForever = INT64_MAX;
 int64_t now_ns();
 /// A time limit of the C interface in nanoseconds; null means default_ms. Negative parts count as 0.
 int64_t span_ns(const timespec* limit, int64_t default_ms);
+/// What poll wants for a time limit of the C interface; null = endless.
+int limit_ms(const timespec* limit);
 /// What poll wants for waiting until deadline (kForever: endless), rounded up.
 int poll_timeout_ms(int64_t deadline, int64_t now);
 
@@ -109,8 +111,8 @@ class Poller {
     /// Makes the descriptor readable at this time; kForever = never. Any thread.
     void arm(int64_t deadline);
 
-    /// The ready tags, without waiting; resets wake-up and timer.
-    std::span<const epoll_event> ready();
+    /// The ready tags; resets wake-up and timer. Waits at most so long for the first one, -1: endless.
+    std::span<const epoll_event> ready(int timeout_ms = 0);
 
     /// For vsoa_*_fds: adds the descriptor to set. Returns it, or -1.
     int add_to(fd_set* set) const;
