@@ -67,7 +67,8 @@ void ControllerLoop::listen(host::Done<void> ready) {
                           "controller of cluster " + core_->cluster_id() + " listens on " + *bound,
                           {{"term", core_->term()}});
         // Not what was uploaded a moment ago: its image may not have a name yet.
-        files_.run([this, needed = images_needed()] { parts_.blobs.keep(needed, kUploadKept); }, [](const Status&) {});
+        files_.run([this, needed = core_->images_needed()] { parts_.blobs.keep(needed, kUploadKept); },
+                   [](const Status&) {});
         ready({});
     });
 }
@@ -293,21 +294,9 @@ void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
         });
 }
 
-// Of every name, and of every service: its nodes fetch by digest though the name may be gone.
-std::vector<std::string> ControllerLoop::images_needed() const {
-    std::vector<std::string> out;
-    const auto take = [&out](const json::value& item, std::string_view key) {
-        const auto* digest = item.as_object().if_contains(key);
-        if (digest && digest->is_string() && !digest->as_string().empty()) out.emplace_back(digest->as_string());
-    };
-    for (const auto& image : core_->images()) take(image, "digest");
-    for (const auto& service : core_->services()) take(service, "image_digest");
-    return out;
-}
-
 void ControllerLoop::drop_blobs(const std::string& manifest) {
     if (!core_) return;  // the next start does it
-    files_.run([this, manifest, needed = images_needed()] { parts_.blobs.remove(manifest, needed); },
+    files_.run([this, manifest, needed = core_->images_needed()] { parts_.blobs.remove(manifest, needed); },
                [](const Status&) {});
 }
 

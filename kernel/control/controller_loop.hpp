@@ -82,7 +82,6 @@ class ControllerLoop {
     void load(std::function<void(Status)> done);
     void reload();
     void turn(const core::Input& input, const std::string& who = {});
-    std::vector<std::string> images_needed() const;
     void gather(core::Effects& effects);
     std::optional<core::Input> answer_rank(const core::Rank& rank);
     Result<std::vector<core::Keys>> ask(const core::Rank& rank);

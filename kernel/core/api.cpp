@@ -116,14 +116,27 @@ void Controller::State::on(const ApiSetImage& input) {
     reply(input.request, json::object{{"name", input.name}, {"digest", input.digest}, {"changed", changed}});
 }
 
+namespace {
+
+// Why a service's revision is still there, and what would end that.
+std::string why_kept(const Service& service, std::uint64_t number) {
+    if (service.removing) return ", which is being removed: try again when its copies are gone";
+    if (number == service.last().number) return "; deploy that service with another image first, or remove it";
+    return ", which copies still run: try again when revision " + std::to_string(service.last().number) +
+           " has replaced them";
+}
+
+}  // namespace
+
 void Controller::State::on(const ApiRemoveImage& input) {
     const auto at = images_.find(input.name);
     if (at == images_.end()) return reply(input.request, fail(Code::kNotFound, "there is no image " + input.name));
     for (const auto& [name, service] : services_)
         for (const auto& [number, revision] : service.revisions)
             if (revision.spec.image == input.name || revision.image_digest == at->second.digest)
-                return reply(input.request,
-                             fail(Code::kConflict, "image " + input.name + " is used by service " + name));
+                return reply(input.request, fail(Code::kConflict, "image " + input.name + " is needed by revision " +
+                                                                      std::to_string(number) + " of service " + name +
+                                                                      why_kept(service, number)));
     images_.erase(at);
     write("image/" + input.name, std::nullopt);
     event("image-removed", input.name + " is removed", {{"image", input.name}});

@@ -24,6 +24,7 @@ json::array Controller::nodes(Instant now) const { return state_->nodes(now); }
 json::array Controller::services() const { return state_->services(); }
 json::array Controller::instances() const { return state_->instances(); }
 json::array Controller::images() const { return state_->images(); }
+std::vector<std::string> Controller::images_needed() const { return state_->images_needed(); }
 json::array Controller::secrets() const { return state_->secrets(); }
 json::array Controller::names() const { return state_->names(); }
 Result<json::value> Controller::service(const std::string& name) const { return state_->service(name); }

@@ -116,6 +116,8 @@ class Controller {
     json::array services() const;
     json::array instances() const;
     json::array images() const;
+    // Digests of every image that has a name, and of every stored revision of every service.
+    std::vector<std::string> images_needed() const;
     json::array secrets() const;  // names only
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;

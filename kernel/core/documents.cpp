@@ -193,6 +193,14 @@ Result<json::value> Controller::State::service(const std::string& name) const {
     return out;
 }
 
+std::vector<std::string> Controller::State::images_needed() const {
+    std::set<std::string> out;
+    for (const auto& [name, image] : images_) out.insert(image.digest);
+    for (const auto& [name, service] : services_)
+        for (const auto& [number, revision] : service.revisions) out.insert(revision.image_digest);
+    return {out.begin(), out.end()};
+}
+
 json::array Controller::State::images() const {
     json::array out;
     for (const auto& [name, image] : images_) {

@@ -71,6 +71,7 @@ class Controller::State {
     json::array services() const;
     json::array instances() const;
     json::array images() const;
+    std::vector<std::string> images_needed() const;
     json::array secrets() const;
     json::array names() const;
     Result<json::value> service(const std::string& name) const;

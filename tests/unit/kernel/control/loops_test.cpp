@@ -182,6 +182,21 @@ TEST_CASE_METHOD(Cluster, "images that nothing needs any more leave the disks of
     CHECK(exists(blob("SNode1", shared)));
 }
 
+TEST_CASE_METHOD(Cluster, "blobs that only an older revision of a service needs stay") {
+    deploy("axis", "axis:1.0", "SNode1");
+    REQUIRE(ready("axis"));
+    add_image("axis:1.0", "a newer layer");  // the name means something else now
+    const std::string huge =
+        R"({"service":{"name":"axis","image":"axis:1.0"},"placement":{"nodes":["SNode1"]},"resources":{"memory":"8TiB"}})";
+    REQUIRE(ask("PUT", "/v1/services/axis", huge).code == 200);  // fits no node: the first revision runs on
+    add_image("other:1.0", "layer");
+    REQUIRE(ask("DELETE", "/v1/images/other:1.0").code == 200);
+    const auto gone = add_image("gone:1.0", "gone");
+    REQUIRE(ask("DELETE", "/v1/images/gone:1.0").code == 200);
+    REQUIRE(until([&] { return !exists(blob("controller", gone)); }));  // one lane: other:1.0 is through as well
+    CHECK(exists(blob("controller", test::sha256("layer"))));
+}
+
 TEST_CASE_METHOD(Cluster, "the progress of a large image is told in quarters, naming node and image") {
     add_image("large:1", std::string(9 << 20, 'x'));
     deploy("large", "large:1", "SNode1");

@@ -115,6 +115,46 @@ TEST_CASE("images and secrets that are used stay") {
     CHECK_FALSE(c.api(ApiSetSecret{0, "axis", std::string(5'000, 'x'), false}).has_value());
 }
 
+TEST_CASE("an image stays while any stored revision of a service needs it, and the refusal names both") {
+    ControllerShell c;
+    c.join("a");
+    const auto why = [&](const std::string& image) {
+        const auto removed = c.api(ApiRemoveImage{0, image});
+        return removed ? std::string() : removed.error().message;
+    };
+    REQUIRE(c.deploy(manifest("s", {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    CHECK(
+        why("app:1") ==
+        "image app:1 is needed by revision 1 of service s; deploy that service with another image first, or remove it");
+    // The next one fits no node, so the first one runs on.
+    auto next = manifest("s", {"a"});
+    next.at("service").as_object()["image"] = "app:2";
+    next.as_object()["resources"] = json::object{{"memory", "4GiB"}};
+    REQUIRE(c.deploy(next).has_value());
+    CHECK(why("app:1") ==
+          "image app:1 is needed by revision 1 of service s, which copies still run: try again when "
+          "revision 2 has replaced them");
+    // Its name means something else by now: the blobs that it had stay.
+    REQUIRE(c.api(ApiSetImage{0, "app:1", "sha256:new", "linux", "amd64", 1000}).has_value());
+    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app1", "sha256:app2", "sha256:new"});
+    c.start();
+    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app1", "sha256:app2", "sha256:new"});
+    c.connect("a");
+    c.report("a");
+    next.as_object().erase("resources");
+    REQUIRE(c.deploy(next).has_value());
+    for (int i = 0; i < 3; ++i) c.obey("a", CopyState::kReady);
+    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app2", "sha256:new"});
+    CHECK(why("app:1") == "");
+    REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
+    CHECK(why("app:2") ==
+          "image app:2 is needed by revision 3 of service s, which is being removed: try again when "
+          "its copies are gone");
+    c.obey("a", CopyState::kReady);
+    CHECK(why("app:2") == "");
+}
+
 TEST_CASE("removing and deploying a service again at once works, and the old copies count until they are gone") {
     ControllerShell c;
     c.join("a");
