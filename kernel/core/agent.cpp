@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
-#include "kernel/base/units.hpp"
 #include "kernel/core/agent_state.hpp"
 
 namespace gantry::core {
@@ -19,18 +18,6 @@ Instant Agent::next_deadline() const { return state_->next_deadline(); }
 std::optional<Agent::CopyPlace> Agent::container_of(const CopyId& copy) const { return state_->container_of(copy); }
 json::value Agent::document() const { return state_->document(); }
 bool Agent::connected() const { return state_->connected(); }
-
-std::string one_line(std::string_view text, std::size_t most) {
-    const bool good = valid_utf8(text);
-    std::string out;
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        // Cut between characters: a byte 10xxxxxx continues one.
-        if (out.size() >= most && (byte & 0xc0) != 0x80) return out + "...";
-        out += byte < 0x20 || byte == 0x7f ? ' ' : byte >= 0x80 && !good ? '?' : c;
-    }
-    return out;
-}
 
 std::string instance_name(const ListEntry& entry) {
     return entry.service + "." + std::to_string(entry.copy.instance.index);
@@ -73,7 +60,7 @@ void Agent::State::work() {
 }
 
 void Agent::State::event(std::string kind, std::string text, json::object fields) {
-    text = one_line(text);
+    text = one_line(text, kReasonMost);
     out_.emplace_back(AgentEvent{kind, text, fields});
     events_.push_back({{}, std::move(kind), std::move(text), std::move(fields)});
     if (events_.size() <= limits::kAgentEvents) return;
@@ -83,7 +70,7 @@ void Agent::State::event(std::string kind, std::string text, json::object fields
 
 void Agent::State::event_of_report(std::string kind, std::string text, json::object fields) {
     if (current_ == 0) return event(std::move(kind), std::move(text), std::move(fields));
-    out_.emplace_back(AgentEvent{std::move(kind), one_line(text), std::move(fields)});
+    out_.emplace_back(AgentEvent{std::move(kind), one_line(text, kReasonMost), std::move(fields)});
 }
 
 void Agent::State::on(const ShutDown& input) {

@@ -67,7 +67,7 @@ void Agent::State::on(const ContainersListed& input) {
         runtime.list_at = now_ + kListSometimes;
         take_list(input.runtime, runtime, *input.result);
     } else {
-        const auto trouble = one_line(input.result.error().text());
+        const auto trouble = one_line(input.result.error().text(), kReasonMost);
         if (trouble != runtime.trouble)
             event("runtime-trouble",
                   facts_.node + ": the containers of " + input.runtime + " cannot be listed: " + trouble,
@@ -113,7 +113,7 @@ void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runti
     container.unsure = container.missed = false;
     container.is = seen.running ? Is::kRunning : seen.created ? Is::kCreated : Is::kExited;
     container.exit_code = seen.exit_code;
-    container.detail = one_line(seen.detail);
+    container.detail = one_line(seen.detail, kReasonMost);
     if (fresh) {
         if (without_state_) raise_floor();  // there must have been one
         return;
@@ -184,7 +184,7 @@ void Agent::State::on(const OperationDone& input) {
 
 void Agent::State::done(const ContainerKey& key, Container& container, Doing what, const Status& result) {
     const bool unknown = !result && result.error().code == Code::kUnknown;
-    const std::string error = result ? "" : one_line(result.error().text());
+    const std::string error = result ? "" : one_line(result.error().text(), kReasonMost);
     Copy* copy = owner(key);
     if (!result) container.unsure = true;
     switch (what) {

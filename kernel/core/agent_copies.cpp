@@ -39,9 +39,7 @@ void Agent::State::take_entries(const std::vector<ListEntry>& entries) {
     copies_ = std::move(next);
     for (auto& [id, copy] : copies_)
         if (!copy.current) adopt(id, copy);
-    std::set<std::string> named;
-    for (const auto& [id, copy] : copies_) named.insert(copy.entry.spec_digest);
-    std::erase_if(specs_, [&](const auto& spec) { return !named.contains(spec.first); });
+    forget_specs();
     names_changed_ = true;
 }
 
@@ -75,9 +73,22 @@ void Agent::State::adopt(const CopyId& id, Copy& copy) {
     }
 }
 
+// A list that names a newer spec, with another secret say, restarts nothing: until that spec has come, what runs is run
+// by the one it has.
+const std::string& Agent::State::digest_of(const Copy& copy) const {
+    const bool stands_in = copy.running_since != kNever && !copy.probed_spec.empty();
+    return stands_in && !specs_.contains(copy.entry.spec_digest) ? copy.probed_spec : copy.entry.spec_digest;
+}
+
 const CopySpec* Agent::State::spec_of(const Copy& copy) const {
-    const auto at = specs_.find(copy.entry.spec_digest);
+    const auto at = specs_.find(digest_of(copy));
     return at == specs_.end() ? nullptr : &at->second;
+}
+
+void Agent::State::forget_specs() {
+    std::set<std::string> used;
+    for (const auto& [id, copy] : copies_) used.insert({copy.entry.spec_digest, digest_of(copy)});
+    std::erase_if(specs_, [&](const auto& spec) { return !used.contains(spec.first); });
 }
 
 std::string Agent::State::runtime_of(const CopySpec& spec) const {

@@ -2,6 +2,7 @@
 //
 // Images: those of the node's copies first, then those the controller wants to be here before they are needed.
 #include <algorithm>
+#include <utility>
 
 #include "kernel/core/agent_state.hpp"
 
@@ -40,7 +41,7 @@ void Agent::State::on(const ImageReady& input) {
         fetches_.erase(at);
         return;
     }
-    const auto reason = one_line(input.result.error().text());
+    const auto reason = one_line(input.result.error().text(), kReasonMost);
     if (reason != fetch.reason)
         event("image-failed", facts_.node + " has not got the image " + input.digest + ": " + reason,
               {{"image", input.digest}});
@@ -57,12 +58,16 @@ bool Agent::State::fetch_image(const std::string& digest, const std::string& run
     const auto& has = runtimes_.at(runtime);
     if (!has.images_listed || has.images.contains(digest)) return false;
     Fetch& fetch = fetches_[digest];
-    if (fetch.active) return true;
+    if (fetch.active) {
+        if (urgent && !std::exchange(fetch.urgent, true)) out_.emplace_back(FetchImage{digest, fetch.runtime, true});
+        return true;
+    }
     if (now_ < fetch.retry_at) {
         wait_until(fetch.retry_at);
         return false;
     }
     fetch.active = true;
+    fetch.urgent = urgent;
     fetch.percent = 0;
     fetch.runtime = runtime;
     out_.emplace_back(FetchImage{digest, runtime, urgent});
@@ -81,7 +86,8 @@ void Agent::State::fetch_images() {
         if (copy.current) continue;
         const auto at = fetches_.find(spec->image_digest);
         const bool under_way = at != fetches_.end() && at->second.active;
-        if (!under_way && active < kAtOnce && fetch_image(spec->image_digest, runtime_of(*spec), true)) ++active;
+        if (!under_way && active >= kAtOnce) continue;
+        if (fetch_image(spec->image_digest, runtime_of(*spec), true) && !under_way) ++active;
     }
     for (const auto& digest : prepull_) {
         if (active > 0) break;

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
-#include "kernel/base/units.hpp"
 #include "kernel/core/agent_state.hpp"
 
 namespace gantry::core {
@@ -112,7 +111,7 @@ void Agent::State::on(const FromController& input) {
     if (at == peers_.end() || !looked_) return;
     if (const auto* m = std::get_if<Welcome>(&input.message)) return welcome(input.peer, *m);
     if (const auto* m = std::get_if<Refused>(&input.message))
-        return leave(input.peer, "refused by the controller: " + one_line(m->reason));
+        return leave(input.peer, "refused by the controller: " + one_line(m->reason, kReasonMost));
     if (!at->second.welcomed) return;
     if (const auto* m = std::get_if<HeartbeatAck>(&input.message)) take_ack(*m);
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
@@ -161,12 +160,13 @@ void Agent::State::take_specs(const Specs& specs) {
         names_changed_ = dirty_ = true;
         pull_specs_at_ = {};
     }
+    forget_specs();
 }
 
 void Agent::State::pull_specs() {
     std::set<std::string> missing;
     for (const auto& [id, copy] : copies_)
-        if (!spec_of(copy)) missing.insert(copy.entry.spec_digest);
+        if (!specs_.contains(copy.entry.spec_digest)) missing.insert(copy.entry.spec_digest);
     if (missing.empty()) return;
     if (now_ < pull_specs_at_) return wait_until(pull_specs_at_);
     // In rotation: one that the controller does not have keeps none from coming.

@@ -22,13 +22,19 @@ const EndpointSpec* endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe)
 
 void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
     const auto& probes = spec.spec.probes;
-    if (copy.probed_spec != copy.entry.spec_digest) {
-        copy.probed_spec = copy.entry.spec_digest;
+    if (const auto& digest = digest_of(copy); copy.probed_spec != digest) {
+        const bool runs_on = !std::exchange(copy.probed_spec, digest).empty() && copy.probes.size() == probes.size();
         ProbeRun run;
         run.next = now_;
         run.pause = kFirstPause;
         run.healthy = run.assumed = copy.adopted;
-        copy.probes.assign(probes.size(), run);
+        if (!runs_on) copy.probes.assign(probes.size(), run);
+        // The same container described anew: what is known of its health stays, and it is asked at once.
+        for (auto& known : copy.probes) {
+            questions_.erase(std::exchange(known.asked, 0));
+            known.give_up = kNever;
+            known.next = now_;
+        }
     }
     for (std::size_t i = 0; i < probes.size(); ++i) {
         ProbeRun& run = copy.probes[i];
@@ -75,14 +81,14 @@ void Agent::State::on(const Probed& input) {
     const auto* spec = spec_of(copy);
     // The container may have ended meanwhile, or another one been asked about.
     if (!spec || index >= copy.probes.size() || copy.probes[index].asked != input.id) return;
-    if (copy.probed_spec != copy.entry.spec_digest || index >= spec->spec.probes.size()) return;
+    if (copy.probed_spec != digest_of(copy) || index >= spec->spec.probes.size()) return;
     answer(copy, spec->spec.probes[index], copy.probes[index], input);
 }
 
 void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, const Probed& input) {
     run.asked = 0;
     run.give_up = kNever;
-    run.detail = one_line(input.detail);
+    run.detail = one_line(input.detail, kReasonMost);
     if (!input.unknown && input.healthy) {
         run.succeeded = true;
         run.assumed = false;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel/base/units.hpp"
 #include "kernel/core/agent.hpp"
 
 namespace gantry::core {
@@ -88,7 +89,7 @@ class Agent::State {
         Instant restart_at{};
         Instant running_since = kNever;
         bool adopted = false;
-        std::string probed_spec;  // digest of the spec that `probes` are of
+        std::string probed_spec;  // digest of the spec that `probes` are of; stands in until a newer one is here
         std::vector<ProbeRun> probes;
         bool ready = false;
     };
@@ -105,7 +106,7 @@ class Agent::State {
 
     struct Fetch {
         std::string runtime;
-        bool active = false;
+        bool active = false, urgent = false;
         std::uint32_t percent = 0, failures = 0;
         Instant retry_at{};
         std::string reason;
@@ -161,7 +162,9 @@ class Agent::State {
     void runs(Copy& copy, bool adopted);
     void ended(Copy& copy, Container& container);
     void crash(Copy& copy, const std::string& what);
+    const std::string& digest_of(const Copy& copy) const;  // of the spec by which it is run now
     const CopySpec* spec_of(const Copy& copy) const;
+    void forget_specs();
     std::string runtime_of(const CopySpec& spec) const;  // empty: this node has none
     ContainerWanted wanted(const CopyId& id, const Copy& copy, const CopySpec& spec) const;
     std::string own_address() const;
@@ -266,8 +269,7 @@ class Agent::State {
     std::uint64_t events_dropped_ = 0;
 };
 
-// A text from outside, fit for messages: valid UTF-8, one line, bounded.
-std::string one_line(std::string_view text, std::size_t most = 300);
+inline constexpr std::size_t kReasonMost = 300;  // bytes of a text from outside in a message, by one_line()
 // "axis_server.0"
 std::string instance_name(const ListEntry& entry);
 

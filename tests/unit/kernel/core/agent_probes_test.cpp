@@ -99,3 +99,92 @@ TEST_CASE("an adopted container counts as healthy until its first answer") {
     s.step(Probed{std::get<Check>(s.held.back()).id, false, false, "connection refused"});
     CHECK(s.state(kA) == CopyState::kRunning);
 }
+
+TEST_CASE("another secret restarts nothing and takes no copy out of the names; it is asked with from then on") {
+    auto s = connected();
+    std::string right = "hunter2";
+    std::vector<std::string> asked;
+    s.probe = [&](const Check& check) {
+        asked.push_back(value_of(check.params, "password"));
+        return Probed{0, asked.back() == right, false, "wrong password"};
+    };
+    s.give({1, 1}, {s.entry(kA, probed())});
+    REQUIRE(s.state(kA) == CopyState::kReady);
+    const auto named = s.names();
+    REQUIRE(named.size() == 1);
+    s.log.clear();
+    s.sent.clear();
+    const auto always_ready = [&] {
+        for (const auto& e : s.log)
+            if (const auto* table = std::get_if<ServeNames>(&e)) CHECK(table->entries.size() == 1);
+        for (const auto& e : s.sent)
+            if (const auto* m = std::get_if<Report>(&e.message)) CHECK(m->copies.at(0).state == CopyState::kReady);
+        CHECK(s.count<Create>() == 0);
+        CHECK(s.names() == named);
+    };
+    auto changed = probed();
+    changed.secrets = {{"axis_server", "other"}};
+    const auto entry = s.entry(kA, changed);
+    const auto spec = s.known_specs.extract(entry.spec_digest);
+
+    SECTION("the spec comes with the list, and is asked with at once") {
+        s.known_specs[entry.spec_digest] = changed;
+        right = "other";
+        s.give({1, 2}, {entry});
+        CHECK(asked.back() == "other");
+        s.run_for(seconds(10));
+        always_ready();
+    }
+    SECTION("the spec comes late: until then the old secret is used") {
+        s.give({1, 2}, {entry});
+        s.run_for(seconds(5));
+        CHECK(asked.back() == "hunter2");
+        CHECK(s.count<Check>() >= 4);
+        always_ready();
+        right = "other";
+        s.known_specs[entry.spec_digest] = changed;
+        s.run_for(seconds(5));
+        CHECK(asked.back() == "other");
+        always_ready();
+    }
+    SECTION("a question under way was asked with the old secret and says nothing any more") {
+        s.hold = holding<Check>();
+        s.run_for(seconds(1));
+        REQUIRE(s.held.size() == 1);
+        s.hold = nullptr;
+        right = "other";
+        s.known_specs[entry.spec_digest] = changed;
+        s.give({1, 2}, {entry});
+        for (int i = 0; i < 5; ++i) s.step(Probed{std::get<Check>(s.held[0]).id, false, false, "wrong password"});
+        CHECK(asked.back() == "other");
+        always_ready();
+    }
+    SECTION("a container that does not take it has as many answers as the manifest gives it") {
+        s.known_specs[entry.spec_digest] = changed;
+        s.give({1, 2}, {entry});
+        CHECK(s.state(kA) == CopyState::kReady);
+        s.run_for(seconds(3));
+        CHECK(s.state(kA) == CopyState::kRunning);
+        CHECK(s.reported(kA)->reason == "probe vsoa: wrong password");
+        CHECK(s.names().empty());
+        CHECK(s.count<Create>() == 0);
+    }
+}
+
+TEST_CASE("a container that crashes before the newer spec has come waits for it") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, probed())});
+    auto changed = probed();
+    changed.secrets = {{"axis_server", "other"}};
+    const auto entry = s.entry(kA, changed);
+    const auto spec = s.known_specs.extract(entry.spec_digest);
+    s.give({1, 2}, {entry});
+    REQUIRE(s.state(kA) == CopyState::kReady);
+    s.crash(kName1);
+    s.run_for(seconds(3));
+    CHECK(s.state(kA) == CopyState::kWaiting);
+    CHECK(s.reported(kA)->reason == "waits for its description");
+    s.known_specs[entry.spec_digest] = changed;
+    s.run_for(seconds(3));
+    CHECK(s.state(kA) == CopyState::kReady);
+}
