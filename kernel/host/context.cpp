@@ -112,7 +112,6 @@ void Context::end(const std::string& why) {
         std::lock_guard lock(control_mutex);
         followed.swap(control_watches);
     }
-    core->followers -= followed.size();
     for (const auto& [id, of_tree] : followed) {
         ResourceTree* const tree = core->tree;
         if (tree != nullptr && of_tree != 0) tree->unwatch(of_tree);

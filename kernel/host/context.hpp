@@ -51,7 +51,7 @@ class Context : public std::enable_shared_from_this<Context> {
     // Adds to the log of events, on the loop. GANTRY_FULL: limits::kPluginEvents wait already. [any]
     gantry_status event(std::string kind, std::string text, json::object fields);
 
-    // control/1: the tree's number of each watch of events; each counts among core->followers.
+    // control/1: the tree's number of each watch of events.
     std::mutex control_mutex;
     std::map<std::uint64_t, std::uint64_t> control_watches;
     std::uint64_t last_control_watch = 0;

@@ -25,7 +25,7 @@ struct Core {
     Loop loop;
     const HostOptions options;
     std::atomic<ResourceTree*> tree;        // used on the loop
-    std::atomic<std::size_t> followers{0};  // of the tree's events, at most limits::kWatchers
+    std::atomic<std::size_t> followers{0};  // of events, at most limits::kWatchers; see Seat
     std::mutex log_mutex;
     Operations operations;
     Pool pool;  // last: its jobs use all the rest

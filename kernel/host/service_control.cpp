@@ -28,6 +28,16 @@ struct Stream {
     int fd;
 };
 
+// The place of one follower. What the tree calls owns it, so it is not free before the tree has let its follower go.
+struct Seat {
+    explicit Seat(const std::shared_ptr<Core>& of) : core(of), before(of->followers.fetch_add(1)) {}
+    Seat(const Seat&) = delete;
+    Seat& operator=(const Seat&) = delete;
+    ~Seat() { --core->followers; }
+    const std::shared_ptr<Core> core;
+    const std::size_t before;
+};
+
 void answer(const std::shared_ptr<Context>& context, gantry_control_fn fn, void* arg, const ControlResponse& response) {
     if (!context->alive()) return;
     const gantry_control_response raw{sizeof(raw), response.code, response.revision, str(response.body)};
@@ -68,10 +78,8 @@ gantry_status watch(std::uint64_t handle, const gantry_principal* principal, gan
         if (context == nullptr) return GANTRY_STALE;
         if (fn == nullptr || watch_id == nullptr) return GANTRY_INVALID;
         if (context->core->tree == nullptr) return GANTRY_UNAVAILABLE;
-        if (context->core->followers.fetch_add(1) >= limits::kWatchers) {
-            --context->core->followers;
-            return GANTRY_FULL;
-        }
+        const auto seat = std::make_shared<const Seat>(context->core);
+        if (seat->before >= limits::kWatchers) return GANTRY_FULL;
         std::uint64_t id = 0;
         {
             std::lock_guard lock(context->control_mutex);
@@ -79,7 +87,7 @@ gantry_status watch(std::uint64_t handle, const gantry_principal* principal, gan
             context->control_watches[id] = 0;
         }
         *watch_id = id;
-        auto tell = [context, id, fn, arg](std::uint64_t number, const std::string& event) {
+        auto tell = [context, seat, id, fn, arg](std::uint64_t number, const std::string& event) {
             {
                 std::lock_guard lock(context->control_mutex);
                 if (!context->control_watches.contains(id)) return;
@@ -116,10 +124,9 @@ gantry_status unwatch(std::uint64_t handle, std::uint64_t id) noexcept {
             if (it == context->control_watches.end()) return GANTRY_NOT_FOUND;
             of_tree = it->second;
             context->control_watches.erase(it);
-            --context->core->followers;
         }
         if (of_tree != 0) {
-            context->core->loop.post([context, of_tree] {
+            context->core->loop.dispatch([context, of_tree] {
                 if (ResourceTree* const tree = context->core->tree) tree->unwatch(of_tree);
             });
         }

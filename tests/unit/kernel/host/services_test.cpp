@@ -32,12 +32,21 @@ class Tree final : public ResourceTree {
     std::uint64_t watch(Principal, std::string, std::uint64_t after,
                         std::function<void(std::uint64_t, const std::string&)> fn) override {
         CHECK(after == 10);
-        tell = std::move(fn);
-        return 5;
+        REQUIRE(followers.size() < limits::kWatchers);
+        tell = fn;
+        followers[++last] = std::move(fn);
+        return last;
     }
-    void unwatch(std::uint64_t id) override { ended.push_back(id); }
+    void unwatch(std::uint64_t id) override {
+        ended.push_back(id);
+        followers.erase(id);
+        tell = {};
+    }
 
-    std::function<void(std::uint64_t, const std::string&)> tell;
+    using Tell = std::function<void(std::uint64_t, const std::string&)>;
+    Tell tell;
+    std::map<std::uint64_t, Tell> followers;
+    std::uint64_t last = 4;
     std::vector<std::uint64_t> ended;
 };
 
@@ -239,13 +248,39 @@ TEST_CASE("following events is refused at once where it cannot be had") {
     for (std::size_t i = 0; i < limits::kWatchers; ++i) REQUIRE(follow(i % 2 == 0 ? *context : *other) == GANTRY_OK);
     CHECK(follow(*context) == GANTRY_FULL);
     bench.io.poll();
+    CHECK(tree.followers.size() == limits::kWatchers);
+    // Until the tree has let one go nobody gets its place: the tree would refuse him, and he would hear nothing.
     CHECK(control.unwatch(other->handle, number) == GANTRY_OK);
+    CHECK(follow(*context) == GANTRY_FULL);
+    bench.io.restart();
+    bench.io.poll();
     CHECK(follow(*context) == GANTRY_OK);
     CHECK(follow(*context) == GANTRY_FULL);
+    bench.io.restart();
+    bench.io.poll();
+    CHECK(tree.followers.size() == limits::kWatchers);
     other->end("the test ends");
     CHECK(core->followers == limits::kWatchers / 2 + 1);
     context->end("the test ends");
     CHECK(core->followers == 0);
+}
+
+TEST_CASE("one that leaves before the tree has heard of it gives its place back") {
+    Bench bench;
+    auto core = std::make_shared<Core>(bench.io, HostOptions());
+    Tree tree;
+    core->tree = &tree;
+    auto context = Context::make(core, "test.door");
+    const auto& control = service<gantry_host_control>(GANTRY_HOST_CONTROL);
+    const auto fn = +[](void*, std::uint64_t, gantry_str) noexcept {};
+    std::uint64_t number = 0;
+    CHECK(control.watch(context->handle, nullptr, str(""), 10, fn, nullptr, &number) == GANTRY_OK);
+    CHECK(control.unwatch(context->handle, number) == GANTRY_OK);
+    CHECK(core->followers == 1);
+    bench.io.poll();
+    CHECK(tree.followers.empty());
+    CHECK(core->followers == 0);
+    context->end("the test ends");
 }
 
 TEST_CASE("the kernel's time in the resource tree is not booked on the frontend") {
