@@ -17,6 +17,10 @@ constexpr Duration kLinkPause = milliseconds(20);
 
 }  // namespace
 
+LogWriters::~LogWriters() {
+    while (!writers_.empty()) close(writers_.begin()->first);
+}
+
 std::uint64_t LogWriters::open(host::PeerId peer, int fd) {
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     const auto stream = next_++;
@@ -24,8 +28,8 @@ std::uint64_t LogWriters::open(host::PeerId peer, int fd) {
     writers_.emplace(stream, writer);
     // A reader that leaves is noticed though nothing is written: nobody sends anything on this descriptor.
     writer->out.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                           [this, stream, writer](boost::system::error_code cancelled) {
-                               if (!cancelled && writers_.contains(stream)) abandon(stream);
+                           [this, alive = std::weak_ptr(alive_), stream, writer](boost::system::error_code cancelled) {
+                               if (!cancelled && !alive.expired() && writers_.contains(stream)) abandon(stream);
                            });
     return stream;
 }
@@ -65,15 +69,16 @@ void LogWriters::write(std::uint64_t stream) {
         return;
     }
     writer->writing.swap(writer->waiting);
-    writer->out.async_write_some(boost::asio::buffer(writer->writing),
-                                 [this, stream, writer](boost::system::error_code error, std::size_t n) {
-                                     if (!writers_.contains(stream)) return;
-                                     if (error) return abandon(stream);
-                                     writer->writing.erase(0, n);
-                                     writer->waiting.insert(0, writer->writing);
-                                     writer->writing.clear();
-                                     write(stream);
-                                 });
+    writer->out.async_write_some(
+        boost::asio::buffer(writer->writing),
+        [this, alive = std::weak_ptr(alive_), stream, writer](boost::system::error_code error, std::size_t n) {
+            if (alive.expired() || !writers_.contains(stream)) return;
+            if (error) return abandon(stream);
+            writer->writing.erase(0, n);
+            writer->waiting.insert(0, writer->writing);
+            writer->writing.clear();
+            write(stream);
+        });
 }
 
 void LogWriters::abandon(std::uint64_t stream) {
@@ -86,6 +91,11 @@ std::shared_ptr<LogWriters::Writer> LogWriters::close(std::uint64_t stream) {
     boost::system::error_code ignored;
     writer->out.close(ignored);  // also ends the wait for its reader
     return writer;
+}
+
+LogReaders::~LogReaders() {
+    boost::system::error_code ignored;
+    for (const auto& [id, reader] : readers_) reader->in.close(ignored);
 }
 
 void LogReaders::open(host::PeerId peer, const core::LogOpen& request, host::Runtime& runtime,
@@ -113,18 +123,19 @@ void LogReaders::read(Id id) {
     auto reader = readers_.at(id);
     if (outbox_.waiting(id.first) > kLinkBusy) {
         reader->wait.expires_after(kLinkPause);
-        reader->wait.async_wait([this, id](auto) {
-            if (readers_.contains(id)) read(id);
+        reader->wait.async_wait([this, alive = std::weak_ptr(alive_), id](auto) {
+            if (!alive.expired() && readers_.contains(id)) read(id);
         });
         return;
     }
-    reader->in.async_read_some(boost::asio::buffer(reader->buffer),
-                               [this, id, reader](boost::system::error_code error, std::size_t n) {
-                                   if (!readers_.contains(id)) return;
-                                   if (error) return end(id);
-                                   send_(id.first, {{}, id.second, false, ""}, {reader->buffer.data(), n});
-                                   read(id);
-                               });
+    reader->in.async_read_some(
+        boost::asio::buffer(reader->buffer),
+        [this, alive = std::weak_ptr(alive_), id, reader](boost::system::error_code error, std::size_t n) {
+            if (alive.expired() || !readers_.contains(id)) return;
+            if (error) return end(id);
+            send_(id.first, {{}, id.second, false, ""}, {reader->buffer.data(), n});
+            read(id);
+        });
 }
 
 void LogReaders::end(Id id) {
@@ -132,7 +143,9 @@ void LogReaders::end(Id id) {
     readers_.erase(id);
     // The runtime closes its end before it completes, so what it has to say comes a moment later.
     reader->wait.expires_after(kLinkPause);
-    reader->wait.async_wait([this, id, reader](auto) { send_(id.first, {{}, id.second, true, reader->error}, ""); });
+    reader->wait.async_wait([this, alive = std::weak_ptr(alive_), id, reader](auto) {
+        if (!alive.expired()) send_(id.first, {{}, id.second, true, reader->error}, "");
+    });
 }
 
 void LogReaders::close(host::PeerId peer, std::uint64_t stream) {

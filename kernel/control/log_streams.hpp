@@ -28,6 +28,8 @@ class LogWriters {
     static constexpr std::size_t kBufferMax = 4 << 20;
 
     explicit LogWriters(boost::asio::io_context& io) : io_(io) {}
+    // Closes the readers' descriptors; what the loop still holds of a stream does nothing any more.
+    ~LogWriters();
     // fn is told when a reader left, so that the agent can stop.
     void on_abandoned(std::function<void(std::uint64_t stream, host::PeerId peer)> fn) { abandoned_ = std::move(fn); }
     std::uint64_t open(host::PeerId peer, int fd);
@@ -52,6 +54,8 @@ class LogWriters {
     std::function<void(std::uint64_t, host::PeerId)> abandoned_;
     std::map<std::uint64_t, std::shared_ptr<Writer>> writers_;
     std::uint64_t next_ = 1;
+    const std::shared_ptr<const bool> alive_ =
+        std::make_shared<const bool>(true);  // handlers look before they use this
 };
 
 // Agent's end.
@@ -61,6 +65,8 @@ class LogReaders {
 
     LogReaders(boost::asio::io_context& io, Outbox& outbox, SendData send)
         : io_(io), outbox_(outbox), send_(std::move(send)) {}
+    // Closes the pipes of the runtimes; nothing is sent any more.
+    ~LogReaders();
     void open(host::PeerId peer, const core::LogOpen& request, host::Runtime& runtime, const std::string& container);
     void close(host::PeerId peer, std::uint64_t stream);
     void peer_down(host::PeerId peer);
@@ -83,6 +89,7 @@ class LogReaders {
     Outbox& outbox_;
     SendData send_;
     std::map<Id, std::shared_ptr<Reader>> readers_;
+    const std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);  // as above
 };
 
 }  // namespace gantry::control
