@@ -1,16 +1,15 @@
 #include "sdk/vsoa/src/robot.hpp"
 
 #include <poll.h>
-#include <signal.h>
 #include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <exception>
 
 #include "sdk/vsoa/src/position.hpp"
+#include "sdk/vsoa/src/thread.hpp"
 
 namespace vsoa {
 namespace {
@@ -65,19 +64,7 @@ void Robot::turbo(int64_t period_ns, unsigned max_in_row) {
 bool Robot::start(Settings settings) {
     settings_ = std::move(settings);
     stopping_ = false;
-    // Signals are the program's business: the thread takes none.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool good = true;
-    try {
-        thread_ = std::thread([this] { run(); });
-    } catch (const std::exception&) {
-        errno = EAGAIN;
-        good = false;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return good;
+    return start_thread(thread_, [this] { run(); });
 }
 
 bool Robot::stop() {
