@@ -85,9 +85,15 @@ void Database::Close::operator()(sqlite3_stmt* statement) const { sqlite3_finali
 Database::Database(const std::string& path, std::int64_t reserve_bytes)
     : path_(path), reserve_(path + ".reserve", reserve_bytes) {
     make_folder(path_);
+    const auto absent = absent_beside(path_);
     lock_ = lock(path_ + ".lock");
-    if (!inspect(path_)) create();
-    connect();
+    try {
+        if (!inspect(path_)) create();
+        connect();
+    } catch (...) {
+        remove_empty(absent);  // what is refused stays as it was found, and so does its folder
+        throw;
+    }
     reserve_.keep();
 }
 

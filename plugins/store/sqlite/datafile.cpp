@@ -46,13 +46,35 @@ void make_folder(const std::string& path) {
 }
 
 Fd lock(const std::string& path) {
-    Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file) failed("cannot open the lock file " + path, errno);
-    if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
-    if (errno != EWOULDBLOCK) failed("cannot lock " + path, errno);
+    for (int tries = 0; tries < 100; ++tries) {
+        Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+        if (!file) failed("cannot open the lock file " + path, errno);
+        if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+            if (errno != EWOULDBLOCK) failed("cannot lock " + path, errno);
+            break;
+        }
+        // Who refuses a database removes the lock file that he made, so ours must still be the one of that name.
+        struct stat mine {};
+        struct stat named {};
+        if (fstat(file.get(), &mine) == 0 && stat(path.c_str(), &named) == 0 && mine.st_ino == named.st_ino)
+            return file;
+    }
     throw Failure(Code::kConflict, "another process has " + path +
                                        " locked: is a second gantryd running on this database? Stop one or give it "
                                        "another path");
+}
+
+std::vector<std::string> absent_beside(const std::string& path) {
+    std::vector<std::string> out;
+    for (const char* ending : {"-wal", ".lock"})
+        if (access((path + ending).c_str(), F_OK) != 0) out.push_back(path + ending);
+    return out;
+}
+
+void remove_empty(const std::vector<std::string>& files) {
+    struct stat have {};
+    for (const auto& file : files)
+        if (stat(file.c_str(), &have) == 0 && have.st_size == 0) unlink(file.c_str());
 }
 
 void check_identity(const std::string& path, std::uint32_t application, std::uint32_t schema) {

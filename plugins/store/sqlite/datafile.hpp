@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <gantry/view.hpp>
 #include <string>
+#include <vector>
 
 namespace gantry::sqlite {
 
@@ -17,6 +18,10 @@ inline constexpr std::uint32_t kSchema = 1;
 void make_folder(const std::string& path);
 // Taken for as long as the descriptor is open; kConflict if another process has it.
 Fd lock(const std::string& path);
+// The files that opening a database puts beside it and that are not there yet.
+std::vector<std::string> absent_beside(const std::string& path);
+// Removes those of them that are empty. To be called with the lock held.
+void remove_empty(const std::vector<std::string>& files);
 // Throws if a database that says this of itself must not be opened.
 void check_identity(const std::string& path, std::uint32_t application, std::uint32_t schema);
 // Whether there is a database. The log beside it, which may say otherwise, is not looked into. Throws if there is

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <map>
 #include <optional>
 
 #include "tests/unit/plugins/store/sqlite/temporary_folder.hpp"
@@ -48,13 +50,24 @@ void sql(const std::string& path, const char* text) {
     sqlite3_close(db);
 }
 
-// Opening `path` is refused, with these words, and its bytes stay as they are.
+// The files of a folder with their sizes.
+std::map<std::string, std::uintmax_t> files_beside(const std::string& path) {
+    std::map<std::string, std::uintmax_t> out;
+    for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path()))
+        out[file.path().filename().string()] = file.file_size();
+    return out;
+}
+
+// Opening `path` is refused, with these words; its bytes stay as they are, and no file beside it comes or goes.
 void refused_untouched(const std::string& path, const std::string& words) {
+    for (const char* part : {".lock", "-wal"}) std::filesystem::remove(path + part);
     const std::string before = content(path);
+    const auto files = files_beside(path);
     const Failure failure = failure_of([&] { Database database(path, 0); });
     CHECK_THAT(failure.what(), Contains(words) && Contains("untouched"));
     CHECK(failure.code() == Code::kFailed);
     CHECK((content(path) == before));
+    CHECK(files_beside(path) == files);
 }
 
 std::int64_t size_of(const std::string& path) {
@@ -194,6 +207,18 @@ TEST_CASE(
     CHECK(content(path + "-wal") == log);
 }
 
+TEST_CASE("a lock file that its maker removes meanwhile locks nobody in or out") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "state.db";
+    write(path, "no database");
+    for (int i = 0; i < 3; ++i) refused_untouched(path, "no SQLite database");
+    std::filesystem::remove(path);
+    const Database database(path, 0);
+    CHECK(std::filesystem::exists(path + ".lock"));
+    CHECK(failure_of([&] { Database second(path, 0); }).code() == Code::kConflict);
+    CHECK(std::filesystem::exists(path + ".lock"));
+}
+
 TEST_CASE("a damaged file is refused with words and left untouched") {
     const TemporaryFolder folder;
     const std::string path = folder / "state.db";
@@ -230,13 +255,19 @@ TEST_CASE("a damaged file is refused with words and left untouched") {
     }
     SECTION("a table is gone") {
         sql(path, "DROP TABLE meta");
+        std::filesystem::remove(path + ".lock");
+        const auto files = files_beside(path);
         CHECK_THAT(failure_of([&] { Database database(path, 0); }).what(), Contains("no such table: meta"));
+        CHECK(files_beside(path) == files);
     }
     SECTION("the log is there, the database is not") {
         std::filesystem::remove(path);
         write(path + "-wal", "something");
+        std::filesystem::remove(path + ".lock");
+        const auto files = files_beside(path);
         const Failure failure = failure_of([&] { Database database(path, 0); });
         CHECK_THAT(failure.what(), Contains("is missing but its log"));
+        CHECK(files_beside(path) == files);
         CHECK(content(path + "-wal") == "something");
         CHECK_FALSE(std::filesystem::exists(path));
     }
