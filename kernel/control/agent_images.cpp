@@ -19,7 +19,15 @@ void AgentLoop::fetch(const core::FetchImage& effect) {
         parked_.insert_or_assign(effect.digest, effect);
         return;
     }
-    fetching_.insert(effect.digest);
+    const auto [under_way, fresh] = fetching_.try_emplace(effect.digest, effect.urgent);
+    if (!fresh) {
+        under_way->second = true;
+        auto* runtime = parts_.host.runtime(effect.runtime);
+        if (images_.hurry(effect.digest) || !runtime) return;
+        // It waits to be unpacked. That call answers; this one only makes it urgent.
+        return runtime->ensure_image(effect.digest, parts_.blobs.dir().string(), true, kUnpackLimit,
+                                     [](const Status&) {});
+    }
     images_.fetch(effect.digest, effect.urgent, [this, effect](Result<void> fetched) {
         if (!fetched) return image_ready(effect, std::move(fetched));
         unpack(effect);
@@ -31,22 +39,24 @@ void AgentLoop::unpack(const core::FetchImage& effect) {
     if (!runtime) {
         return image_ready(effect, fail(Code::kUnavailable, "runtime " + effect.runtime + " is not running"));
     }
-    runtime->ensure_image(effect.digest, parts_.blobs.dir().string(), kUnpackLimit, [this, effect](Result<void> ready) {
-        const bool doubted = !ready && ready.error().code == Code::kInvalid && !sound_.contains(effect.digest);
-        if (!doubted) return image_ready(effect, std::move(ready));
-        // A blob may have been damaged since it was checked: without it the next try fetches it again.
-        auto dropped = std::make_shared<Result<bool>>(false);
-        image_files_.run([this, dropped, digest = effect.digest] { *dropped = parts_.blobs.drop_damaged(digest); },
-                         [this, effect, dropped, ready](const Status&) {
-                             if (*dropped && !**dropped) sound_.insert(effect.digest);
-                             if (*dropped && **dropped) {
-                                 parts_.log(host::LogLevel::kWarn, "image " + effect.digest +
-                                                                       ": blobs that were damaged on this node's "
-                                                                       "disk were removed, to be fetched again");
-                             }
-                             image_ready(effect, ready);
-                         });
-    });
+    const bool urgent = fetching_[effect.digest];
+    runtime->ensure_image(
+        effect.digest, parts_.blobs.dir().string(), urgent, kUnpackLimit, [this, effect](Result<void> ready) {
+            const bool doubted = !ready && ready.error().code == Code::kInvalid && !sound_.contains(effect.digest);
+            if (!doubted) return image_ready(effect, std::move(ready));
+            // A blob may have been damaged since it was checked: without it the next try fetches it again.
+            auto dropped = std::make_shared<Result<bool>>(false);
+            image_files_.run([this, dropped, digest = effect.digest] { *dropped = parts_.blobs.drop_damaged(digest); },
+                             [this, effect, dropped, ready](const Status&) {
+                                 if (*dropped && !**dropped) sound_.insert(effect.digest);
+                                 if (*dropped && **dropped) {
+                                     parts_.log(host::LogLevel::kWarn, "image " + effect.digest +
+                                                                           ": blobs that were damaged on this node's "
+                                                                           "disk were removed, to be fetched again");
+                                 }
+                                 image_ready(effect, ready);
+                             });
+        });
 }
 
 void AgentLoop::image_ready(const core::FetchImage& effect, Result<void> ready) {
@@ -83,7 +93,7 @@ void AgentLoop::keep_images(const core::KeepImages& effect) {
     }
     if (parts_.shares_blobs) return;
     std::vector<std::string> wanted(effect.digests);
-    wanted.insert(wanted.end(), fetching_.begin(), fetching_.end());
+    for (const auto& [digest, urgent] : fetching_) wanted.push_back(digest);
     image_files_.run([this, wanted] { parts_.blobs.keep(wanted, std::chrono::seconds(0)); }, [](const Status&) {});
 }
 

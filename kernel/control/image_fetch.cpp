@@ -25,6 +25,16 @@ void ImageFetch::fetch(const std::string& image, bool urgent, host::Done<void> d
     next_job();
 }
 
+bool ImageFetch::hurry(const std::string& image) {
+    const auto at = std::ranges::find(jobs_, image, &Job::image);
+    if (at == jobs_.end()) return false;
+    if (at->urgent || (running_ && at == jobs_.begin())) return at->urgent = true;
+    Job job = std::move(*at);
+    jobs_.erase(at);
+    fetch(job.image, true, std::move(job.done));
+    return true;
+}
+
 void ImageFetch::connected(bool yes) {
     connected_ = yes;
     if (!blob_) return;

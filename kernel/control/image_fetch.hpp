@@ -30,6 +30,8 @@ class ImageFetch {
 
     // Makes every blob of `image` (a manifest's digest) present.
     void fetch(const std::string& image, bool urgent, host::Done<void> done);
+    // A copy waits for it now. False if it is not being fetched (any more).
+    bool hurry(const std::string& image);
     // What was asked for on an earlier connection will not come.
     void connected(bool yes);
     void data(const core::BlobData& data, std::string bytes);

@@ -124,7 +124,7 @@ struct ListImages {
 struct FetchImage {  // blobs from the controller, then ensure_image
     std::string digest;
     std::string runtime;
-    bool urgent = true;  // a copy waits for it; else it is only to be ready
+    bool urgent = true;  // a copy waits for it; else it is only to be ready, and may be asked for again as urgent
 };
 // Every other image on this node can go, its blobs too: the agent counts them as gone already and fetches one again
 // when it is needed. A digest may be asked for (FetchImage) while it is being removed; that fetch comes after.

@@ -65,9 +65,9 @@ class RuntimeAdapter final : public Runtime {
         exited_ = std::move(exited);
         changed_ = std::move(changed);
     }
-    void ensure_image(const std::string& image, const std::string& layout_dir, Duration limit,
+    void ensure_image(const std::string& image, const std::string& layout_dir, bool urgent, Duration limit,
                       Done<void> done) override {
-        const gantry_image_source source{sizeof(source), 0, str(image), str(layout_dir)};
+        const gantry_image_source source{sizeof(source), urgent ? GANTRY_IMAGE_URGENT : 0, str(image), str(layout_dir)};
         site_.ask("ensure_image", limit, std::move(done), &gantry_runtime::ensure_image, &source);
     }
     void images(Duration limit, Done<std::vector<std::string>> done) override {

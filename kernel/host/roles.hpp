@@ -112,7 +112,8 @@ class Runtime {
     virtual ~Runtime() = default;
     virtual RuntimeFacts facts() const = 0;
     virtual void begin(std::function<void(std::string name, int exit_code)> exited, std::function<void()> changed) = 0;
-    virtual void ensure_image(const std::string& image, const std::string& layout_dir, Duration limit, Done<void>) = 0;
+    virtual void ensure_image(const std::string& image, const std::string& layout_dir, bool urgent, Duration limit,
+                              Done<void>) = 0;
     virtual void images(Duration limit, Done<std::vector<std::string>>) = 0;
     virtual void remove_image(const std::string& image, Duration limit, Done<void>) = 0;
     virtual void create(const ContainerSpec& spec, Duration limit, Done<void>) = 0;

@@ -3,6 +3,7 @@
 // Work of MonitoredRuntime on other threads, and how it ends.
 #include <malloc.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "plugins/runtime/monitored/runtime.hpp"
@@ -69,11 +70,27 @@ void MonitoredRuntime::idle(const Shared& container) {
     }
 }
 
-// The thread lives only while there is work: images come seldom.
-void MonitoredRuntime::on_image_thread(Step step) {
-    Step refused;  // ends its operation, without the lock
-    std::lock_guard lock(mutex_);
+// What a container waits for goes first, and so does then what was asked for that image without haste. Nothing passes
+// the removal of the same image.
+void MonitoredRuntime::queue(ImageStep step) {
+    const std::string image = step.image;
+    const bool urgent = step.urgent;
     image_steps_.push_back(std::move(step));
+    if (!urgent) return;
+    const auto removal = std::find_if(image_steps_.rbegin(), image_steps_.rend(),
+                                      [&](const ImageStep& one) { return one.removes && one.image == image; });
+    for (auto one = removal.base(); one != image_steps_.end(); ++one) one->urgent |= one->image == image;
+    const auto lazy =
+        std::find_if(removal.base(), image_steps_.end(), [](const ImageStep& one) { return !one.urgent; });
+    std::stable_partition(lazy, image_steps_.end(),
+                          [&](const ImageStep& one) { return one.urgent && one.image == image; });
+}
+
+// The thread lives only while there is work: images come seldom.
+void MonitoredRuntime::on_image_thread(ImageStep step) {
+    std::deque<ImageStep> refused;  // ends their operations, without the lock
+    std::lock_guard lock(mutex_);
+    queue(std::move(step));
     if (image_thread_busy_ || stopping_) return;
     if (image_thread_.joinable()) image_thread_.join();  // it has left its loop
     try {
@@ -81,15 +98,14 @@ void MonitoredRuntime::on_image_thread(Step step) {
         image_thread_busy_ = true;  // the thread waits for the lock
     } catch (const std::system_error& error) {
         host().error(std::string("image store: no thread can be started: ") + error.what());
-        refused = std::move(image_steps_.back());
-        image_steps_.pop_back();
+        refused.swap(image_steps_);
     }
 }
 
 void MonitoredRuntime::run_image_thread() {
     std::unique_lock lock(mutex_);
     while (!image_steps_.empty() && !stopping_) {
-        Step step = std::move(image_steps_.front());
+        Step step = std::move(image_steps_.front().run);
         image_steps_.pop_front();
         lock.unlock();
         try {
@@ -109,7 +125,7 @@ void MonitoredRuntime::stop(gantry::Instant deadline) {
     stopping_ = true;
     const auto left = std::max(deadline - now(), gantry::Duration::zero());
     const bool idle = changed_.wait_for(lock, left, [this] { return jobs_ == 0; });
-    std::deque<Step> dropped = std::move(image_steps_);
+    std::deque<ImageStep> dropped = std::move(image_steps_);
     lock.unlock();
     dropped.clear();
     if (image_thread_.joinable()) image_thread_.join();

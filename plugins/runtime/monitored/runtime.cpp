@@ -109,17 +109,20 @@ void MonitoredRuntime::start() {
     }
     inotify_watch_ = host().watch(inotify_.get(), gantry::kReadable, [this](std::uint32_t) { on_inotify(); });
     adopt_all();
-    on_image_thread([this] { store_->sweep(); });
+    on_image_thread({[this] { store_->sweep(); }});
 }
 
 // ---- images -----------------------------------------------------------------------------------------------------
 
 void MonitoredRuntime::ensure_image(Operation<> op, gantry::ImageSource source) {
     if (store_->find(source.image) && !doomed_images_.contains(source.image)) return op.done();
-    on_image_thread([this, op = std::move(op), source = std::move(source)]() mutable {
+    const std::string image = source.image;
+    const bool urgent = source.urgent;
+    Step unpack = [this, op = std::move(op), source = std::move(source)]() mutable {
         op.answer(
             [&] { store_->ensure(source.image, source.layout_dir, [&] { return stopping_ || op.cancelled(); }); });
-    });
+    };
+    on_image_thread({std::move(unpack), image, urgent, false});
 }
 
 void MonitoredRuntime::images(Operation<gantry::ImageList> op) {
@@ -136,10 +139,11 @@ void MonitoredRuntime::remove_image(Operation<> op, std::string image) {
     }
     // From now on no container may begin to use it.
     doomed_images_.insert(image);
-    on_image_thread([this, op = std::move(op), image = std::move(image)]() mutable {
+    Step remove = [this, op = std::move(op), image]() mutable {
         op.answer([&] { store_->remove(image); });
         host().post([this, image] { doomed_images_.erase(image); });
-    });
+    };
+    on_image_thread({std::move(remove), std::move(image), false, true});
 }
 
 // ---- create, start, remove --------------------------------------------------------------------------------------

@@ -99,7 +99,13 @@ class MonitoredRuntime : public gantry::Runtime {
     void job(const Shared& container, Step work, Done done);
     gantry::Status in_pool(Step work);
     void idle(const Shared& container);
-    void on_image_thread(Step step);
+    struct ImageStep {
+        Step run;
+        std::string image = {};  // that it unpacks or removes
+        bool urgent = false, removes = false;
+    };
+    void on_image_thread(ImageStep step);
+    void queue(ImageStep step);
     void run_image_thread();
 
     // adoption.cpp: what an earlier daemon left, and how containers end
@@ -142,7 +148,7 @@ class MonitoredRuntime : public gantry::Runtime {
     std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;
     int jobs_ = 0;
-    std::deque<Step> image_steps_;
+    std::deque<ImageStep> image_steps_;
     bool image_thread_busy_ = false;
     std::thread image_thread_;
     std::atomic<bool> stopping_{false};

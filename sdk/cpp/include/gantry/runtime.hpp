@@ -89,7 +89,8 @@ class Runtime : public Plugin {
     }
     static gantry_status on_ensure_image(void* self, gantry_op op, const gantry_image_source* source) noexcept {
         return detail::operate<void>(of(self).host(), op, [&](Operation<> o) {
-            of(self).ensure_image(std::move(o), {text(source->image), text(source->layout_dir)});
+            of(self).ensure_image(std::move(o), {text(source->image), text(source->layout_dir),
+                                                 (source->flags & GANTRY_IMAGE_URGENT) != 0});
         });
     }
     static gantry_status on_create(void* self, gantry_op op, const gantry_container_spec* spec) noexcept {

@@ -66,6 +66,7 @@ struct ContainerSpec {
 struct ImageSource {
     std::string image;       // manifest digest
     std::string layout_dir;  // an OCI image layout that holds it and all it refers to; read only
+    bool urgent = false;     // a container waits for it; else it is only to be ready
 };
 
 // Result of images.

@@ -112,6 +112,19 @@ TEST_CASE_METHOD(Fetch,
     CHECK(served - before < large('b').size());  // not from its beginning
 }
 
+TEST_CASE_METHOD(Fetch, "an image that a copy begins to wait for goes before the others that are only to be ready") {
+    const auto first = image(large('g'));
+    const auto lazy = image("lazy");
+    const auto raised = image("raised");
+    want(first, false);
+    want(lazy, false);
+    want(raised, false);
+    CHECK(fetch.hurry(raised));
+    CHECK_FALSE(fetch.hurry(test::sha256("nobody asked")));
+    REQUIRE(until([&] { return ended.size() == 3; }));
+    CHECK(ended == std::vector{raised, first, lazy});
+}
+
 TEST_CASE_METHOD(Fetch, "of what copies wait for, the first asked is the first served") {
     const auto one = image(large('d'));
     const auto two = image(large('e'));

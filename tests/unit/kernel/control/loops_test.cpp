@@ -156,6 +156,12 @@ TEST_CASE_METHOD(Cluster, "a blob that was damaged on the node's disk is fetched
     CHECK(logged("blobs that were damaged"));
 }
 
+TEST_CASE_METHOD(Cluster, "a runtime is told which image a container waits for") {
+    add_image("hurried:1.0", "HURRIED");
+    deploy("axis", "hurried:1.0", "SNode1");
+    CHECK(ready("axis"));
+}
+
 TEST_CASE_METHOD(Cluster, "an image with an empty blob is fetched, and others behind it") {
     add_image("empty:1", "");
     deploy("one", "empty:1", "SNode1");

@@ -363,6 +363,26 @@ TEST_CASE("images to have ready are fetched one at a time behind those of the co
     CHECK(fetched() == std::vector<std::string>{"sha256:own", "sha256:p1", "sha256:p2", "sha256:p1"});
 }
 
+TEST_CASE("an image that is fetched to be ready becomes urgent once when a copy needs it") {
+    auto s = connected();
+    auto spec = AgentShell::spec("axis_server");
+    spec.image_digest = "sha256:own";
+    s.hold = holding<FetchImage>();
+    s.give({1, 1}, {}, {"sha256:own"});
+    REQUIRE(s.count<FetchImage>() == 1);
+    CHECK_FALSE(s.last<FetchImage>()->urgent);
+    s.give({1, 2}, {s.entry(kA, spec)}, {"sha256:own"});
+    s.run_for(seconds(1));
+    REQUIRE(s.count<FetchImage>() == 2);
+    CHECK(s.last<FetchImage>()->urgent);
+    s.hold = nullptr;
+    s.images["oci"].insert("sha256:own");
+    s.step(ImageReady{"sha256:own", {}});
+    CHECK(s.state(kA) == CopyState::kReady);
+    s.step(ImageReady{"sha256:own", {}});
+    CHECK(s.count<FetchImage>() == 2);
+}
+
 TEST_CASE("a spec for a runtime that this node does not have waits with the reason") {
     auto s = connected();
     auto spec = AgentShell::spec("axis_server");

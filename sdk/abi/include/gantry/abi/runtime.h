@@ -68,9 +68,12 @@ typedef struct gantry_container_spec {
     size_t label_count;
 } gantry_container_spec;
 
+/* flags of an image source */
+#define GANTRY_IMAGE_URGENT 1u /* a container waits for it; without it, it is only to be ready */
+
 typedef struct gantry_image_source {
     uint32_t struct_size;
-    uint32_t reserved;
+    uint32_t flags;        /* GANTRY_IMAGE_...; bits that are not known mean nothing */
     gantry_str image;      /* manifest digest */
     gantry_str layout_dir; /* an OCI image layout holding at least this manifest and all it refers to; read only */
 } gantry_image_source;
@@ -151,8 +154,10 @@ typedef struct gantry_runtime {
     const gantry_runtime_facts* facts; /* valid from a successful init to destroy */
     /* Notification: where to report exits; once, before start. sink lives as long as the instance. [loop] */
     gantry_status (*bind)(void* self, const gantry_runtime_sink* sink) GANTRY_NOEXCEPT;
-    /* Operation: make the image ready for create. Verifies digests, unpacks; half-unpacked is never used. Errors:
-     * GANTRY_INVALID (broken or hostile image: which layer, what), GANTRY_FULL, GANTRY_FAILED. [loop] */
+    /* Operation: make the image ready for create. Verifies digests, unpacks; half-unpacked is never used. Where images
+     * wait for each other, urgent ones go first; an urgent call for one that waits makes its earlier calls urgent too.
+     * What has begun need not be interrupted. Errors: GANTRY_INVALID (broken or hostile image: which layer, what),
+     * GANTRY_FULL, GANTRY_FAILED. [loop] */
     gantry_status (*ensure_image)(void* self, gantry_op op, const gantry_image_source* source) GANTRY_NOEXCEPT;
     /* Operation, result gantry_image_list. [loop] */
     gantry_status (*images)(void* self, gantry_op op) GANTRY_NOEXCEPT;

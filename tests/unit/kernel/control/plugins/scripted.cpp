@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A runtime whose containers are names in memory. An image is usable unless one of the layout's blobs begins with
-// "DAMAGED". A followed log is quiet until nobody waits for it.
+// "DAMAGED", or "HURRIED" and no container waits for it. A followed log is quiet until nobody waits for it.
 #include <unistd.h>
 #include <algorithm>
 #include <filesystem>
@@ -20,6 +20,7 @@ class Scripted final : public Runtime {
         for (const auto& file : std::filesystem::directory_iterator(source.layout_dir + "/blobs/sha256")) {
             std::string begin(7, ' ');
             std::ifstream(file.path()).read(begin.data(), 7);
+            if (begin == "HURRIED" && !source.urgent) return op.fail(Code::kUnavailable, "there is no hurry");
             if (begin == "DAMAGED") return op.fail(Code::kInvalid, "a blob has the wrong digest");
         }
         images_.push_back(source.image);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // MonitoredRuntime over a backend that does what the test says: what real ones do only in bad moments.
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <gantry/testing/drivers.hpp>
@@ -28,6 +30,7 @@ namespace {
 struct Script {
     std::atomic<bool> create_fails{false}, clean_fails{false}, kill_in_vain{false}, with_monitor{false};
     std::atomic<int> kills{0}, cleans{0}, created{0};
+    std::atomic<bool> unpack_waits{false}, unpacking{false};
 };
 Script* current = nullptr;
 
@@ -66,11 +69,18 @@ class ScriptedBackend : public monitored::Backend {
     std::optional<gantry::ContainerStats> stats(const monitored::Record&) override { return std::nullopt; }
 };
 
+void unpack(const image_store::UnpackJob& job, const image_store::Cancelled& cancelled) {
+    current->unpacking = true;
+    while (current->unpack_waits && !cancelled()) ::poll(nullptr, 0, 1);
+    current->unpacking = false;
+    image_store::unpack_layer(job, cancelled);
+}
+
 class ScriptedRuntime : public monitored::MonitoredRuntime {
   public:
     void init(const gantry::Config& config) override {
         configure(config, std::make_unique<ScriptedBackend>(),
-                  {{}, image_store::TreeForm::kFlat, false, 64 << 20, &image_store::unpack_layer});
+                  {{}, image_store::TreeForm::kFlat, false, 64 << 20, &unpack});
     }
     gantry::RuntimeFacts facts() const override { return {}; }
 };
@@ -309,4 +319,38 @@ TEST_CASE("A mount source is looked for on a worker, not on the loop") {
     CHECK_THAT(answer.text, Catch::Contains("/nonexistent/source"));
     CHECK(w.script().created == 0);
     CHECK_FALSE(fs::exists(w.folder("c1")));
+}
+
+TEST_CASE("What a container waits for is unpacked first, also if it was asked for without haste before") {
+    World w;
+    const Scratch scratch;
+    std::vector<std::string> images, ended;
+    for (const char* name : {"first", "lazy", "raised", "urgent"}) {
+        Layout layout(scratch.path());
+        layout.layer({file(name, name)});
+        layout.config = {{"Cmd", {name}}};
+        images.push_back(layout.finish());
+    }
+    const auto ask = [&](std::size_t which, bool urgent) {
+        return w.driver().ensure_image({images[which], scratch.path().string(), urgent});
+    };
+    w.script().unpack_waits = true;
+    auto first = ask(0, false);
+    CHECK(w.host().run_until([&] { return w.script().unpacking.load(); }, 10s));
+    auto lazy = ask(1, false), raised = ask(2, false), urgent = ask(3, true), again = ask(2, true);
+    const std::vector<std::pair<const char*, gantry::testing::Pending<void>*>> all = {
+        {"first", &first}, {"lazy", &lazy}, {"raised", &raised}, {"urgent", &urgent}, {"again", &again}};
+    w.script().unpack_waits = false;
+    CHECK(w.host().run_until(
+        [&] {
+            for (const auto& [name, one] : all) {
+                if (one->ended() && std::ranges::find(ended, name) == ended.end()) ended.emplace_back(name);
+            }
+            return ended.size() == all.size();
+        },
+        10s));
+    CHECK(w.driver().images().wait().result.images.size() == 5);
+    CHECK(ended.front() == "first");
+    CHECK(ended[1] == "urgent");
+    CHECK(ended.back() == "lazy");
 }
