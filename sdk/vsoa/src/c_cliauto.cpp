@@ -56,6 +56,7 @@ bool vsoa_client_auto_setup(vsoa_client_auto_t* cliauto, vsoa_client_conn_func_t
 
 bool vsoa_client_auto_consistent(vsoa_client_auto_t* cliauto, char* const urls[], int url_cnt,
                                  unsigned int rpc_timeout) {
+    if (cliauto == nullptr) return fail(EINVAL);
     if (cliauto->core.started()) return fail(EALREADY);
     return guarded(false, [&] {
         std::vector<std::string> copies;
@@ -66,6 +67,7 @@ bool vsoa_client_auto_consistent(vsoa_client_auto_t* cliauto, char* const urls[]
 }
 
 bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo, unsigned int max_cnt) {
+    if (cliauto == nullptr) return fail(EINVAL);
     if (cliauto->core.started()) return fail(EALREADY);
     if (turbo != 0 && (turbo < kMinTurbo_ms || max_cnt < kMinTurboCount)) return fail(EINVAL);
     cliauto->turbo_ms = turbo;
@@ -75,6 +77,7 @@ bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo
 
 bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, const char* passwd, const void* urls,
                             int url_cnt, unsigned int keepalive, unsigned int conn_timeout, unsigned int reconn_delay) {
+    if (cliauto == nullptr) return fail(EINVAL);
     if (cliauto->core.started()) return fail(EALREADY);
     if (server == nullptr || keepalive < kMinKeepalive_ms || conn_timeout < kMinTimeout_ms ||
         reconn_delay < kMinTimeout_ms || cliauto->turbo_ms > keepalive) {
@@ -92,13 +95,19 @@ bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, con
     });
 }
 
-bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto) { return cliauto->core.stop() || fail(EALREADY); }
+bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto) {
+    if (cliauto == nullptr) return fail(EINVAL);
+    return cliauto->core.stop() || fail(EALREADY);
+}
 
 vsoa_client_t* vsoa_client_auto_handle(vsoa_client_auto_t* cliauto) {
-    return cliauto != nullptr ? &cliauto->client : nullptr;
+    if (cliauto != nullptr) return &cliauto->client;
+    errno = EINVAL;
+    return nullptr;
 }
 
 bool vsoa_client_auto_server_address(vsoa_client_auto_t* cliauto, struct sockaddr* addr, socklen_t* namelen) {
+    if (cliauto == nullptr) return fail(EINVAL);
     const auto address = cliauto->client.core.server();
     return address && address->copy_to(addr, namelen);
 }

@@ -14,15 +14,11 @@
 using vsoa::Call;
 using vsoa::Frame;
 using vsoa::guarded;
+using vsoa::invalid;
 
 namespace {
 
 constexpr int64_t kStreamTimeout_ms = 10000;
-
-bool invalid() {
-    errno = EINVAL;
-    return false;
-}
 
 int64_t deadline_of(const timespec* timeout) {
     return vsoa::now_ns() + vsoa::span_ns(timeout, VSOA_CLIENT_DEF_TIMEOUT);
@@ -39,7 +35,7 @@ Call result_call(uint8_t type, vsoa_client_res_func_t callback, void* arg, const
 
 bool one_url(uint8_t type, vsoa_client_t* client, const vsoa_url_t* url, vsoa_client_res_func_t callback, void* arg,
              const timespec* timeout) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         Frame frame(type);
         return vsoa::sendable(url) && frame.body(url, nullptr) &&
                client->core.request(frame, result_call(type, callback, arg, timeout));
@@ -49,7 +45,7 @@ bool one_url(uint8_t type, vsoa_client_t* client, const vsoa_url_t* url, vsoa_cl
 bool many_urls(uint8_t type, vsoa_client_t* client, char* const urls[], int cnt, vsoa_client_res_func_t callback,
                void* arg, const timespec* timeout) {
     if (urls == nullptr || cnt <= 0) return invalid();
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         std::string param = "[";
         for (int i = 0; i < cnt; ++i) {
             if (urls[i] == nullptr || !vsoa::is_url(urls[i])) return invalid();
@@ -80,11 +76,13 @@ vsoa_client_t* vsoa_client_create(vsoa_client_msg_func_t onmsg, void* arg) {
 
 void vsoa_client_close(vsoa_client_t* client) { delete client; }
 
-bool vsoa_client_linger(vsoa_client_t* client, int time) { return client->core.linger(time); }
+bool vsoa_client_linger(vsoa_client_t* client, int time) {
+    return guarded(false, client, [&] { return client->core.linger(time); });
+}
 
 bool vsoa_client_connect(vsoa_client_t* client, const struct sockaddr* server, socklen_t namelen,
                          const struct timespec* timeout, const char* passwd, char* info, size_t sz_info) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         const auto address = vsoa::Address::from(server, namelen);
         if (!address) return false;
         std::string text;
@@ -99,7 +97,7 @@ bool vsoa_client_connect(vsoa_client_t* client, const struct sockaddr* server, s
 }
 
 bool vsoa_client_disconnect(vsoa_client_t* client) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         const bool was = client->core.connected();
         client->core.disconnect();
         if (!was) errno = ENOTCONN;
@@ -107,7 +105,9 @@ bool vsoa_client_disconnect(vsoa_client_t* client) {
     });
 }
 
-bool vsoa_client_is_connect(vsoa_client_t* client) { return client->core.connected(); }
+bool vsoa_client_is_connect(vsoa_client_t* client) {
+    return guarded(false, client, [&] { return client->core.connected(); });
+}
 
 char* vsoa_client_path_token(vsoa_client_t* client, vsoa_url_t* url, size_t* len) {
     (void)client;
@@ -123,24 +123,28 @@ char* vsoa_client_path_token(vsoa_client_t* client, vsoa_url_t* url, size_t* len
 }
 
 bool vsoa_client_send_timeout(vsoa_client_t* client, const struct timespec* timeout) {
-    client->core.send_timeout(vsoa::span_ns(timeout, VSOA_CLIENT_DEF_SEND_TIMEOUT));
-    return true;
+    return guarded(false, client, [&] {
+        client->core.send_timeout(vsoa::span_ns(timeout, VSOA_CLIENT_DEF_SEND_TIMEOUT));
+        return true;
+    });
 }
 
-int vsoa_client_fds(vsoa_client_t* client, fd_set* rfds) { return client->core.poller().add_to(rfds); }
+int vsoa_client_fds(vsoa_client_t* client, fd_set* rfds) {
+    return guarded(-1, client, [&] { return client->core.poller().add_to(rfds); });
+}
 
 bool vsoa_client_input_fds(vsoa_client_t* client, const fd_set* rfds) {
-    return guarded(false,
+    return guarded(false, client,
                    [&] { return client->core.poller().in(rfds) ? client->core.input() : client->core.connected(); });
 }
 
 bool vsoa_client_wait(vsoa_client_t* client, const struct timespec* timeout) {
-    return guarded(false, [&] { return client->core.input(vsoa::limit_ms(timeout)); });
+    return guarded(false, client, [&] { return client->core.input(vsoa::limit_ms(timeout)); });
 }
 
 bool vsoa_client_ping(vsoa_client_t* client, vsoa_client_res_func_t callback, void* arg,
                       const struct timespec* timeout) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         const uint8_t type = callback != nullptr ? VSOA_TYPE_PINGECHO : VSOA_TYPE_NOOP;
         Frame frame(type);
         return client->core.request(frame, result_call(type, callback, arg, timeout));
@@ -170,7 +174,7 @@ bool vsoa_client_multi_unsubscribe(vsoa_client_t* client, char* const urls[], in
 bool vsoa_client_call(vsoa_client_t* client, int method, const vsoa_url_t* url, const vsoa_payload_t* payload,
                       vsoa_client_rpc_func_t callback, void* arg, const struct timespec* timeout) {
     if (!is_method(method)) return invalid();
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         Frame frame(VSOA_TYPE_RPC, method_flag(method));
         Call call;
         call.deadline = deadline_of(timeout);
@@ -181,14 +185,14 @@ bool vsoa_client_call(vsoa_client_t* client, int method, const vsoa_url_t* url, 
 }
 
 bool vsoa_client_datagram(vsoa_client_t* client, const vsoa_url_t* url, const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         Frame frame(VSOA_TYPE_DATAGRAM);
         return vsoa::sendable(url) && frame.body(url, payload) && client->core.send(frame);
     });
 }
 
 bool vsoa_client_quick_datagram(vsoa_client_t* client, const vsoa_url_t* url, const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         Frame frame(VSOA_TYPE_DATAGRAM);
         return vsoa::sendable(url) && frame.body(url, payload, VSOA_MAX_QPACKET_LENGTH) &&
                client->core.send_quick(frame);
@@ -196,14 +200,25 @@ bool vsoa_client_quick_datagram(vsoa_client_t* client, const vsoa_url_t* url, co
 }
 
 void vsoa_client_on_datagram(vsoa_client_t* client, vsoa_client_dat_func_t callback, void* arg) {
-    client->core.on_datagram(callback, arg);
+    guarded(false, client, [&] {
+        client->core.on_datagram(callback, arg);
+        return true;
+    });
 }
 
-void vsoa_client_set_custom(vsoa_client_t* client, void* custom) { client->core.custom = custom; }
+void vsoa_client_set_custom(vsoa_client_t* client, void* custom) {
+    guarded(false, client, [&] {
+        client->core.custom = custom;
+        return true;
+    });
+}
 
-void* vsoa_client_custom(vsoa_client_t* client) { return client->core.custom; }
+void* vsoa_client_custom(vsoa_client_t* client) {
+    return guarded<void*>(nullptr, client, [&] { return client->core.custom.load(); });
+}
 
 int vsoa_client_stream_create(vsoa_client_t* client, uint16_t tunid, const struct timespec* timeout, int keepalive) {
+    if (client == nullptr || keepalive < 0 || tunid == 0) return invalid() ? 0 : -1;
     auto address = client->core.server();
     if (!address) return -1;
     address->port(ntohs(tunid));
@@ -232,6 +247,7 @@ vsoa_client_sync_call_t* vsoa_client_sync_create(bool dynamic) {
 }
 
 bool vsoa_client_sync_delete(vsoa_client_sync_call_t* sync) {
+    if (sync == nullptr) return invalid();
     delete sync;
     return true;
 }
@@ -241,7 +257,7 @@ bool vsoa_client_sync_call(vsoa_client_t* client, int method, const vsoa_url_t* 
                            const struct timespec* timeout) {
     if (!is_method(method) || sync == nullptr || vsoa_hdr_reply == nullptr) return invalid();
     *vsoa_hdr_reply = nullptr;
-    return guarded(false, [&] {
+    return guarded(false, client, [&] {
         Frame frame(VSOA_TYPE_RPC, method_flag(method));
         if (!vsoa::sendable(url) || !frame.body(url, payload)) return false;
         if (!client->core.request_and_wait(frame, *sync, deadline_of(timeout))) return false;

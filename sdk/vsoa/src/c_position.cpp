@@ -3,6 +3,7 @@
 #include "sdk/vsoa/src/shell.hpp"
 
 using vsoa::guarded;
+using vsoa::invalid;
 
 struct vsoa_position_server {
     vsoa::position::Server core;
@@ -27,14 +28,18 @@ vsoa_position_server_t* vsoa_position_server_create(vsoa_position_query_func_t q
 void vsoa_position_server_close(vsoa_position_server_t* server) { delete server; }
 
 bool vsoa_position_server_start(vsoa_position_server_t* server, const struct sockaddr* pos_addr, socklen_t addr_len) {
-    const auto address = vsoa::Address::from(pos_addr, addr_len);
-    return address && server->core.start(*address);
+    return guarded(false, server, [&] {
+        const auto address = vsoa::Address::from(pos_addr, addr_len);
+        return address && server->core.start(*address);
+    });
 }
 
-int vsoa_position_server_fd(vsoa_position_server_t* server) { return server->core.fd(); }
+int vsoa_position_server_fd(vsoa_position_server_t* server) {
+    return guarded(-1, server, [&] { return server->core.fd(); });
+}
 
 void vsoa_position_server_input(vsoa_position_server_t* server) {
-    guarded(false, [&] {
+    guarded(false, server, [&] {
         server->core.input();
         return true;
     });
@@ -42,15 +47,19 @@ void vsoa_position_server_input(vsoa_position_server_t* server) {
 
 void vsoa_position_server_response(vsoa_position_server_t* server, vsoa_position_response_t* response,
                                    const struct sockaddr* vsoa_serv, socklen_t addr_len, bool sec) {
-    guarded(false, [&] {
+    guarded(false, server, [&] {
         server->core.respond(response, vsoa::Address::from(vsoa_serv, addr_len), sec);
         return true;
     });
 }
 
-void vsoa_position_server_set_custom(vsoa_position_server_t* server, void* custom) { server->core.custom = custom; }
+void vsoa_position_server_set_custom(vsoa_position_server_t* server, void* custom) {
+    server != nullptr ? void(server->core.custom = custom) : void(invalid());
+}
 
-void* vsoa_position_server_custom(vsoa_position_server_t* server) { return server->core.custom; }
+void* vsoa_position_server_custom(vsoa_position_server_t* server) {
+    return guarded(static_cast<void*>(nullptr), server, [&] { return static_cast<void*>(server->core.custom); });
+}
 
 bool vsoa_position_lookup_server(const struct sockaddr* pos_addr, socklen_t addr_len) {
     std::optional<vsoa::Address> address;
@@ -61,7 +70,8 @@ bool vsoa_position_lookup_server(const struct sockaddr* pos_addr, socklen_t addr
 
 bool vsoa_position_lookup(int domain, const char* serv_name, struct sockaddr* serv_addr, socklen_t* addr_len, bool* sec,
                           const struct timespec* timeout) {
-    if (serv_name == nullptr || (domain != -1 && domain != AF_INET && domain != AF_INET6)) {
+    if (serv_name == nullptr || serv_addr == nullptr || addr_len == nullptr ||
+        (domain != -1 && domain != AF_INET && domain != AF_INET6)) {
         errno = EINVAL;
         return false;
     }

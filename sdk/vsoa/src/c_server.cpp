@@ -11,6 +11,7 @@
 
 using vsoa::Frame;
 using vsoa::guarded;
+using vsoa::invalid;
 using vsoa::Link;
 
 namespace {
@@ -18,9 +19,19 @@ namespace {
 constexpr int kMaxPriority = 5;
 constexpr size_t kMaxInfo = VSOA_MAX_DATA_LENGTH - 8;  // the login's answer carries up to 6 bytes more
 
-bool invalid() {
-    errno = EINVAL;
-    return false;
+/// Runs use(link) for a client of the server.
+template <typename Use>
+bool with_client(vsoa_server_t* server, vsoa_cli_id_t id, Use use) {
+    return guarded(false, server, [&] { return server->core.with_client(id, use); });
+}
+
+/// For functions without a result.
+template <typename Function>
+void run(const vsoa_server_t* server, Function function) {
+    guarded(false, server, [&] {
+        function();
+        return true;
+    });
 }
 
 }  // namespace
@@ -41,46 +52,52 @@ vsoa_server_t* vsoa_server_create(const char* info_json) {
 void vsoa_server_close(vsoa_server_t* server) { delete server; }
 
 bool vsoa_server_passwd(vsoa_server_t* server, const char* passwd) {
-    return guarded(false, [&] { return server->core.password(passwd); });
+    return guarded(false, server, [&] { return server->core.password(passwd); });
 }
 
 bool vsoa_server_start(vsoa_server_t* server, const struct sockaddr* addr, socklen_t namelen) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         const auto address = vsoa::Address::from(addr, namelen);
         return address && server->core.start(*address);
     });
 }
 
 bool vsoa_server_address(vsoa_server_t* server, struct sockaddr* addr, socklen_t* namelen) {
-    const auto address = server->core.address();
-    return address && address->copy_to(addr, namelen);
+    return guarded(false, server, [&] {
+        const auto address = server->core.address();
+        return address && address->copy_to(addr, namelen);
+    });
 }
 
 bool vsoa_server_bind_if(vsoa_server_t* server, const char* ifname) {
     if (ifname == nullptr || *ifname == '\0') return invalid();
-    return guarded(false, [&] { return server->core.bind_interface(ifname); });
+    return guarded(false, server, [&] { return server->core.bind_interface(ifname); });
 }
 
 void vsoa_server_on_cli(vsoa_server_t* server, vsoa_server_cli_func_t oncli, void* arg) {
-    server->core.on_client(oncli, arg);
+    run(server, [&] { server->core.on_client(oncli, arg); });
 }
 
-int vsoa_server_count(vsoa_server_t* server) { return server->core.count(); }
+int vsoa_server_count(vsoa_server_t* server) {
+    return guarded(-1, server, [&] { return server->core.count(); });
+}
 
 bool vsoa_server_send_timeout(vsoa_server_t* server, bool cur_clis, const struct timespec* timeout) {
-    server->core.send_timeout(cur_clis, vsoa::span_ns(timeout, VSOA_SERVER_DEF_SEND_TIMEOUT));
-    return true;
+    return guarded(false, server, [&] {
+        server->core.send_timeout(cur_clis, vsoa::span_ns(timeout, VSOA_SERVER_DEF_SEND_TIMEOUT));
+        return true;
+    });
 }
 
 bool vsoa_server_is_subscribed(vsoa_server_t* server, const vsoa_url_t* url) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         const auto text = vsoa::sendable(url);
         return text && server->core.is_subscribed(*text);
     });
 }
 
 bool vsoa_server_publish(vsoa_server_t* server, const vsoa_url_t* url, const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         Frame frame(VSOA_TYPE_PUBLISH);
         const auto text = vsoa::sendable(url);
         return text && frame.body(url, payload) && server->core.publish(*text, frame);
@@ -88,7 +105,7 @@ bool vsoa_server_publish(vsoa_server_t* server, const vsoa_url_t* url, const vso
 }
 
 bool vsoa_server_quick_publish(vsoa_server_t* server, const vsoa_url_t* url, const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         Frame frame(VSOA_TYPE_PUBLISH);
         const auto text = vsoa::sendable(url);
         return text && frame.body(url, payload, VSOA_MAX_QPACKET_LENGTH) && server->core.quick_publish(*text, frame);
@@ -97,7 +114,7 @@ bool vsoa_server_quick_publish(vsoa_server_t* server, const vsoa_url_t* url, con
 
 bool vsoa_server_add_listener(vsoa_server_t* server, const vsoa_url_t* url, vsoa_server_cmd_func_t callback,
                               void* arg) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         const auto text = vsoa::sendable(url);
         if (!text || callback == nullptr) return invalid();
         server->core.listener(*text, callback, arg);
@@ -106,29 +123,33 @@ bool vsoa_server_add_listener(vsoa_server_t* server, const vsoa_url_t* url, vsoa
 }
 
 void vsoa_server_remove_listener(vsoa_server_t* server, const vsoa_url_t* url) {
-    if (const auto text = vsoa::sendable(url)) server->core.remove_listener(*text);
+    run(server, [&] {
+        if (const auto text = vsoa::sendable(url)) server->core.remove_listener(*text);
+    });
 }
 
-bool vsoa_server_cli_close(vsoa_server_t* server, vsoa_cli_id_t id) { return server->core.drop_client(id); }
+bool vsoa_server_cli_close(vsoa_server_t* server, vsoa_cli_id_t id) {
+    return guarded(false, server, [&] { return server->core.drop_client(id); });
+}
 
 bool vsoa_server_cli_linger(vsoa_server_t* server, vsoa_cli_id_t id, int time) {
-    return server->core.with_client(id, [&](Link& link) { return vsoa::set_linger(link.fd.get(), time); });
+    return with_client(server, id, [&](Link& link) { return vsoa::set_linger(link.fd.get(), time); });
 }
 
 bool vsoa_server_cli_is_subscribed(vsoa_server_t* server, vsoa_cli_id_t id, const vsoa_url_t* url) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         const auto text = vsoa::sendable(url);
         return text && server->core.is_subscribed(id, *text);
     });
 }
 
 bool vsoa_server_cli_address(vsoa_server_t* server, vsoa_cli_id_t id, struct sockaddr* addr, socklen_t* namelen) {
-    return server->core.with_client(id, [&](Link& link) { return link.peer.copy_to(addr, namelen); });
+    return with_client(server, id, [&](Link& link) { return link.peer.copy_to(addr, namelen); });
 }
 
 bool vsoa_server_cli_reply(vsoa_server_t* server, vsoa_cli_id_t id, uint8_t status, uint32_t seqno, uint16_t tunid,
                            const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         Frame frame(VSOA_TYPE_RPC, VSOA_FLAG_REPLY, status, seqno);
         frame.tunid(tunid);
         return frame.body(nullptr, payload) && server->core.send_to(id, frame);
@@ -137,38 +158,41 @@ bool vsoa_server_cli_reply(vsoa_server_t* server, vsoa_cli_id_t id, uint8_t stat
 
 bool vsoa_server_cli_priority(vsoa_server_t* server, vsoa_cli_id_t id, int new_prio) {
     if (new_prio < 0 || new_prio > kMaxPriority) return invalid();
-    return guarded(false, [&] { return server->core.priority(id, new_prio); });
+    return guarded(false, server, [&] { return server->core.priority(id, new_prio); });
 }
 
 bool vsoa_server_cli_keepalive(vsoa_server_t* server, vsoa_cli_id_t id, int keepalive) {
-    return server->core.with_client(id, [&](Link& link) { return vsoa::set_keepalive(link.fd.get(), keepalive); });
+    if (keepalive < 0) return invalid();
+    return with_client(server, id, [&](Link& link) { return vsoa::set_keepalive(link.fd.get(), keepalive); });
 }
 
 int vsoa_server_cli_array(vsoa_server_t* server, vsoa_cli_id_t ids[], int max_cnt) {
-    return ids == nullptr ? 0 : server->core.ids(ids, max_cnt);
+    if (ids == nullptr || max_cnt < 0) return invalid() ? 0 : -1;
+    return guarded(-1, server, [&] { return server->core.ids(ids, max_cnt); });
 }
 
 bool vsoa_server_cli_send_timeout(vsoa_server_t* server, vsoa_cli_id_t id, const struct timespec* timeout) {
+    if (server == nullptr) return invalid();
     const int64_t value = timeout != nullptr ? vsoa::span_ns(timeout, 0) : server->core.send_timeout();
-    return server->core.with_client(id, [&](Link& link) {
+    return with_client(server, id, [&](Link& link) {
         link.send_timeout_ns = value;
         return true;
     });
 }
 
 bool vsoa_server_cli_set_authed(vsoa_server_t* server, vsoa_cli_id_t id, bool authed) {
-    return server->core.with_client(id, [&](Link& link) {
+    return with_client(server, id, [&](Link& link) {
         link.authed = authed;
         return true;
     });
 }
 
 bool vsoa_server_cli_authed(vsoa_server_t* server, vsoa_cli_id_t id) {
-    return server->core.with_client(id, [](Link& link) { return link.authed; });
+    return with_client(server, id, [](Link& link) { return link.authed; });
 }
 
 bool vsoa_server_cli_set_custom(vsoa_server_t* server, vsoa_cli_id_t id, void* custom) {
-    return server->core.with_client(id, [&](Link& link) {
+    return with_client(server, id, [&](Link& link) {
         link.custom = custom;
         return true;
     });
@@ -176,7 +200,7 @@ bool vsoa_server_cli_set_custom(vsoa_server_t* server, vsoa_cli_id_t id, void* c
 
 void* vsoa_server_cli_custom(vsoa_server_t* server, vsoa_cli_id_t id) {
     void* custom = nullptr;
-    server->core.with_client(id, [&](Link& link) {
+    with_client(server, id, [&](Link& link) {
         custom = link.custom;
         return true;
     });
@@ -185,7 +209,7 @@ void* vsoa_server_cli_custom(vsoa_server_t* server, vsoa_cli_id_t id) {
 
 bool vsoa_server_cli_datagram(vsoa_server_t* server, vsoa_cli_id_t id, const vsoa_url_t* url,
                               const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         Frame frame(VSOA_TYPE_DATAGRAM);
         return vsoa::sendable(url) && frame.body(url, payload) && server->core.send_to(id, frame);
     });
@@ -193,7 +217,7 @@ bool vsoa_server_cli_datagram(vsoa_server_t* server, vsoa_cli_id_t id, const vso
 
 bool vsoa_server_cli_quick_datagram(vsoa_server_t* server, vsoa_cli_id_t id, const vsoa_url_t* url,
                                     const vsoa_payload_t* payload) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         Frame frame(VSOA_TYPE_DATAGRAM);
         return vsoa::sendable(url) && frame.body(url, payload, VSOA_MAX_QPACKET_LENGTH) &&
                server->core.quick_datagram(id, frame);
@@ -201,20 +225,24 @@ bool vsoa_server_cli_quick_datagram(vsoa_server_t* server, vsoa_cli_id_t id, con
 }
 
 void vsoa_server_on_datagram(vsoa_server_t* server, vsoa_server_dat_func_t callback, void* arg) {
-    server->core.on_datagram(callback, arg);
+    run(server, [&] { server->core.on_datagram(callback, arg); });
 }
 
-int vsoa_server_fds(vsoa_server_t* server, fd_set* rfds) { return server->core.add_to(rfds); }
+int vsoa_server_fds(vsoa_server_t* server, fd_set* rfds) {
+    return guarded(-1, server, [&] {
+        if (!server->core.started()) errno = ENOTCONN;
+        return server->core.add_to(rfds);
+    });
+}
 
 void vsoa_server_input_fds(vsoa_server_t* server, const fd_set* rfds) {
-    guarded(false, [&] {
+    run(server, [&] {
         if (server->core.in(rfds)) server->core.input();
-        return true;
     });
 }
 
 bool vsoa_server_wait(vsoa_server_t* server, const struct timespec* timeout) {
-    return guarded(false, [&] {
+    return guarded(false, server, [&] {
         if (!server->core.started()) {
             errno = ENOTCONN;
             return false;
@@ -224,12 +252,16 @@ bool vsoa_server_wait(vsoa_server_t* server, const struct timespec* timeout) {
     });
 }
 
-void vsoa_server_set_custom(vsoa_server_t* server, void* custom) { server->core.custom = custom; }
+void vsoa_server_set_custom(vsoa_server_t* server, void* custom) {
+    run(server, [&] { server->core.custom = custom; });
+}
 
-void* vsoa_server_custom(vsoa_server_t* server) { return server->core.custom; }
+void* vsoa_server_custom(vsoa_server_t* server) {
+    return guarded<void*>(nullptr, server, [&] { return server->core.custom.load(); });
+}
 
 vsoa_server_stream_t* vsoa_server_stream_create(vsoa_server_t* server) {
-    return guarded<vsoa_server_stream_t*>(nullptr, [&]() -> vsoa_server_stream_t* {
+    return guarded<vsoa_server_stream_t*>(nullptr, server, [&]() -> vsoa_server_stream_t* {
         auto stream = std::make_unique<vsoa_server_stream_t>();
         vsoa::Fd listener = server->core.stream_listener(stream->tunid);
         if (!listener) return nullptr;
@@ -241,7 +273,7 @@ vsoa_server_stream_t* vsoa_server_stream_create(vsoa_server_t* server) {
 }
 
 int vsoa_server_stream_accept(vsoa_server_stream_t* stream, struct sockaddr* addr, socklen_t* namelen, int keepalive) {
-    if (!stream->valid || stream->listenfd < 0) {
+    if (stream == nullptr || !stream->valid || stream->listenfd < 0 || keepalive < 0) {
         errno = EINVAL;
         return -1;
     }
