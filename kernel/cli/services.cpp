@@ -117,7 +117,9 @@ Outcome<int> explain(const Session& session, const std::string& service) {
         const auto* image = member_of(node, "has_image");
         row.emplace_back(!image ? "" : flag_of(node, "has_image") ? "there" : "to fetch");
         row.emplace_back(flag_of(node, "current") ? "yes" : "");
-        row.emplace_back(excluded.empty() ? text_of(node, "held") : excluded);
+        std::string reason = excluded.empty() ? text_of(node, "held") : excluded;
+        if (const auto note = text_of(node, "note"); !note.empty()) reason += (reason.empty() ? "" : "; ") + note;
+        row.emplace_back(std::move(reason));
         table.add(std::move(row));
     }
     session.show(table);

@@ -57,7 +57,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     facts.labels = parts_.config.labels;
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         const auto known = runtime->facts();
-        facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable});
+        facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits});
     }
     for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;

@@ -17,11 +17,7 @@ std::int64_t ms(Duration duration) { return duration / milliseconds(1); }
 
 json::object Controller::State::node_document(const Node& node, Instant now) const {
     json::array runtimes, images, stale;
-    for (const auto& runtime : node.runtimes)
-        runtimes.push_back(json::object{{"name", runtime.name},
-                                        {"system", runtime.system},
-                                        {"architectures", texts_json(runtime.architectures)},
-                                        {"fenceable", runtime.fenceable}});
+    for (const auto& runtime : node.runtimes) runtimes.push_back(runtime_json(runtime));
     for (const auto image : node.images) images.emplace_back(image_digests_[image]);
     for (const auto& [copy, entry] : node.stale) {
         std::string why = entry.reason;

@@ -54,6 +54,9 @@ Result<json::value> Controller::State::explain(
 
     const auto names = key_names(question.policy);
     json::array key_list, rows;
+    const auto note = [&](json::object& row, const Node& node) {
+        if (auto text = unenforced(revision.spec, node); !text.empty()) row["note"] = std::move(text);
+    };
     for (const auto& name : names) key_list.emplace_back(name);
     const auto current = [&](const Node& node) { return node.of_service.contains(service.no); };
     std::size_t place = 0;
@@ -70,11 +73,14 @@ Result<json::value> Controller::State::explain(
         out["has_image"] = row.has_image;
         if (row.held) out["held"] = "an instance " + reason(Exclusion::kHeld, revision, *row.node);
         out["current"] = current(*row.node);
+        note(out, *row.node);
         rows.push_back(std::move(out));
     }
-    for (const auto& row : excluded)
-        rows.push_back(
-            json::object{{"node", row.node->name}, {"excluded", row.excluded}, {"current", current(*row.node)}});
+    for (const auto& row : excluded) {
+        json::object out{{"node", row.node->name}, {"excluded", row.excluded}, {"current", current(*row.node)}};
+        if (pool_entry(service, *row.node)) note(out, *row.node);
+        rows.push_back(std::move(out));
+    }
     for (const auto& name : revision.spec.nodes)
         if (!nodes_.contains(name))
             rows.push_back(json::object{{"node", name}, {"excluded", "never joined"}, {"current", false}});

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -93,12 +94,9 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     GANTRY_TRY(version, fields.text("version"));
     for (std::size_t i = 0; i < runtimes.size(); ++i) {
         Fields entry(runtimes[i], fields.path("runtimes") + "[" + std::to_string(i) + "]");
-        GANTRY_TRY(runtime, entry.text("name"));
-        GANTRY_TRY(system, entry.text("system"));
-        GANTRY_TRY(architectures, entry.texts("architectures"));
-        GANTRY_TRY(fenceable, entry.boolean("fenceable", false));
+        GANTRY_TRY(runtime, take_runtime(entry));
         GANTRY_CHECK(entry.finish());
-        node.runtimes.push_back({std::move(runtime), std::move(system), std::move(architectures), fenceable});
+        node.runtimes.push_back(std::move(runtime));
     }
     node.node_id = std::move(node_id);
     node.boot_id = std::move(boot_id);

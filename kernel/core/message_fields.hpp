@@ -33,6 +33,8 @@ Result<ListNo> read_list_no(Fields& f, std::string_view key);  // {0, 0} if abse
 json::value list_no_json(ListNo no);
 json::array texts_json(const std::vector<std::string>& texts);
 json::object labels_json(const Labels& labels);
+json::object runtime_json(const RuntimeHello& runtime);  // also the stored form
+Result<RuntimeHello> take_runtime(Fields& f);
 
 // The members of one message, without "v" and "m". Also the stored form of lists and names.
 void put(json::object& out, const NodeList& list);

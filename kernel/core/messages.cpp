@@ -164,6 +164,26 @@ Result<ListNo> read_list_no(Fields& f, std::string_view key) {
 json::value list_no_json(ListNo no) { return json::array{no.term, no.no}; }
 json::array texts_json(const std::vector<std::string>& texts) { return json::array(texts.begin(), texts.end()); }
 
+json::object runtime_json(const RuntimeHello& runtime) {
+    json::object out{{"name", runtime.name},
+                     {"system", runtime.system},
+                     {"architectures", texts_json(runtime.architectures)},
+                     {"fenceable", runtime.fenceable}};
+    if (runtime.limits) out["limits"] = *runtime.limits;
+    return out;
+}
+
+Result<RuntimeHello> take_runtime(Fields& f) {
+    GANTRY_TRY(name, need_text(f, "name"));
+    GANTRY_TRY(system, f.text("system", ""));
+    GANTRY_TRY(architectures, f.texts("architectures"));
+    GANTRY_TRY(fenceable, f.boolean("fenceable", false));
+    const bool says = f.has("limits");
+    GANTRY_TRY(limits, f.boolean("limits", false));
+    return RuntimeHello{std::move(name), std::move(system), std::move(architectures), fenceable,
+                        says ? std::optional(limits) : std::nullopt};
+}
+
 json::object labels_json(const Labels& labels) {
     json::object out;
     for (const auto& [name, value] : labels) out[name] = value;

@@ -67,6 +67,7 @@ struct RuntimeHello {
     std::string name, system;
     std::vector<std::string> architectures;
     bool fenceable = false;
+    std::optional<bool> limits = {};  // of cpu, memory and processes hold; none: an older node does not say
     friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
 };
 

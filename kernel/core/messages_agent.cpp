@@ -58,25 +58,13 @@ void put(json::object& out, const Hello& m) {
     out["advertise"] = m.advertise;
     out["labels"] = labels_json(m.labels);
     json::array runtimes;
-    for (const auto& r : m.runtimes)
-        runtimes.push_back(json::object{{"name", r.name},
-                                        {"system", r.system},
-                                        {"architectures", texts_json(r.architectures)},
-                                        {"fenceable", r.fenceable}});
+    for (const auto& runtime : m.runtimes) runtimes.push_back(runtime_json(runtime));
     out["runtimes"] = std::move(runtimes);
     out["probes"] = texts_json(m.probes);
     out["cpu"] = m.cpu_milli;
     out["memory"] = m.memory_bytes;
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
-}
-
-Result<RuntimeHello> take_runtime(Fields f) {
-    GANTRY_TRY(name, need_text(f, "name"));
-    GANTRY_TRY(system, f.text("system", ""));
-    GANTRY_TRY(architectures, f.texts("architectures"));
-    GANTRY_TRY(fenceable, f.boolean("fenceable", false));
-    return RuntimeHello{std::move(name), std::move(system), std::move(architectures), fenceable};
 }
 
 Status take(Fields& f, Hello& out) {
@@ -89,7 +77,8 @@ Status take(Fields& f, Hello& out) {
         return fail(Code::kInvalid, "has more than " + std::to_string(limits::kLabels) + " labels", f.path("labels"));
     GANTRY_TRY(runtimes, f.list("runtimes"));
     for (std::size_t i = 0; i < runtimes.size(); ++i) {
-        GANTRY_TRY(runtime, take_runtime(Fields(runtimes[i], f.path("runtimes[" + std::to_string(i) + "]"))));
+        Fields entry(runtimes[i], f.path("runtimes[" + std::to_string(i) + "]"));
+        GANTRY_TRY(runtime, take_runtime(entry));
         out.runtimes.push_back(std::move(runtime));
     }
     GANTRY_TRY(probes, f.texts("probes"));

@@ -57,6 +57,16 @@ std::string cores(std::int64_t milli) {
 
 }  // namespace
 
+std::string Controller::State::unenforced(const ServiceSpec& spec, const Node& node) {
+    const RuntimeHello* runtime = runtime_for(spec, node);
+    if (!runtime || runtime->limits.value_or(true)) return "";
+    std::string wanted;
+    for (const auto& [name, limit] :
+         {std::pair("cpu", spec.cpu_milli), {"memory", spec.memory_bytes}, {"pids", spec.pids}})
+        if (limit > 0) wanted += (wanted.empty() ? "" : ", ") + std::string(name);
+    return wanted.empty() ? "" : "runtime " + runtime->name + " does not enforce the limits: " + wanted;
+}
+
 bool Controller::State::in_pool(const ServiceSpec& spec, const Node& node) const {
     if (!spec.nodes.empty()) return std::find(spec.nodes.begin(), spec.nodes.end(), node.name) != spec.nodes.end();
     return unmet(spec.pool_labels, node) == nullptr;

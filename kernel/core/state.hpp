@@ -173,6 +173,8 @@ class Controller::State {
     const PoolNode* pool_entry(const Service& service, const Node& node) const;
     std::vector<PoolNode> build_pool(const Revision& revision) const;
     bool in_pool(const ServiceSpec& spec, const Node& node) const;
+    // Which limits of the service would not hold there, as a sentence for people; "" if they do or nobody knows.
+    static std::string unenforced(const ServiceSpec& spec, const Node& node);
     Exclusion fixed_rules(const Revision& revision, const Node& node) const;
     Exclusion resource_rules(const Revision& revision, const Node& node, const Need* given_back,
                              const Imagined* imagined) const;

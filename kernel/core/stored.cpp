@@ -57,11 +57,7 @@ json::object Controller::State::document(const Instance& instance) const {
 
 json::object Controller::State::document(const Node& node) const {
     json::array runtimes;
-    for (const auto& runtime : node.runtimes)
-        runtimes.push_back(json::object{{"name", runtime.name},
-                                        {"system", runtime.system},
-                                        {"architectures", texts_json(runtime.architectures)},
-                                        {"fenceable", runtime.fenceable}});
+    for (const auto& runtime : node.runtimes) runtimes.push_back(runtime_json(runtime));
     return {{"node_id", node.node_id},
             {"boot_id", node.boot_id},
             {"session", node.session},

@@ -364,6 +364,34 @@ TEST_CASE("explain says of each node its rank and keys, or which rule excludes i
     CHECK_FALSE(c.core->explain("t", c.now, nullptr, nullptr).has_value());
 }
 
+TEST_CASE("explain notes where the limits of a service would not hold, which excludes no node") {
+    ControllerShell c;
+    c.join("holds", [](Hello& h) { h.runtimes[0].limits = true; });
+    c.join("old");
+    c.join("open", [](Hello& h) { h.runtimes[0].limits = false; });
+    c.join("small", [](Hello& h) { h.runtimes[0].limits = false, h.memory_bytes = 1 << 20; });
+    const json::object placement{{"nodes", {"holds", "old", "open", "small"}}};
+    REQUIRE(c.deploy(service("s", placement, {{"resources", {{"cpu", 0.5}, {"memory", "64MiB"}}}})).has_value());
+    REQUIRE(c.deploy(service("free", placement)).has_value());
+    const auto notes = [&](const std::string& name) {
+        std::map<std::string, std::string> out;
+        const auto told = c.core->explain(
+            name, c.now, [](const Rank& rank) -> Result<std::vector<Keys>> { return least_loaded(rank); },
+            [](const std::string&) { return std::vector<std::string>{}; });
+        REQUIRE(told.has_value());
+        for (const auto& row : told->at("nodes").as_array()) {
+            const auto* note = row.as_object().if_contains("note");
+            out[row.at("node").as_string().c_str()] = note ? note->as_string().c_str() : "";
+            CHECK(row.as_object().contains("excluded") == (row.at("node").as_string() == "small" && name == "s"));
+        }
+        return out;
+    };
+    const std::string open = "runtime oci does not enforce the limits: cpu, memory";
+    const std::map<std::string, std::string> expected{{"holds", ""}, {"old", ""}, {"open", open}, {"small", open}};
+    CHECK(notes("s") == expected);
+    CHECK(notes("free")["open"].empty());
+}
+
 TEST_CASE("a node that comes to fit while the policy thinks is not forgotten") {
     ControllerShell c;
     c.join("a");
