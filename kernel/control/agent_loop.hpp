@@ -99,8 +99,8 @@ class AgentLoop {
     bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,
          welcomed_ = false;
     std::uint64_t seq_ = 0;  // of the last message: given here, because a heartbeat may go before what was said earlier
-    core::ListNo applied_told_;                           // by the last message that waited for its save
-    std::map<std::string, bool> fetching_;                // images, true: urgent
+    core::ListNo applied_told_;             // by the last message that waited for its save
+    std::map<std::string, bool> fetching_;  // images, true: urgent
     std::set<std::string> kept_;
     std::map<std::string, unsigned> removing_;            // images, with the runtimes that still are about it
     std::map<std::string, core::FetchImage> parked_;      // asked for while it is being removed

@@ -254,7 +254,8 @@ RuntimeFacts RuntimeDriver::facts() const {
     return out;
 }
 Pending<void> RuntimeDriver::ensure_image(const ImageSource& source) {
-    const gantry_image_source raw{sizeof(raw), source.urgent ? GANTRY_IMAGE_URGENT : 0, str(source.image), str(source.layout_dir)};
+    const gantry_image_source raw{sizeof(raw), source.urgent ? GANTRY_IMAGE_URGENT : 0, str(source.image),
+                                  str(source.layout_dir)};
     return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(ensure_image, op, &raw); });
 }
 Pending<ImageList> RuntimeDriver::images() {

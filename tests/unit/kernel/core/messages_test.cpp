@@ -32,7 +32,9 @@ std::vector<AgentMessage> agent_messages() {
                   "cluster",
                   "10.0.0.1",
                   {{"site", "press"}},
-                  {{"oci", "linux", {"amd64", "arm64"}, true}},
+                  {{"oci", "linux", {"amd64", "arm64"}, true},  // as an older node says it
+                   {"crun", "linux", {"amd64"}, true, true},
+                   {"process", "linux", {"amd64"}, false, false}},
                   {"tcp", "vsoa"},
                   4000,
                   1 << 30,
