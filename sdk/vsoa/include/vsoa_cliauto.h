@@ -7,7 +7,11 @@
  * only vsoa_client_auto_handle of this header may be called, and from vsoa_client.h what is allowed in callbacks; never
  * vsoa_client_sync_call.
  *
- * Errors: false with errno: EINVAL arguments out of range, EALREADY started, ENOMEM.
+ * Threads: the functions of this header belong to one thread of the program, with the exception of
+ * vsoa_client_auto_handle and vsoa_client_auto_server_address, which any thread may call. Settings are made before
+ * start.
+ *
+ * Errors: false or NULL, with errno EINVAL for NULL and for arguments out of range; what else stands with the function.
  */
 #ifndef VSOA_CLIAUTO_H
 #define VSOA_CLIAUTO_H
@@ -21,29 +25,43 @@ extern "C" {
 #define VSOA_CLIENT_AUTO_MAX_INFO 2048   /**< longest info text given to the connect callback, with its NUL */
 #define VSOA_CLIENT_AUTO_MAX_PING_LOST 3 /**< more lost pings in a row end the connection */
 
+/** An automatic client; opaque. */
 typedef struct vsoa_client_auto vsoa_client_auto_t;
 
-/** Connected, all subscriptions made (true), or connection lost (false). info: the server's text; "" when lost. */
+/** Connected, all subscriptions made (true), or connection lost (false). Messages come after the one and before the
+ * other.
+ *  @param info  the server's text, at most VSOA_CLIENT_AUTO_MAX_INFO - 1 bytes and NUL; "" when lost; valid until the
+ *               callback returns */
 typedef void (*vsoa_client_conn_func_t)(void* arg, vsoa_client_auto_t* cliauto, bool connect, const char* info);
 
-/** Creates an automatic client. @return NULL on failure; free with vsoa_client_auto_delete. */
+/** Creates an automatic client that is not started.
+ *  @param onmsg  gets every publish; may be NULL
+ *  @param arg    handed to it
+ *  @return to be freed with vsoa_client_auto_delete; NULL with errno ENOMEM, EMFILE, ENFILE */
 vsoa_client_auto_t* vsoa_client_auto_create(vsoa_client_msg_func_t onmsg, void* arg);
 
-/** Stops it, as vsoa_client_auto_stop does, and frees it. */
+/** Stops it, as vsoa_client_auto_stop does, and frees it; not inside a callback. @param cliauto NULL does nothing */
 void vsoa_client_auto_delete(vsoa_client_auto_t* cliauto);
 
-/** Sets the connect callback; before start. */
+/** Sets the connect callback.
+ *  @param onconn  NULL = none
+ *  @param arg     handed to it
+ *  @return true; false with errno EALREADY (started) */
 bool vsoa_client_auto_setup(vsoa_client_auto_t* cliauto, vsoa_client_conn_func_t onconn, void* arg);
 
 /** After every connect, calls RPC GET on each url and gives the answers to onmsg as if they had been published: the
  *  program then knows the present values, whatever it missed. Before start.
- *  @param urls  copied  @param rpc_timeout  ms */
+ *  @param urls         url_cnt texts terminated by NUL, each beginning with '/'; copied
+ *  @param url_cnt      how many; 0 = none
+ *  @param rpc_timeout  ms for each call; one that is not answered in time, or not with success, gives nothing
+ *  @return true; false with errno EALREADY (started), ENOMEM */
 bool vsoa_client_auto_consistent(vsoa_client_auto_t* cliauto, char* const urls[], int url_cnt,
                                  unsigned int rpc_timeout);
 
 /** While an RPC call is outstanding, sends a tiny packet every turbo ms so that a lost packet is sent again sooner.
  *  @param turbo    0 = off, else at least 25 and at most keepalive
- *  @param max_cnt  at most so many in a row, at least 3 */
+ *  @param max_cnt  at most so many in a row, at least 3; of no meaning when turbo is 0
+ *  @return true; false with errno EALREADY (started) */
 bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo, unsigned int max_cnt);
 
 /** Starts the thread and returns at once.
@@ -55,19 +73,27 @@ bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo
  *                       without warnings
  *  @param keepalive     ms, at least 50: period and time limit of pings
  *  @param conn_timeout  ms, at least 20: limit of one look-up and of one connect
- *  @param reconn_delay  ms, at least 20: pause before the next attempt */
+ *  @param reconn_delay  ms, at least 20: pause before the next attempt
+ *  @return true; false with errno EALREADY (started), EINVAL (also: a period of turbo pings above keepalive), ENOMEM,
+ *          EAGAIN (no thread). That the server cannot be reached is no failure of this function */
 bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, const char* passwd, const void* urls,
                             int url_cnt, unsigned int keepalive, unsigned int conn_timeout, unsigned int reconn_delay);
 
 /** Stops the thread and disconnects; the connect callback says so if it was connected. Waits for no look-up, connect or
  *  pause: it returns as soon as a callback that is running has returned and a packet that is being sent is handed to
- * the kernel, which takes the send timeout (vsoa_client_send_timeout, 500 ms) at most. */
+ *  the kernel, which takes the send timeout (vsoa_client_send_timeout, 500 ms) at most. Not inside a callback. It may
+ * be started again.
+ *  @return true; false with errno EALREADY (not started) */
 bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto);
 
-/** The client inside, from create to delete; for communication, not to connect, close or wait on. */
+/** Tells the client inside, valid from create to delete; for communication, not to connect, close or wait on.
+ *  @return the client; NULL with errno EINVAL */
 vsoa_client_t* vsoa_client_auto_handle(vsoa_client_auto_t* cliauto);
 
-/** Address of the connected server. @param namelen room in addr, then its length. False when not connected. */
+/** Tells the address of the connected server; best asked in the connect callback.
+ *  @param addr     receives the address
+ *  @param namelen  room in addr in bytes, then the address's length
+ *  @return true; false with errno ENOTCONN, EINVAL (also: no room) */
 bool vsoa_client_auto_server_address(vsoa_client_auto_t* cliauto, struct sockaddr* addr, socklen_t* namelen);
 
 #ifdef __cplusplus

@@ -7,7 +7,8 @@
  * What is marked POSIX is missing in a strictly conforming C program (-std=c11) unless it defines _POSIX_C_SOURCE as
  * 200809L, what is marked Linux unless it defines _DEFAULT_SOURCE. With -std=gnu11, and so by default, all is there.
  *
- * Errors are those of the wrapped calls. Wrappers of pthread calls return an error number and leave errno alone.
+ * Threads: any, as the wrapped calls. Errors are those of the wrapped calls. Wrappers of pthread calls return an error
+ * number and leave errno alone.
  */
 #ifndef VSOA_PLATFORM_H
 #define VSOA_PLATFORM_H

@@ -34,6 +34,7 @@ typedef void (*vsoa_timer_ontime_func_t)(void* arg, vsoa_timer_t* timer, void* c
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
 #endif
+/** The same, without a list of parameters. */
 typedef void (*vsoa_timer_ontime_func_t)(/* void* arg, vsoa_timer_t* timer, void* custom */);
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
