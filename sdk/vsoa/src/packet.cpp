@@ -16,10 +16,12 @@ bool missing(const void* pointer, size_t length) { return length > 0 && pointer 
 }  // namespace
 
 std::optional<std::string_view> sendable(const vsoa_url_t* url) {
+    if (url != nullptr && url->url != nullptr) {
+        const std::string_view text(url->url, url->url_len);
+        if (is_url(text)) return text;
+    }
     errno = EINVAL;
-    if (url == nullptr || url->url == nullptr || url->url_len == 0) return std::nullopt;
-    const std::string_view text(url->url, url->url_len);
-    return is_url(text) ? std::optional(text) : std::nullopt;
+    return std::nullopt;
 }
 
 Frame::Frame(uint8_t type, uint8_t flags, uint8_t status, uint32_t seqno) : header_{}, iov_{} {

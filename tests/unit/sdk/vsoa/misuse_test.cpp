@@ -137,6 +137,8 @@ TEST_CASE("a server refuses arguments that mean nothing") {
         REFUSED(vsoa_client_datagram(client.handle, &good, bad));
     }
     REFUSED(vsoa_server_add_listener(server.handle, &good, nullptr, nullptr));
+    CHECK(fails([&] { return vsoa_server_is_subscribed(server.handle, &good); }, 0));  // no, and nothing is wrong
+    CHECK(fails([&] { return vsoa_server_cli_is_subscribed(server.handle, id, &good); }, 0));
     CHECK(fails([&] { return vsoa_server_cli_close(server.handle, id + 1); }, ENOENT));
     CHECK(fails([&] { return vsoa_server_cli_authed(server.handle, id + 1); }, ENOENT));
     CHECK(fails([&] { return vsoa_server_cli_custom(server.handle, id + 1); }, ENOENT));
