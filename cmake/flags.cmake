@@ -28,3 +28,10 @@ function(gantry_quick)
   cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
   set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
 endfunction()
+
+# gantry_plain(SOURCES file...): the code of tests, compiled as fast as the compiler can; what it tests is not.
+function(gantry_plain)
+  cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
+  set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS
+    $<$<CONFIG:Release>:-O0> $<$<CONFIG:Release>:-U_FORTIFY_SOURCE>)
+endfunction()
