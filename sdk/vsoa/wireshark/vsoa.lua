@@ -4,7 +4,8 @@
 --   or copy it into the folder "Personal Lua Plugins" (Help, About, Folders)
 --
 -- VSOA has no port of its own: connections and datagrams are known by what they hold. Where that is not enough (a capture
--- that begins in the middle), name the ports in the preferences of VSOA, or use "Decode As".
+-- that begins in the middle, a port that another dissector claims, as GSM over IP does 3002), name the ports in the
+-- preferences of VSOA, or use "Decode As". The ports of the vendor's samples are named already.
 -- Filters: vsoa, vsoa.type == 1, vsoa.url == "/axis", vsoa.status != 0, vsoa.malformed, vsoa_position.
 
 local HEADER, MAGIC = 20, 0x29
@@ -69,15 +70,23 @@ local e = {
 }
 vsoa.experts = e
 
-vsoa.prefs.ports = Pref.range("Ports", "", "TCP and UDP ports that are VSOA whatever they hold", 65535)
+vsoa.prefs.ports = Pref.range("Ports", "3001-3002,3005", "TCP and UDP ports that are looked at first", 65535)
 
--- Requests without an answer so far: by stream, direction-free, and number. Answers: by their frame, place and number.
+-- Requests without an answer so far: by the two ends, whoever sends, and number. Answers: by their frame, place and
+-- number.
 local waiting, answered, answer_of = {}, {}, {}
+-- The frame with the first packet of a connection: from there on what is no VSOA is malformed, before it is another's.
+local known_since = {}
 function vsoa.init()
-  waiting, answered, answer_of = {}, {}, {}
+  waiting, answered, answer_of, known_since = {}, {}, {}, {}
 end
 
-local tcp_stream, udp_stream = Field.new("tcp.stream"), Field.new("udp.stream")
+-- Both directions of a connection have the same. (tcp.stream is not to be had in a pass without a tree.)
+local function connection_of(pinfo)
+  local one = tostring(pinfo.src) .. " " .. pinfo.src_port
+  local other = tostring(pinfo.dst) .. " " .. pinfo.dst_port
+  return one < other and one .. " " .. other or other .. " " .. one
+end
 
 local function u8(tvb, at) return tvb(at, 1):uint() end
 
@@ -90,10 +99,8 @@ end
 -- Matches answers to requests in the first pass and remembers both for later ones.
 local function match(pinfo, tree, at, type, reply, seqno, url)
   if type == PUBLISH or type == DATAGRAM or type == QOSSETUP or type == NOOP then return end
-  local stream = tcp_stream()
-  if not stream then return end
-  local call = tostring(stream.value) .. ":" .. tostring(seqno)
-  local here = tostring(pinfo.number) .. ":" .. tostring(at) .. ":" .. call
+  local call = connection_of(pinfo) .. " " .. seqno
+  local here = pinfo.number .. " " .. at .. " " .. call
   if not pinfo.visited then
     if not reply then
       waiting[call] = { frame = pinfo.number, time = pinfo.abs_ts, url = url, key = here }
@@ -223,6 +230,9 @@ end
 
 local function dissect_tcp(tvb, pinfo, root)
   local at, lines = 0, {}
+  local connection = connection_of(pinfo)
+  local known = known_since[connection] and known_since[connection] <= pinfo.number
+  if not known and u8(tvb, 0) ~= MAGIC then return 0 end
   while at < tvb:len() do
     local left = tvb:len() - at
     if u8(tvb, at) ~= MAGIC then
@@ -243,15 +253,19 @@ local function dissect_tcp(tvb, pinfo, root)
       break
     end
     local line = dissect_packet(tvb(at, length):tvb(), pinfo, root, at, false)
-    if line then lines[#lines + 1] = line end
+    if line then
+      lines[#lines + 1] = line
+      known_since[connection] = math.min(known_since[connection] or pinfo.number, pinfo.number)
+    end
     at = at + length
   end
-  if tvb:len() > 0 then pinfo.cols.protocol = "VSOA" end
+  pinfo.cols.protocol = "VSOA"
   say(pinfo, lines)
   return tvb:len()
 end
 
 local function dissect_udp(tvb, pinfo, root)
+  if tvb:len() == 0 or u8(tvb, 0) ~= MAGIC then return 0 end
   if tvb:len() < HEADER then
     pinfo.cols.protocol = "VSOA"
     root:add(vsoa, tvb()):add_proto_expert_info(e.short)
@@ -376,7 +390,7 @@ for _, protocol in ipairs({ "tcp.port", "udp.port" }) do DissectorTable.get(prot
 DissectorTable.get("udp.port"):add_for_decode_as(position)
 
 local ports = ""
-function vsoa.prefs_changed()
+local function name_ports()
   if ports == vsoa.prefs.ports then return end
   for _, name in ipairs({ "tcp.port", "udp.port" }) do
     local dissectors = DissectorTable.get(name)
@@ -385,3 +399,5 @@ function vsoa.prefs_changed()
   end
   ports = vsoa.prefs.ports
 end
+vsoa.prefs_changed = name_ports
+name_ports()
