@@ -7,15 +7,61 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
 #include "sdk/vsoa/src/json.hpp"
 
 namespace vsoa {
+namespace {
+
+constexpr size_t kReadAtOnce = 64 * 1024;
+
+}  // namespace
+
+std::optional<uint16_t> CallTable::add(const Call& call) {
+    if (2 * size_ >= slots_.size() && slots_.size() < kMost) grow();
+    if (size_ == slots_.size()) {
+        errno = EAGAIN;
+        return std::nullopt;
+    }
+    do {
+        ++last_;
+    } while (slot_of(last_).used);
+    slot_of(last_) = {true, last_, call};
+    ++size_;
+    return last_;
+}
+
+const Call* CallTable::find(uint32_t number) const {
+    if (slots_.empty()) return nullptr;
+    const Slot& slot = slots_[number & (slots_.size() - 1)];
+    return slot.used && slot.number == number ? &slot.call : nullptr;
+}
+
+bool CallTable::erase(uint32_t number) {
+    if (find(number) == nullptr) return false;
+    release(slot_of(number));
+    return true;
+}
+
+void CallTable::clear() {
+    slots_.clear();
+    slots_.shrink_to_fit();
+    size_ = 0;
+    last_ = 0;
+}
+
+void CallTable::grow() {
+    // Numbers that had different slots have so in a larger table.
+    std::vector<Slot> larger(std::max(kFirst, 2 * slots_.size()));
+    for (const Slot& slot : slots_) {
+        if (slot.used) larger[slot.number & (larger.size() - 1)] = slot;
+    }
+    slots_.swap(larger);
+}
 
 Client::Client(vsoa_client_t* handle, vsoa_client_msg_func_t on_message, void* arg)
-    : handle_(handle), on_message_(on_message), on_message_arg_(arg) {}
+    : handle_(handle), on_message_(on_message), on_message_arg_(arg), arrived_(kReadAtOnce) {}
 
 Client::~Client() { disconnect(); }
 
@@ -62,7 +108,7 @@ bool Client::adopt(const ConnectionPtr& connection) {
     if (!poller_.add(connection->fd.get(), EPOLLIN | EPOLLRDHUP, kTcpTag)) return false;
     if (connection->udp && !poller_.add(connection->udp.get(), EPOLLIN, kUdpTag)) connection->udp.reset();
     connection_ = connection;
-    last_number_ = 0;
+    calls_.clear();
     last_unanswered_ = 0;
     if (!connection->receiver.empty()) poller_.wake();  // what came right behind the answer
     return true;
@@ -101,6 +147,11 @@ bool Client::log_in(Connection& connection, int64_t deadline, std::string_view p
             if (header->type == VSOA_TYPE_SERVINFO) return accept_login(connection, Packet(header), info);
             continue;
         }
+        // A server that talks without end has only so long, too.
+        if (now_ns() >= deadline) {
+            errno = ETIMEDOUT;
+            return false;
+        }
         if (!wait_for(connection.fd.get(), POLLIN, deadline, stop_fd)) return false;
         const Receiver::Space space = connection.receiver.space();
         const ssize_t got = recv(connection.fd.get(), space.at, space.room, 0);
@@ -138,14 +189,18 @@ void Client::disconnect() {
     if (connection_) {
         poller_.remove(connection_->fd.get());
         if (connection_->udp) poller_.remove(connection_->udp.get());
+        writer_.release(*connection_);
         writer_.drop(*connection_);  // wakes senders that wait for room
         writer_.forget(*connection_);
         connection_->fd.reset();
         connection_->udp.reset();
         connection_.reset();
     }
-    for (auto& [number, call] : calls_) orphans_.push_back(call);
-    calls_.clear();
+    calls_.erase_if([&](const Call& call) {
+        orphans_.push_back(call);
+        return true;
+    });
+    orphaned_ = orphaned_ || !orphans_.empty();
     if (!orphans_.empty()) poller_.wake();
 }
 
@@ -162,17 +217,6 @@ void Client::send_timeout(int64_t timeout_ns) {
     if (connection_) connection_->send_timeout_ns = timeout_ns;
 }
 
-std::optional<uint32_t> Client::free_number() {
-    if (calls_.size() > UINT16_MAX) {
-        errno = EAGAIN;
-        return std::nullopt;
-    }
-    do {
-        ++last_number_;
-    } while (calls_.contains(last_number_));
-    return last_number_;
-}
-
 void Client::watch_deadline(int64_t deadline) {
     if (deadline >= armed_) return;
     armed_ = deadline;
@@ -181,8 +225,8 @@ void Client::watch_deadline(int64_t deadline) {
 
 bool Client::request(Frame& frame, const Call& call) {
     std::unique_lock held(lock_);
-    const ConnectionPtr connection = connection_;
-    if (living() == nullptr) {
+    const Connection* const connection = living();
+    if (connection == nullptr) {
         errno = ENOTCONN;
         return false;
     }
@@ -190,26 +234,35 @@ bool Client::request(Frame& frame, const Call& call) {
         // Numbers with an empty lower half are never waited for.
         if (++last_unanswered_ == 0) ++last_unanswered_;
         frame.seqno(uint32_t{last_unanswered_} << 16);
-        return writer_.send(held, *connection, frame);
+        return transmit(held, frame);
     }
-    const auto number = free_number();
+    const auto number = calls_.add(call);
     if (!number) return false;
     frame.seqno(*number);
-    calls_.emplace(*number, call);
     if (call.sync != nullptr) {
         call.sync->seqno = *number;
     } else {
         watch_deadline(call.deadline);
     }
-    if (writer_.send(held, *connection, frame)) return true;
+    if (transmit(held, frame)) return true;
     // The event loop may have noticed the loss first; then the call has been, or will be, ended as lost.
-    return connection_ != connection || calls_.erase(*number) == 0;
+    return connection_.get() != connection || !calls_.erase(*number);
+}
+
+bool Client::transmit(std::unique_lock<std::mutex>& held, const Frame& frame) {
+    const Writer::Offer offered = writer_.offer(*connection_, frame);
+    if (offered == Writer::Offer::kTaken) return true;
+    if (offered == Writer::Offer::kFull) {
+        const ConnectionPtr kept = connection_;  // the lock is given away meanwhile
+        return writer_.send(held, *kept, frame);
+    }
+    errno = ENOTCONN;
+    return false;
 }
 
 bool Client::send(const Frame& frame) {
     std::unique_lock held(lock_);
-    const ConnectionPtr connection = connection_;
-    if (living() != nullptr) return writer_.send(held, *connection, frame);
+    if (living() != nullptr) return transmit(held, frame);
     errno = ENOTCONN;
     return false;
 }
@@ -231,26 +284,28 @@ bool Client::send_quick(Frame& frame) {
 }
 
 bool Client::request_and_wait(Frame& frame, vsoa_client_sync_call_t& sync, int64_t deadline) {
-    sync.ended = sync.answered = false;
+    sync.ended = 0;
+    sync.answered = false;
     Call call;
     call.sync = &sync;
     if (!request(frame, call)) return false;
-    std::unique_lock held(lock_);
-    const auto until = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline));
-    while (!sync.ended) {
-        if (sync.changed.wait_until(held, until) == std::cv_status::timeout) break;
-    }
-    if (sync.ended) return true;
+    if (sleep_while(sync.ended, 0, deadline)) return true;
+    const std::lock_guard guard(lock_);
+    if (sync.ended != 0) return true;
     // Nobody may touch sync after this call. After a new connection its number may be that of another call.
-    if (const auto own = calls_.find(sync.seqno); own != calls_.end() && own->second.sync == &sync) calls_.erase(own);
+    if (const Call* own = calls_.find(sync.seqno); own != nullptr && own->sync == &sync) calls_.erase(sync.seqno);
     std::erase_if(orphans_, [&](const Call& orphan) { return orphan.sync == &sync; });
     return true;
 }
 
 bool Client::awaits_rpc() {
     const std::lock_guard guard(lock_);
-    return std::any_of(calls_.begin(), calls_.end(),
-                       [](const auto& entry) { return entry.second.type == VSOA_TYPE_RPC; });
+    bool any = false;
+    calls_.erase_if([&](const Call& call) {
+        any = any || call.type == VSOA_TYPE_RPC;
+        return false;
+    });
+    return any;
 }
 
 }  // namespace vsoa

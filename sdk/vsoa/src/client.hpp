@@ -5,13 +5,11 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "sdk/vsoa/include/vsoa_client.h"
@@ -22,11 +20,10 @@
 /// What one thread needs to wait for an answer. Guarded by the lock of the client that it is used with.
 struct vsoa_client_sync_call {
     bool dynamic = false;
-    bool ended = false;
     bool answered = false;
     uint32_t seqno = 0;
-    std::condition_variable changed;
-    std::vector<uint32_t> reply;  // words, so that the header in it is aligned
+    std::atomic<uint32_t> ended{0};  // may be read without the lock; from 1 on the waiting thread may free all this
+    std::vector<uint32_t> reply;     // words, so that the header in it is aligned
 };
 
 namespace vsoa {
@@ -41,6 +38,46 @@ struct Call {
     vsoa_client_sync_call_t* sync = nullptr;
 
     bool wants_answer() const { return on_reply != nullptr || on_result != nullptr || sync != nullptr; }
+};
+
+/// Calls by their numbers. Memory grows with the calls outstanding and stays.
+class CallTable {
+  public:
+    /// Keeps call under a number that no other has. Nothing, with errno EAGAIN, when all are taken.
+    std::optional<uint16_t> add(const Call& call);
+    /// Null when there is none.
+    const Call* find(uint32_t number) const;
+    bool erase(uint32_t number);
+    /// For a new connection: numbers begin anew.
+    void clear();
+
+    /// Erases the calls for which leaves(call) is true.
+    template <typename Leaves>
+    void erase_if(Leaves leaves) {
+        for (Slot& slot : slots_) {
+            if (slot.used && leaves(static_cast<const Call&>(slot.call))) release(slot);
+        }
+    }
+
+  private:
+    static constexpr size_t kFirst = 16, kMost = size_t{UINT16_MAX} + 1;
+
+    struct Slot {
+        bool used = false;
+        uint16_t number = 0;
+        Call call;
+    };
+
+    void release(Slot& slot) {
+        slot.used = false;
+        --size_;
+    }
+    void grow();
+    Slot& slot_of(uint32_t number) { return slots_[number & (slots_.size() - 1)]; }
+
+    std::vector<Slot> slots_;  // a power of two; at most half of them used, as long as they are less than the numbers
+    size_t size_ = 0;
+    uint16_t last_ = 0;
 };
 
 class Client {
@@ -96,7 +133,9 @@ class Client {
     bool send_login(Connection& connection, std::string_view password);
     bool accept_login(Connection& connection, const Packet& packet, std::string& info);
     bool adopt(const ConnectionPtr& connection);
-    void read(const ConnectionPtr& connection, bool readable);
+    bool read_again();
+    void read_ready(int timeout_ms);
+    bool read(const ConnectionPtr& connection);
     bool dispatch_all(const ConnectionPtr& connection);
     void dispatch(Connection& connection, Packet packet);
     void answered(Packet& packet);
@@ -104,11 +143,11 @@ class Client {
     void read_quick(const ConnectionPtr& connection);
     void expire();
     void end_orphans();
-    bool present(const ConnectionPtr& connection);
+    bool up() const { return connection_ && !connection_->dead; }
 
     // Under the lock.
     Connection* living() const { return connection_ && !connection_->dead ? connection_.get() : nullptr; }
-    std::optional<uint32_t> free_number();
+    bool transmit(std::unique_lock<std::mutex>& held, const Frame& frame);
     void watch_deadline(int64_t deadline);
     void end_sync(vsoa_client_sync_call_t& sync, const vsoa_header_t* reply);
 
@@ -120,10 +159,9 @@ class Client {
     Poller poller_;
 
     // Under the lock.
-    ConnectionPtr connection_;
-    std::unordered_map<uint32_t, Call> calls_;
+    ConnectionPtr connection_;  // changed by the loop alone, which may read it without the lock
+    CallTable calls_;
     std::vector<Call> orphans_;  // ended by disconnect, to be told in `input`
-    uint16_t last_number_ = 0;
     uint16_t last_unanswered_ = 0;
     int64_t armed_ = kForever;
     int64_t send_timeout_ns_ = VSOA_CLIENT_DEF_SEND_TIMEOUT * kNanosPerMs;
@@ -132,6 +170,10 @@ class Client {
     vsoa_client_dat_func_t on_datagram_ = nullptr;
     void* on_datagram_arg_ = nullptr;
     std::vector<uint32_t> datagram_;
+    std::vector<uint8_t> arrived_;  // what was read from the connection
+    int guesses_ = 0;               // in a row that there is something to read
+    bool only_tcp_ = false;         // had something the last time
+    bool orphaned_ = false;
 };
 
 }  // namespace vsoa

@@ -10,7 +10,7 @@
 namespace vsoa {
 namespace {
 
-constexpr int kDatagramBatch = 64;
+constexpr int kDatagramBatch = 64, kGuesses = 16;
 constexpr uint8_t kMaxPriority = 7;  // the vendor's C library stops at 5, its JavaScript server at 7
 
 }  // namespace
@@ -21,53 +21,63 @@ void Client::on_datagram(vsoa_client_dat_func_t callback, void* arg) {
 }
 
 bool Client::input(int timeout_ms) {
+    if (timeout_ms != 0 || !read_again()) read_ready(timeout_ms);
+    // A lost connection ends its calls now: the program may not come back.
+    if (orphaned_) end_orphans();
+    return up();
+}
+
+void Client::read_ready(int timeout_ms) {
     bool tcp = false, udp = false;
     for (const epoll_event& event : poller_.ready(timeout_ms)) {
         tcp = tcp || event.data.u64 == kTcpTag;
         udp = udp || event.data.u64 == kUdpTag;
     }
-    ConnectionPtr connection;
-    {
-        const std::lock_guard guard(lock_);
-        connection = connection_;
-    }
+    only_tcp_ = tcp && !udp;
+    guesses_ = 0;
+    const ConnectionPtr connection = connection_;
+    const bool rang = poller_.rang();
     if (connection && udp) read_quick(connection);
-    if (connection && present(connection)) read(connection, tcp);
-    expire();
-    end_orphans();
-    return connected();
-}
-
-bool Client::present(const ConnectionPtr& connection) {
-    const std::lock_guard guard(lock_);
-    return connection_ == connection;
-}
-
-void Client::read(const ConnectionPtr& connection, bool readable) {
-    bool good = dispatch_all(connection);
-    // A callback may have disconnected, and even connected anew.
-    if (!present(connection)) return;
-    if (good && readable) {
-        const Receiver::Space space = connection->receiver.space();
-        const ssize_t got = recv(connection->fd.get(), space.at, space.room, 0);
-        if (got > 0) {
-            connection->receiver.commit(static_cast<size_t>(got));
-            good = dispatch_all(connection);
-        } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-            good = false;
-        }
+    // Packets may have come right behind the login's answer.
+    if (connection && connection_ == connection && !connection->receiver.empty()) {
+        if (!dispatch_all(connection) && connection_ == connection) disconnect();
     }
-    if (!good && present(connection)) disconnect();
+    // A callback may have disconnected, and even connected anew.
+    if (connection && connection_ == connection && tcp) read(connection);
+    if (rang) expire();
+}
+
+/// Where only the connection had something, it may have again; that is read without a question. Other things wait for
+/// some rounds at most.
+bool Client::read_again() {
+    if (!only_tcp_ || !connection_ || orphaned_ || ++guesses_ > kGuesses) return false;
+    const ConnectionPtr connection = connection_;
+    return read(connection);
+}
+
+/// False: nothing was there.
+bool Client::read(const ConnectionPtr& connection) {
+    const Receiver::Space space = connection->receiver.space(arrived_);
+    const ssize_t got = recv(connection->fd.get(), space.at, space.room, 0);
+    if (got <= 0) connection->receiver.give_back();
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    if (got > 0) connection->receiver.commit(static_cast<size_t>(got));
+    const bool good = got > 0 && dispatch_all(connection);
+    if (!good && connection_ == connection) disconnect();
+    return true;
 }
 
 /// False: what came is not VSOA.
 bool Client::dispatch_all(const ConnectionPtr& connection) {
+    Batch batch(writer_, *connection);
     vsoa_header_t* header = nullptr;
     for (;;) {
         const Receiver::Next next = connection->receiver.next(header);
         if (next != Receiver::Next::kPacket) return next == Receiver::Next::kMore;
+        batch.packet(connection->receiver.another());
         dispatch(*connection, Packet(header));
-        if (!present(connection)) return true;
+        // A callback may have disconnected, and even connected anew.
+        if (connection_ != connection) return true;
     }
 }
 
@@ -97,14 +107,15 @@ void Client::deliver(Packet& packet, bool quick) {
 
 void Client::answered(Packet& packet) {
     std::unique_lock held(lock_);
-    const auto found = calls_.find(packet.seqno);
+    const Call* const found = calls_.find(packet.seqno);
     // The number alone decides with the vendor; a wrong type can only be a confused server, whose answer proves
     // nothing.
-    if (found == calls_.end() || found->second.type != packet.type) return;
-    const Call call = found->second;
-    calls_.erase(found);
-    if (call.sync != nullptr) return end_sync(*call.sync, packet.header);
+    if (found == nullptr || found->type != packet.type) return;
+    const Call call = *found;
+    calls_.erase(packet.seqno);
+    if (call.sync != nullptr) end_sync(*call.sync, packet.header);
     held.unlock();
+    if (call.sync != nullptr) return wake_sleepers(call.sync->ended);
     if (call.on_reply != nullptr) {
         call.on_reply(call.arg, handle_, packet.header, &packet.payload);
     } else {
@@ -113,7 +124,6 @@ void Client::answered(Packet& packet) {
 }
 
 void Client::end_sync(vsoa_client_sync_call_t& sync, const vsoa_header_t* reply) {
-    sync.ended = true;
     if (reply != nullptr) {
         const auto length = static_cast<size_t>(packet_length(*reply, false));
         const size_t words = (length + sizeof(uint32_t) - 1) / sizeof(uint32_t);
@@ -125,12 +135,12 @@ void Client::end_sync(vsoa_client_sync_call_t& sync, const vsoa_header_t* reply)
         std::memcpy(sync.reply.data(), reply, length);
         sync.answered = true;
     }
-    sync.changed.notify_all();
+    sync.ended = 1;
 }
 
 void Client::read_quick(const ConnectionPtr& connection) {
     if (datagram_.empty()) datagram_.resize((VSOA_MAX_QPACKET_LENGTH + sizeof(uint32_t)) / sizeof(uint32_t));
-    for (int i = 0; i < kDatagramBatch && present(connection); ++i) {
+    for (int i = 0; i < kDatagramBatch && connection_ == connection; ++i) {
         const ssize_t got = recv(connection->udp.get(), datagram_.data(), datagram_.size() * sizeof(uint32_t), 0);
         if (got < 0) {
             if (errno == ECONNREFUSED) continue;  // about an earlier datagram of ours
@@ -151,18 +161,17 @@ void Client::expire() {
         if (now < armed_) return;
         armed_ = kForever;
         int64_t first = kForever;
-        for (auto entry = calls_.begin(); entry != calls_.end();) {
-            const Call& call = entry->second;
-            if (call.sync == nullptr && call.deadline <= now) {
+        calls_.erase_if([&](const Call& call) {
+            if (call.sync != nullptr) return false;
+            if (call.deadline <= now)
                 late.push_back(call);
-                entry = calls_.erase(entry);
-                continue;
-            }
-            if (call.sync == nullptr) first = std::min(first, call.deadline);
-            ++entry;
-        }
+            else
+                first = std::min(first, call.deadline);
+            return call.deadline <= now;
+        });
         watch_deadline(first);
         orphans_.insert(orphans_.end(), late.begin(), late.end());
+        orphaned_ = orphaned_ || !late.empty();
     }
 }
 
@@ -172,11 +181,13 @@ void Client::end_orphans() {
     {
         const std::lock_guard guard(lock_);
         ended.swap(orphans_);
+        orphaned_ = false;
         for (const Call& call : ended) {
             if (call.sync != nullptr) end_sync(*call.sync, nullptr);
         }
     }
     for (const Call& call : ended) {
+        if (call.sync != nullptr) wake_sleepers(call.sync->ended);
         if (call.on_reply != nullptr) call.on_reply(call.arg, handle_, nullptr, nullptr);
         if (call.on_result != nullptr) call.on_result(call.arg, handle_, false);
     }

@@ -8,6 +8,7 @@ namespace vsoa {
 namespace {
 
 constexpr size_t kReadChunk = 16 * 1024;
+constexpr size_t kSmallRest = 2048;  // of a packet: is copied rather than read to where it lies
 constexpr size_t kMaxUrl = 0xffff;
 uint8_t zero_pad[4] = {};
 
@@ -68,7 +69,30 @@ void Frame::tunid(uint16_t network_order) {
     if (network_order != 0) header_.flags |= VSOA_FLAG_TUNNEL;
 }
 
+bool Frame::may_wait() const {
+    // A tunnel is none: the callback that offered it may stand and wait for the peer to come.
+    return header_.type == VSOA_TYPE_RPC && (header_.flags & VSOA_FLAG_TUNNEL) == 0;
+}
+
+void Frame::flatten(std::span<uint8_t> room) {
+    if (flat_ != nullptr || total_ > room.size()) return;
+    uint8_t* to = room.data();
+    std::memcpy(to, &header_, VSOA_HDR_LENGTH);
+    to += VSOA_HDR_LENGTH;
+    for (size_t i = 1; i < kPieces; ++i) {
+        if (iov_[i].iov_len == 0) continue;
+        std::memcpy(to, iov_[i].iov_base, iov_[i].iov_len);
+        to += iov_[i].iov_len;
+    }
+    flat_ = room.data();
+}
+
 size_t Frame::pieces(size_t offset, Pieces& out) const {
+    if (flat_ != nullptr) {
+        if (offset >= total_) return 0;
+        out[0] = {const_cast<uint8_t*>(flat_) + offset, total_ - offset};
+        return 1;
+    }
     size_t count = 0;
     for (size_t i = 0; i < kPieces; ++i) {
         // The header's piece is made here, not kept: a copy of the frame must point to its own header.
@@ -115,44 +139,84 @@ vsoa_header_t* check_datagram(void* bytes, size_t length) {
 
 size_t Receiver::first_size() const { return std::min(kReadChunk, limit_); }
 
-Receiver::Space Receiver::space() {
-    const size_t needed = wanted_ > tail_ - head_ ? wanted_ - (tail_ - head_) : 1;
-    if (buffer_.size() - tail_ < std::max(needed, kReadChunk / 4)) move_to_front();
-    const size_t room = buffer_.size() - tail_;
-    if (room < std::min(needed, kReadChunk / 4)) {
-        buffer_.resize(std::clamp(2 * buffer_.size(), first_size(), limit_));
+Receiver::Space Receiver::space(std::span<uint8_t> scratch) {
+    if (lent_) use_own();
+    const size_t left = tail_ - head_;
+    if (left <= kSmallRest && wanted_ < scratch.size()) {
+        if (left > 0) std::memcpy(scratch.data(), base_ + head_, left);
+        base_ = scratch.data();
+        size_ = scratch.size();
+        head_ = 0;
+        tail_ = left;
+        lent_ = borrows_ = true;
+        return {base_ + tail_, size_ - tail_};
     }
-    return {buffer_.data() + tail_, buffer_.size() - tail_};
+    const size_t needed = wanted_ > left ? wanted_ - left : 1;
+    if (size_ - tail_ < std::max(needed, kReadChunk / 4)) move_to_front();
+    if (size_ - tail_ < std::min(needed, kReadChunk / 4)) {
+        own_.resize(std::clamp(2 * own_.size(), first_size(), limit_));
+        base_ = own_.data();
+        size_ = own_.size();
+    }
+    return {base_ + tail_, size_ - tail_};
+}
+
+/// What is left of the scratch memory moves into the receiver's own.
+void Receiver::use_own() {
+    const size_t left = tail_ - head_;
+    if (own_.size() < left) own_.resize(left);
+    if (left > 0) std::memcpy(own_.data(), base_ + head_, left);
+    base_ = own_.data();
+    size_ = own_.size();
+    head_ = 0;
+    tail_ = left;
+    lent_ = false;
 }
 
 void Receiver::move_to_front() {
     if (head_ == 0) return;
-    std::memmove(buffer_.data(), buffer_.data() + head_, tail_ - head_);
+    std::memmove(base_, base_ + head_, tail_ - head_);
     tail_ -= head_;
     head_ = 0;
 }
 
+bool Receiver::another() const {
+    if (tail_ - head_ < VSOA_HDR_LENGTH) return false;
+    vsoa_header_t header;
+    std::memcpy(&header, base_ + head_, sizeof header);
+    return packet_length(header, true) <= tail_ - head_;
+}
+
+Receiver::Next Receiver::more() {
+    if (lent_) use_own();
+    if (head_ != tail_) return Next::kMore;
+    head_ = tail_ = 0;
+    const size_t kept = borrows_ ? kSmallRest : first_size();
+    if (own_.size() > kept || (!borrows_ && own_.size() < kept)) {
+        std::vector<uint8_t>().swap(own_);
+        base_ = nullptr;
+        size_ = 0;
+    }
+    return Next::kMore;
+}
+
 Receiver::Next Receiver::next(vsoa_header_t*& packet) {
     wanted_ = VSOA_HDR_LENGTH;
-    if (head_ == tail_) {
-        head_ = tail_ = 0;
-        if (buffer_.size() != first_size()) std::vector<uint8_t>().swap(buffer_);
-        return Next::kMore;
-    }
-    if (buffer_[head_] != kMagicByte) return Next::kBad;
-    if (tail_ - head_ < VSOA_HDR_LENGTH) return Next::kMore;
+    if (head_ == tail_) return more();
+    if (base_[head_] != kMagicByte) return Next::kBad;
+    if (tail_ - head_ < VSOA_HDR_LENGTH) return more();
     vsoa_header_t header;
-    std::memcpy(&header, buffer_.data() + head_, sizeof header);
+    std::memcpy(&header, base_ + head_, sizeof header);
     const uint64_t length = packet_length(header, true);
     if (length > limit_) return Next::kBad;
     wanted_ = static_cast<size_t>(length);
-    if (tail_ - head_ < wanted_) return Next::kMore;
-    uint8_t* at = buffer_.data() + head_;
+    if (tail_ - head_ < wanted_) return more();
+    uint8_t* at = base_ + head_;
     head_ += wanted_;
     // A peer may send packets whose length is no multiple of 4; what follows them is not aligned for a header. It moves
     // down over bytes that are done with, and alone, so that many small packets in one buffer cost no more than they
     // are.
-    if (const size_t off = static_cast<size_t>(at - buffer_.data()) % alignof(vsoa_header_t); off != 0) {
+    if (const size_t off = static_cast<size_t>(at - base_) % alignof(vsoa_header_t); off != 0) {
         std::memmove(at - off, at, wanted_);
         at -= off;
     }

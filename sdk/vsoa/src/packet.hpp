@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -44,6 +45,15 @@ class Frame {
 
     size_t size() const { return total_; }
 
+    /// An answer that may wait for others of the same batch: nothing but its receiver depends on it.
+    bool may_wait() const;
+
+    /// Writes the whole packet into room when it fits; from then on it is one piece there, and room must outlive it.
+    /// The header is final: call it last.
+    void flatten(std::span<uint8_t> room);
+    /// The packet in one piece, null unless flattened.
+    const uint8_t* flat() const { return flat_; }
+
     /// The bytes from offset on, as pieces for sendmsg. Returns how many pieces.
     size_t pieces(size_t offset, Pieces& out) const;
 
@@ -53,6 +63,7 @@ class Frame {
   private:
     vsoa_header_t header_;
     Pieces iov_;
+    const uint8_t* flat_ = nullptr;
     size_t total_ = VSOA_HDR_LENGTH;
 };
 
@@ -93,25 +104,38 @@ class Receiver {
     void limit(size_t longest) { limit_ = longest; }
 
     /// Where the next bytes of the stream go; room is never 0. Invalidates packets handed out before.
-    Space space();
+    /// scratch: memory that many receivers may share, aligned for a header; it is used, where it helps, until `next`
+    /// says more.
+    Space space(std::span<uint8_t> scratch = {});
     void commit(size_t length) { tail_ += length; }
+    /// Nothing was read: the scratch memory is free again.
+    void give_back() {
+        if (lent_) use_own();
+    }
 
     /// The next whole packet, valid until `next` or `space` is called. kBad: not VSOA or too long; the stream cannot go
     /// on.
     Next next(vsoa_header_t*& packet);
+    /// Whether a whole packet waits for `next`.
+    bool another() const;
 
     bool empty() const { return head_ == tail_; }
-    /// Bytes of memory.
-    size_t held() const { return buffer_.capacity(); }
+    /// Bytes of own memory.
+    size_t held() const { return own_.capacity(); }
 
   private:
     size_t first_size() const;
+    Next more();
+    void use_own();
     void move_to_front();
 
-    std::vector<uint8_t> buffer_;
+    std::vector<uint8_t> own_;
+    uint8_t* base_ = nullptr;  // of own_ or, when lent_, of scratch
+    size_t size_ = 0;
     size_t head_ = 0, tail_ = 0;
     size_t wanted_ = VSOA_HDR_LENGTH;  // bytes the unfinished packet needs in all
     size_t limit_ = VSOA_MAX_PACKET_LENGTH;
+    bool lent_ = false, borrows_ = false;
 };
 
 }  // namespace vsoa

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "sdk/vsoa/src/json.hpp"
@@ -14,6 +15,8 @@ namespace {
 
 // With port 0 the kernel picks the TCP port, and UDP wants the same; another program may have it.
 constexpr int kPortAttempts = 16;
+constexpr size_t kReadAtOnce = 64 * 1024;
+constexpr size_t kFlatPublish = 16 * 1024;  // a packet up to this is put together once for all subscribers
 
 /// From the address that the client is connected to: another of this machine's would not pass its connected socket.
 bool send_quick(int fd, const Link& link, const Frame& frame) {
@@ -33,7 +36,8 @@ Server::Server(vsoa_server_t* handle, const char* info)
     : handle_(handle),
       info_(info != nullptr ? info : ""),
       send_timeout_ns_(VSOA_SERVER_DEF_SEND_TIMEOUT * kNanosPerMs),
-      datagram_((VSOA_MAX_QPACKET_LENGTH + sizeof(uint64_t)) / sizeof(uint64_t)) {}
+      datagram_((VSOA_MAX_QPACKET_LENGTH + sizeof(uint64_t)) / sizeof(uint64_t)),
+      arrived_(kReadAtOnce) {}
 
 Server::~Server() {
     const std::lock_guard guard(lock_);
@@ -145,16 +149,36 @@ bool Server::publish(std::string_view url, const Frame& frame) {
         return false;
     }
     std::unique_lock held(lock_);
+    std::array<uint8_t, kFlatPublish> room;
+    Frame flat = frame;
+    flat.flatten(room);
     // Those without room come last, so that they delay nobody else's copy of this packet.
-    const std::vector<LinkPtr> full = publish_now(url, frame);
-    for (const LinkPtr& link : full) writer_.send(held, *link, frame);
+    const std::vector<LinkPtr> full = publish_now(url, flat);
+    for (const LinkPtr& link : full) writer_.send(held, *link, flat);
     return true;
+}
+
+const std::vector<Link*>& Server::subscribers(std::string_view url) {
+    Audience& audience = audiences_[TextHash{}(url) % audiences_.size()];
+    if (audience.made == subscriptions_changed_ && audience.url == url) return audience.links;
+    audience.made = 0;
+    audience.links.clear();
+    for (const LinkPtr& link : order_) {
+        if (link->subscriptions.best(url, scratch_) != nullptr) audience.links.push_back(link.get());
+    }
+    audience.url = url;
+    audience.made = subscriptions_changed_;
+    return audience.links;
 }
 
 std::vector<LinkPtr> Server::publish_now(std::string_view url, const Frame& frame) {
     std::vector<LinkPtr> full;
-    for (const LinkPtr& link : order_) {
-        if (reaches(*link, url) && writer_.offer(*link, frame) == Writer::Offer::kFull) full.push_back(link);
+    const std::vector<Link*>& links = subscribers(url);
+    for (size_t i = 0; i < links.size(); ++i) {
+        if (i + 1 < links.size()) __builtin_prefetch(links[i + 1]);
+        Link& link = *links[i];
+        if (!link.living() || !link.authed) continue;
+        if (writer_.offer(link, frame) == Writer::Offer::kFull) full.push_back(links_.at(link.id));
     }
     return full;
 }
@@ -188,6 +212,7 @@ bool Server::quick_datagram(vsoa_cli_id_t id, const Frame& frame) {
 
 bool Server::drop_client(vsoa_cli_id_t id) {
     return with_client(id, [&](Link& link) {
+        writer_.release(link);
         writer_.drop(link);
         return true;
     });
@@ -204,6 +229,7 @@ bool Server::priority(vsoa_cli_id_t id, int value) {
 }
 
 void Server::reorder() {
+    ++subscriptions_changed_;
     std::stable_sort(order_.begin(), order_.end(),
                      [](const LinkPtr& a, const LinkPtr& b) { return a->priority > b->priority; });
 }

@@ -4,6 +4,7 @@
 // thread waits for a peer. "loop" marks what belongs to the thread of the event loop alone.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <deque>
 #include <memory>
@@ -31,13 +32,14 @@ inline constexpr size_t kMaxLoginPacket = 4096;
 
 /// A connection accepted by a server.
 struct Link : Stream {
+    // What a publish looks at stands beside the stream: with many clients, memory is what it waits for.
+    bool logged_in = false;
+    bool authed = true;
+    bool announced = false;  // loop: the callback for clients has been told
+    bool refused = false;    // loop: login failed, only waits for the peer to close
     vsoa_cli_id_t id = 0;
     Address peer;
     std::optional<Address> own;  // this machine's end
-    bool logged_in = false;
-    bool announced = false;  // loop: the callback for clients has been told
-    bool refused = false;    // loop: login failed, only waits for the peer to close
-    bool authed = true;
     int priority = 0;
     std::optional<Address> quick;  // where its quick channel is
     Subscriptions subscriptions;
@@ -115,6 +117,7 @@ class Server {
     bool reaches(const Link& link, std::string_view url);
     void reorder();
     vsoa_cli_id_t free_id();
+    const std::vector<Link*>& subscribers(std::string_view url);
     std::vector<LinkPtr> publish_now(std::string_view url, const Frame& frame);
 
     // loop, without the lock.
@@ -124,7 +127,10 @@ class Server {
     void pause_accept();
     void check_deadlines();
     void arm();
-    void read_link(const LinkPtr& link);
+    bool read_busy();
+    void handle_ready(int timeout_ms);
+    bool read_link(const LinkPtr& link);
+    bool handle_all(const LinkPtr& link);
     void discard(const LinkPtr& link);
     void remove(const LinkPtr& link);
     void read_quick();
@@ -149,6 +155,14 @@ class Server {
     // Under the lock.
     std::unordered_map<vsoa_cli_id_t, LinkPtr> links_;
     std::vector<LinkPtr> order_;  // clients logged in, high priority first
+    // Of urls published lately: who has subscribed them, in the order of order_.
+    struct Audience {
+        std::string url;
+        uint64_t made = 0;
+        std::vector<Link*> links;
+    };
+    std::array<Audience, 4> audiences_;
+    uint64_t subscriptions_changed_ = 1;  // count: an audience of another time is out of date
     vsoa_cli_id_t last_id_ = 0;
     int64_t send_timeout_ns_;
     std::string scratch_;
@@ -162,6 +176,10 @@ class Server {
     size_t strangers_ = 0;                                  // connections that were not announced
     int64_t accept_again_ = kForever;
     std::vector<uint64_t> datagram_;  // aligned for a header
+    std::vector<uint8_t> arrived_;    // what was read from the connection that is being handled
+    LinkPtr busy_;                    // the only one that had something the last time
+    int guesses_ = 0;                 // in a row that it has something again
+    int depth_ = 0;                   // of `input` inside `input`
 };
 
 }  // namespace vsoa

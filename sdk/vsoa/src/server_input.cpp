@@ -14,6 +14,14 @@ constexpr int kAcceptBatch = 64, kDatagramBatch = 64;
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
+constexpr int kGuesses = 16;
+
+struct Inside {
+    explicit Inside(int& times) : depth(times) { ++depth; }
+    ~Inside() { --depth; }
+    int& depth;
+};
+
 /// All of the urls or, when they are too many or too long, none.
 bool add_all(Subscriptions& to, const std::vector<std::string>& urls) {
     std::vector<std::string_view> added;
@@ -29,7 +37,24 @@ bool add_all(Subscriptions& to, const std::vector<std::string>& urls) {
 }  // namespace
 
 void Server::input(int timeout_ms) {
-    for (const epoll_event& event : poller_.ready(timeout_ms)) {
+    const Inside inside(depth_);
+    if (timeout_ms == 0 && read_busy()) return;
+    handle_ready(timeout_ms);
+    check_deadlines();
+}
+
+/// One client that calls again and again needs no question whether it did. Others wait for some rounds at most.
+bool Server::read_busy() {
+    if (!busy_ || busy_->dead || busy_->refused || ++guesses_ > kGuesses) return false;
+    const LinkPtr link = busy_;
+    return read_link(link);
+}
+
+void Server::handle_ready(int timeout_ms) {
+    const auto events = poller_.ready(timeout_ms);
+    busy_.reset();
+    guesses_ = 0;
+    for (const epoll_event& event : events) {
         if (event.data.u64 == kListenTag) {
             accept_all();
         } else if (event.data.u64 == kQuickTag) {
@@ -41,10 +66,9 @@ void Server::input(int timeout_ms) {
                 const auto found = links_.find(static_cast<vsoa_cli_id_t>(event.data.u64));
                 if (found != links_.end()) link = found->second;
             }
-            if (link) read_link(link);
+            if (link && read_link(link) && events.size() == 1) busy_ = link;
         }
     }
-    check_deadlines();
 }
 
 void Server::accept_all() {
@@ -111,6 +135,7 @@ void Server::arm() {
 }
 
 void Server::check_deadlines() {
+    if (logins_.empty() && accept_again_ == kForever) return;
     const int64_t now = now_ns();
     bool changed = false;
     if (accept_again_ <= now) {
@@ -137,6 +162,8 @@ void Server::remove(const LinkPtr& link) {
         const std::lock_guard guard(lock_);
         if (links_.erase(link->id) == 0) return;
         std::erase(order_, link);
+        ++subscriptions_changed_;
+        writer_.release(*link);
         writer_.forget(*link);
         poller_.remove(link->fd.get());
         link->dead = true;
@@ -155,30 +182,50 @@ void Server::discard(const LinkPtr& link) {
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) remove(link);
 }
 
-void Server::read_link(const LinkPtr& link) {
-    if (link->refused) return discard(link);
-    const Receiver::Space space = link->receiver.space();
+/// False: nothing was there.
+bool Server::read_link(const LinkPtr& link) {
+    if (link->refused) {
+        discard(link);
+        return true;
+    }
+    // A callback may call the event loop: what it reads must not overwrite what is being handled.
+    const Receiver::Space space = link->receiver.space(depth_ == 1 ? std::span(arrived_) : std::span<uint8_t>());
     const ssize_t got = recv(link->fd.get(), space.at, space.room, 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (got <= 0) return remove(link);
+    if (got <= 0) link->receiver.give_back();
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    if (got <= 0) {
+        remove(link);
+        return true;
+    }
     link->receiver.commit(static_cast<size_t>(got));
+    try {
+        if (!handle_all(link)) remove(link);
+    } catch (...) {
+        // The rest of what came lies where the next client's packets will.
+        link->refused = true;
+        const std::lock_guard guard(lock_);
+        writer_.drop(*link);
+        throw;
+    }
+    return true;
+}
+
+/// False: the connection is over.
+bool Server::handle_all(const LinkPtr& link) {
+    Batch batch(writer_, *link);
     vsoa_header_t* header = nullptr;
     for (;;) {
-        switch (link->receiver.next(header)) {
-            case Receiver::Next::kMore:
-                return;
-            case Receiver::Next::kBad:
-                return remove(link);
-            case Receiver::Next::kPacket:
-                break;
-        }
+        const Receiver::Next next = link->receiver.next(header);
+        if (next != Receiver::Next::kPacket) return next == Receiver::Next::kMore;
+        batch.packet(link->receiver.another());
         handle(link, Packet(header));
-        if (link->refused) return;
+        if (link->refused) {
+            link->receiver.give_back();
+            return true;
+        }
         // A callback, or another thread, may have dropped the client.
-        const std::lock_guard guard(lock_);
-        if (link->dead) break;
+        if (link->dead) return false;
     }
-    remove(link);
 }
 
 void Server::read_quick() {
@@ -313,6 +360,7 @@ void Server::subscribe(const LinkPtr& link, const Packet& packet, bool on) {
     if (good) {
         const std::lock_guard guard(lock_);
         Subscriptions& present = link->subscriptions;
+        ++subscriptions_changed_;
         if (all) present.clear();
         if (on) {
             if (!add_all(present, urls)) status = VSOA_STATUS_NO_MEMORY;

@@ -1,10 +1,12 @@
 #include "sdk/vsoa/src/socket.hpp"
 
 #include <arpa/inet.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -70,6 +72,22 @@ int poll_timeout_ms(int64_t deadline, int64_t now) {
     return static_cast<int>(std::min<int64_t>((left + kNanosPerMs - 1) / kNanosPerMs, INT32_MAX));
 }
 
+// The system call itself: a condition variable would wake the sleeper into the lock that its waker still holds, and
+// std::atomic's wait knows no deadline.
+bool sleep_while(std::atomic<uint32_t>& word, uint32_t value, int64_t deadline) {
+    const timespec until = {deadline / kNanosPerSecond, deadline % kNanosPerSecond};
+    while (word == value) {
+        const long result =
+            syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, value, &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+        if (result != 0 && errno == ETIMEDOUT) return word != value;
+    }
+    return true;
+}
+
+void wake_sleepers(std::atomic<uint32_t>& word) {
+    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+}
+
 void Fd::reset() {
     if (fd_ < 0) return;
     const int saved = errno;
@@ -91,7 +109,7 @@ std::optional<Address> Address::from(const sockaddr* address, socklen_t length) 
 
 std::optional<Address> Address::make(std::string_view ip, uint16_t port) {
     char text[INET6_ADDRSTRLEN] = {};
-    if (ip.size() >= sizeof text) return std::nullopt;
+    if (ip.size() >= sizeof text || ip.find('\0') != ip.npos) return std::nullopt;
     ip.copy(text, ip.size());
     Address out;
     if (inet_pton(AF_INET, text, &v4(out).sin_addr) == 1) {
@@ -322,9 +340,11 @@ void Poller::arm(int64_t deadline) {
 std::span<const epoll_event> Poller::ready(int timeout_ms) {
     const int count = epoll_wait(epoll_.get(), events_, std::size(events_), timeout_ms);
     size_t kept = 0;
+    rang_ = false;
     for (int i = 0; i < count; ++i) {
         const uint64_t tag = events_[i].data.u64;
         uint64_t unused;
+        rang_ = rang_ || tag == kTimerTag;
         if (tag == kTimerTag || tag == kWakeTag) {
             [[maybe_unused]] const ssize_t got =
                 read(tag == kTimerTag ? timer_.get() : event_.get(), &unused, sizeof unused);

@@ -31,6 +31,11 @@ int limit_ms(const timespec* limit);
 /// What poll wants for waiting until deadline (kForever: endless), rounded up.
 int poll_timeout_ms(int64_t deadline, int64_t now);
 
+/// Sleeps while word has this value, until deadline. True: it has another.
+bool sleep_while(std::atomic<uint32_t>& word, uint32_t value, int64_t deadline);
+/// After word was changed. Only its address counts: whoever saw the change may have freed it.
+void wake_sleepers(std::atomic<uint32_t>& word);
+
 /// Owns a descriptor.
 class Fd {
   public:
@@ -113,6 +118,8 @@ class Poller {
 
     /// The ready tags; resets wake-up and timer. Waits at most so long for the first one, -1: endless.
     std::span<const epoll_event> ready(int timeout_ms = 0);
+    /// Whether `ready` found the timer's time over.
+    bool rang() const { return rang_; }
 
     /// For vsoa_*_fds: adds the descriptor to set. Returns it, or -1.
     int add_to(fd_set* set) const;
@@ -122,6 +129,7 @@ class Poller {
     static constexpr uint64_t kTimerTag = UINT64_MAX, kWakeTag = UINT64_MAX - 1;
 
     Fd epoll_, timer_, event_;
+    bool rang_ = false;
     epoll_event events_[64];
 };
 

@@ -14,18 +14,39 @@ namespace {
 
 constexpr size_t kKeptCapacity = 64 * 1024;  // a queue that grew larger gives its memory back when it is empty
 
+constexpr size_t kFlat = 1024;              // a packet up to this is copied into one piece: cheaper than five
+constexpr size_t kHeldBack = 32 * 1024;     // bytes of answers that wait for each other
+constexpr int64_t kLongest_ns = 1'000'000;  // they wait, unless a callback takes longer,
+constexpr int64_t kSlow_ns = 20'000'000;    // and after one that takes so long
+constexpr int64_t kPause = 64;              // times its time nothing is held back
+
+// Of the kind that needs no call, as errno: eight bytes fit even into a program that loads the library late.
+[[gnu::tls_model("initial-exec")]] thread_local Batch* current_batch = nullptr;
+
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS; }
 
 /// Bytes written, 0 when the kernel takes none now, -1 with errno when the connection is broken.
-ssize_t write_some(int fd, iovec* pieces, size_t count) {
+ssize_t outcome(ssize_t written) { return written >= 0 ? written : would_block(errno) ? 0 : -1; }
+
+ssize_t write_some(int fd, const uint8_t* bytes, size_t length) {
+    ssize_t written;
+    do {
+        written = ::send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (written < 0 && errno == EINTR);
+    return outcome(written);
+}
+
+ssize_t write_some(int fd, const Frame& frame) {
+    if (frame.flat() != nullptr) return write_some(fd, frame.flat(), frame.size());
+    Frame::Pieces pieces;
     msghdr message{};
-    message.msg_iov = pieces;
-    message.msg_iovlen = count;
-    for (;;) {
-        const ssize_t written = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (written >= 0) return written;
-        if (errno != EINTR) return would_block(errno) ? 0 : -1;
-    }
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = frame.pieces(0, pieces);
+    ssize_t written;
+    do {
+        written = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (written < 0 && errno == EINTR);
+    return outcome(written);
 }
 
 }  // namespace
@@ -41,9 +62,22 @@ Writer::~Writer() {
 
 Writer::Offer Writer::offer(Stream& stream, const Frame& frame) {
     if (stream.dead) return Offer::kDead;
+    if (!stream.watched && Batch::holds(stream, frame)) return hold(stream, frame);
+    if (stream.held_back()) {
+        append(stream, frame, 0);
+        release(stream);
+        return stream.dead ? Offer::kDead : Offer::kTaken;
+    }
     if (stream.queued() == 0) {
-        Frame::Pieces pieces;
-        const ssize_t written = write_some(stream.fd.get(), pieces.data(), frame.pieces(0, pieces));
+        ssize_t written;
+        if (frame.flat() == nullptr && frame.size() <= kFlat) {
+            uint8_t room[kFlat];
+            Frame copy = frame;
+            copy.flatten(room);
+            written = write_some(stream.fd.get(), copy);
+        } else {
+            written = write_some(stream.fd.get(), frame);
+        }
         if (written < 0) {
             drop(stream);
             return Offer::kDead;
@@ -57,26 +91,60 @@ Writer::Offer Writer::offer(Stream& stream, const Frame& frame) {
     return stream.dead ? Offer::kDead : Offer::kTaken;
 }
 
+Writer::Offer Writer::hold(Stream& stream, const Frame& frame) {
+    append(stream, frame, 0);
+    if (stream.queued() >= kHeldBack) release(stream);
+    return stream.dead ? Offer::kDead : Offer::kTaken;
+}
+
+void Writer::release(Stream& stream) {
+    if (stream.dead || !stream.held_back()) return;
+    const ssize_t written = write_some(stream.fd.get(), stream.queue.data() + stream.queue_head, stream.queued());
+    if (written < 0) return drop(stream);
+    stream.queue_head += static_cast<size_t>(written);
+    stream.sent += static_cast<size_t>(written);
+    if (stream.queued() == 0) return forget(stream);
+    mark(stream);
+}
+
 bool Writer::send(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(stream.send_timeout_ns);
-    for (bool last = false;;) {
-        const Offer offered = offer(stream, frame);
-        if (offered == Offer::kTaken) return true;
-        if (offered == Offer::kFull && last) drop(stream);
-        if (stream.dead) break;
-        last = room_.wait_until(held, until) == std::cv_status::timeout;
-    }
+    Offer offered = offer(stream, frame);
+    if (offered == Offer::kFull) offered = wait_for_room(held, stream, frame);
+    if (offered == Offer::kTaken) return true;
     errno = ENOTCONN;
     return false;
 }
 
+Writer::Offer Writer::wait_for_room(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(stream.send_timeout_ns);
+    for (bool last = false;;) {
+        last = room_.wait_until(held, until) == std::cv_status::timeout;
+        const Offer offered = offer(stream, frame);
+        if (offered != Offer::kFull) return offered;
+        if (last) drop(stream);
+    }
+}
+
 void Writer::enqueue(Stream& stream, const Frame& frame, size_t offset) {
+    append(stream, frame, offset);
+    if (!stream.dead) mark(stream);
+}
+
+void Writer::append(Stream& stream, const Frame& frame, size_t offset) {
     try {
         frame.append_to(stream.queue, offset);
+    } catch (const std::exception&) {
+        // Part of the packet may be on the wire, so the stream cannot go on without the rest.
+        drop(stream);
+    }
+}
+
+/// What is queued now has to be gone by the send timeout; the Writer's thread sees to it.
+void Writer::mark(Stream& stream) {
+    try {
         stream.marks.push_back({stream.sent + stream.queued(), now_ns() + stream.send_timeout_ns});
         if (!stream.watched && !watch(stream)) drop(stream);
     } catch (const std::exception&) {
-        // Part of the packet may be on the wire, so the stream cannot go on without the rest.
         drop(stream);
     }
 }
@@ -105,19 +173,21 @@ bool Writer::watch(Stream& stream) {
 
 void Writer::flush(Stream& stream) {
     while (!stream.dead && stream.queued() > 0) {
-        iovec piece = {stream.queue.data() + stream.queue_head, stream.queued()};
-        const ssize_t written = write_some(stream.fd.get(), &piece, 1);
+        const ssize_t written = write_some(stream.fd.get(), stream.queue.data() + stream.queue_head, stream.queued());
         if (written < 0) drop(stream);
         if (written <= 0) break;
         stream.queue_head += static_cast<size_t>(written);
         stream.sent += static_cast<size_t>(written);
-        while (!stream.marks.empty() && stream.marks.front().end <= stream.sent) stream.marks.pop_front();
+        auto& marks = stream.marks;
+        while (stream.marks_head < marks.size() && marks[stream.marks_head].end <= stream.sent) ++stream.marks_head;
     }
     if (stream.dead || stream.queued() == 0) {
         forget(stream);
     } else if (stream.queue_head >= stream.queue.size() / 2) {
         stream.queue.erase(stream.queue.begin(), stream.queue.begin() + static_cast<ptrdiff_t>(stream.queue_head));
         stream.queue_head = 0;
+        stream.marks.erase(stream.marks.begin(), stream.marks.begin() + static_cast<ptrdiff_t>(stream.marks_head));
+        stream.marks_head = 0;
     }
     room_.notify_all();
 }
@@ -137,13 +207,14 @@ void Writer::forget(Stream& stream) {
     stream.queue.clear();
     stream.queue_head = 0;
     stream.marks.clear();
+    stream.marks_head = 0;
     if (stream.queue.capacity() > kKeptCapacity) stream.queue.shrink_to_fit();
 }
 
 int64_t Writer::first_deadline() const {
     int64_t first = kForever;
     for (const Stream* stream : watched_) {
-        if (!stream->marks.empty()) first = std::min(first, stream->marks.front().deadline);
+        first = std::min(first, stream->deadline());
     }
     return first;
 }
@@ -164,10 +235,47 @@ void Writer::run() {
         const int64_t now = now_ns();
         const std::vector<Stream*> present = watched_;
         for (Stream* stream : present) {
-            if (!stream->marks.empty() && stream->marks.front().deadline <= now) drop(*stream);
+            if (stream->deadline() <= now) drop(*stream);
             if (stream->dead) forget(*stream);
         }
     }
+}
+
+Batch::Batch(Writer& writer, Stream& stream) : writer_(writer), stream_(stream), outer_(current_batch) {
+    current_batch = this;
+}
+
+Batch::~Batch() {
+    current_batch = outer_;
+    if (!held_) return;
+    look_at_clock();
+    flush();
+}
+
+void Batch::packet(bool another) {
+    if (held_ && look_at_clock()) flush();
+    if (writer_.hold_again_ != 0 && writer_.hold_again_ <= now_ns()) writer_.hold_again_ = 0;
+    holding_ = another && writer_.hold_again_ == 0;
+}
+
+/// Whether the first that was held back has waited too long.
+bool Batch::look_at_clock() {
+    const int64_t now = now_ns(), waited = now - since_;
+    if (waited >= kSlow_ns) writer_.hold_again_ = now + kPause * waited;
+    return waited >= kLongest_ns;
+}
+
+void Batch::flush() {
+    held_ = false;
+    const std::lock_guard guard(writer_.lock_);
+    writer_.release(stream_);
+}
+
+bool Batch::holds(const Stream& stream, const Frame& frame) {
+    Batch* const batch = current_batch;
+    if (batch == nullptr || !batch->holding_ || &batch->stream_ != &stream || !frame.may_wait()) return false;
+    if (!batch->held_) batch->since_ = now_ns();
+    return batch->held_ = true;
 }
 
 }  // namespace vsoa

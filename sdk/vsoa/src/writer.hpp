@@ -8,9 +8,9 @@
 // All functions are called with the owner's lock held, except construction and destruction.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -20,15 +20,20 @@
 
 namespace vsoa {
 
+class Batch;
+
 inline constexpr size_t kMaxQueuedBytes = 1024 * 1024;  // for each connection
 
 /// One TCP connection: its descriptor and what waits to be sent.
 struct Stream {
     Fd fd;
-    bool dead = false;  // shut down; the event loop sees end of file and cleans up
+    std::atomic<bool> dead{false};  // shut down; the event loop sees end of file and cleans up
     int64_t send_timeout_ns = 0;
 
     size_t queued() const { return queue.size() - queue_head; }
+
+    /// Bytes wait although the kernel would take them: see Batch.
+    bool held_back() const { return queued() > 0 && !watched; }
 
     // The rest is the Writer's.
     struct Mark {
@@ -38,8 +43,12 @@ struct Stream {
     std::vector<uint8_t> queue;
     size_t queue_head = 0;
     uint64_t sent = 0;  // bytes handed to the kernel out of the queue
-    std::deque<Mark> marks;
+    std::vector<Mark> marks;
+    size_t marks_head = 0;
     bool watched = false;  // known to the Writer's thread
+
+    /// When the first of what is queued has to be gone.
+    int64_t deadline() const { return marks_head < marks.size() ? marks[marks_head].deadline : kForever; }
 };
 
 class Writer {
@@ -55,6 +64,9 @@ class Writer {
     /// Sends or queues a packet. kFull: no room in the queue. Never waits.
     Offer offer(Stream& stream, const Frame& frame);
 
+    /// Sends what is held back.
+    void release(Stream& stream);
+
     /// Like offer, but waits for room, at most the send timeout; a stream that has none by then is dropped. Gives the
     /// lock away while it waits; the caller keeps the stream alive. False with errno ENOTCONN.
     bool send(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame);
@@ -66,6 +78,11 @@ class Writer {
     void forget(Stream& stream);
 
   private:
+    friend class Batch;
+    Offer wait_for_room(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame);
+    Offer hold(Stream& stream, const Frame& frame);
+    void append(Stream& stream, const Frame& frame, size_t offset);
+    void mark(Stream& stream);
     void enqueue(Stream& stream, const Frame& frame, size_t offset);
     void flush(Stream& stream);
     bool watch(Stream& stream);
@@ -78,6 +95,36 @@ class Writer {
     std::vector<Stream*> watched_;
     std::thread thread_;
     bool stop_ = false;
+    int64_t hold_again_ = 0;  // loop: of the owner's
+};
+
+/// Packets that arrived together are answered together. While the owner's loop handles packets of a stream and more of
+/// them are there, what the same thread sends on that stream and may wait (Frame::may_wait) is held back, and goes out
+/// in one piece with what the last one's callback sends, or when something is sent that may not wait. A program whose
+/// callbacks take long gets nothing held back for a while after the first.
+class Batch {
+  public:
+    Batch(Writer& writer, Stream& stream);
+    ~Batch();
+    Batch(const Batch&) = delete;
+    Batch& operator=(const Batch&) = delete;
+
+    /// Before each packet: whether another one is there behind it.
+    void packet(bool another);
+
+    /// Of the calling thread, on this stream, right now.
+    static bool holds(const Stream& stream, const Frame& frame);
+
+  private:
+    friend class Writer;
+    bool look_at_clock();
+    void flush();
+
+    Writer& writer_;
+    Stream& stream_;
+    Batch* const outer_;
+    bool holding_ = false, held_ = false;
+    int64_t since_ = 0;
 };
 
 }  // namespace vsoa

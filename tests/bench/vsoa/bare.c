@@ -2,7 +2,8 @@
  *
  *   bare echo-server                    answers requests of 92 bytes with 84
  *   bare echo-client PORT WARM MS       one after the other
- *   bare fan COUNT ROUNDS PERIOD_MS     takes COUNT connections and sends a stamped packet to each, ROUNDS times */
+ *   bare fan COUNT ROUNDS PERIOD_MS     takes COUNT connections and sends a stamped packet to each, ROUNDS times
+ *   bare flood COUNT MS                 the same for MS without a pause */
 #include "measure.h"
 
 static _Noreturn void echo_server(void) {
@@ -39,7 +40,8 @@ static int echo_client(const char* port, int64_t warm, int64_t measured) {
     return 0;
 }
 
-static int fan(int count, int rounds, int period_ms) {
+/* Takes connections whose clients log in and subscribe, as with a server. */
+static int* take(int count) {
     many_descriptors();
     const int listener = listen_on_any();
     int* fds = calloc((size_t)count, sizeof *fds);
@@ -48,26 +50,48 @@ static int fan(int count, int rounds, int period_ms) {
         fds[i] = accept(listener, NULL, NULL);
         check(fds[i] >= 0, "accept");
         no_delay(fds[i]);
-        /* The receiver logs in and subscribes, as with a server. */
         for (uint8_t type = 0; type <= 2; type += 2) {
             recv_all(fds[i], bytes, 20);
-            const size_t length = packet_length(bytes);
-            recv_all(fds[i], bytes + 20, length - 20);
-            const size_t answer = put_packet(bytes, type, bytes[7], "", "", "1234", type == 0 ? 4 : 0);
+            const uint8_t number[2] = {bytes[6], bytes[7]};
+            recv_all(fds[i], bytes + 20, packet_length(bytes) - 20);
+            const size_t answer = put_packet(bytes, type, number[1], "", "", "1234", type == 0 ? 4 : 0);
             bytes[2] |= 1;
             send_all(fds[i], bytes, answer);
         }
     }
+    return fds;
+}
+
+static void to_all(const int* fds, int count, uint64_t number, uint64_t total) {
+    const struct stamp stamp = {number, now_ns(), total};
     char data[kData] = {0};
+    uint8_t bytes[256];
+    memcpy(data, &stamp, sizeof stamp);
+    const size_t length = put_packet(bytes, 4, 0, "/t", "", data, sizeof data);
+    for (int i = 0; i < count; ++i) send_all(fds[i], bytes, length);
+}
+
+static int until_they_leave(int fd) {
+    uint8_t byte;
+    recv_all(fd, &byte, 1);
+    return 0;
+}
+
+static int fan(int count, int rounds, int period_ms) {
+    const int* fds = take(count);
     for (int round = 1; round <= rounds; ++round) {
         usleep((unsigned)period_ms * 1000);
-        const struct stamp stamp = {(uint64_t)round, now_ns(), round == rounds ? (uint64_t)rounds : 0};
-        memcpy(data, &stamp, sizeof stamp);
-        const size_t length = put_packet(bytes, 4, 0, "/t", "", data, sizeof data);
-        for (int i = 0; i < count; ++i) send_all(fds[i], bytes, length);
+        to_all(fds, count, (uint64_t)round, round == rounds ? (uint64_t)rounds : 0);
     }
-    recv_all(fds[0], bytes, 1); /* until the receiver leaves */
-    return 0;
+    return until_they_leave(fds[0]);
+}
+
+static int flood(int count, int64_t duration) {
+    const int* fds = take(count);
+    uint64_t number = 0;
+    for (const int64_t until = now_ns() + duration; now_ns() < until;) to_all(fds, count, ++number, 0);
+    to_all(fds, count, number + 1, number);
+    return until_they_leave(fds[0]);
 }
 
 int main(int argc, char** argv) {
@@ -77,6 +101,7 @@ int main(int argc, char** argv) {
         return echo_client(argv[2], ms_argument(argv[3]), ms_argument(argv[4]));
     }
     if (argc == 5 && strcmp(argv[1], "fan") == 0) return fan(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+    if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(atoi(argv[2]), ms_argument(argv[3]));
     fprintf(stderr, "see bare.c\n");
     return 64;
 }
