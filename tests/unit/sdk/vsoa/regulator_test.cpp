@@ -64,14 +64,15 @@ TEST_CASE("of many values in a period the last one is handed on, for each url it
 TEST_CASE("a fast topic comes at most once in a period") {
     Thinner thinner(20ms);
     REQUIRE(thinner.slot("/fast"));
-    const int64_t until = vsoa::now_ns() + 210 * vsoa::kNanosPerMs;
-    while (vsoa::now_ns() < until) {
+    const int64_t begin = vsoa::now_ns();
+    while (vsoa::now_ns() < begin + 210 * vsoa::kNanosPerMs) {
         REQUIRE(thinner.update("/fast", "1"));
         std::this_thread::yield();
     }
-    // 210 ms touch 12 periods at most.
-    CHECK(thinner.values.size() <= 12);
-    CHECK(thinner.values.size() >= 1);
+    const size_t count = thinner.values.size();
+    const int64_t periods = (vsoa::now_ns() - begin) / (20 * vsoa::kNanosPerMs) + 2;  // that the time has touched
+    CHECK(static_cast<int64_t>(count) <= periods);
+    CHECK(count >= 1);
 }
 
 TEST_CASE("a slot keeps what fits, and empty values are values") {

@@ -89,8 +89,8 @@ TEST_CASE("timers call in the order of their times, whatever the order they were
     late.then = [&] { order.push_back(3); };
     early.then = [&] { order.push_back(2); };
     at_once.then = [&] { order.push_back(1); };
-    REQUIRE(late.start(40 * kMs, 0));
-    REQUIRE(early.start(20 * kMs, 0));
+    REQUIRE(late.start(600 * kMs, 0));
+    REQUIRE(early.start(300 * kMs, 0));
     REQUIRE(at_once.start(0, 0));
     REQUIRE(late.calls.take());
     vsoa_timer_delete(std::exchange(late.timer, nullptr));  // waits for the end of its callback
