@@ -190,8 +190,8 @@ bool vsoa_server_cli_reply(vsoa_server_t* server, vsoa_cli_id_t id, uint8_t stat
  *  @return true; false with errno ENOENT, EINVAL, or of send */
 bool vsoa_server_cli_priority(vsoa_server_t* server, vsoa_cli_id_t id, int new_prio);
 
-/** Sets TCP keepalive of a client: without traffic a probe is sent every keepalive seconds, three lost = gone. Any
- * thread.
+/** Sets TCP keepalive of a client: without traffic a probe is sent every keepalive seconds, three lost = gone. What was
+ * sent and is not acknowledged for as long ends the client as well. Any thread.
  *  @param keepalive  seconds, 0 = off, at most 32767
  *  @return true; false with errno ENOENT, EINVAL */
 bool vsoa_server_cli_keepalive(vsoa_server_t* server, vsoa_cli_id_t id, int keepalive);

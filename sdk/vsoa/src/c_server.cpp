@@ -163,7 +163,9 @@ bool vsoa_server_cli_priority(vsoa_server_t* server, vsoa_cli_id_t id, int new_p
 
 bool vsoa_server_cli_keepalive(vsoa_server_t* server, vsoa_cli_id_t id, int keepalive) {
     if (keepalive < 0) return invalid();
-    return with_client(server, id, [&](Link& link) { return vsoa::set_keepalive(link.fd.get(), keepalive); });
+    return with_client(server, id, [&](Link& link) {
+        return vsoa::set_keepalive(link.fd.get(), keepalive) && vsoa::set_silence_limit(link.fd.get(), keepalive);
+    });
 }
 
 int vsoa_server_cli_array(vsoa_server_t* server, vsoa_cli_id_t ids[], int max_cnt) {

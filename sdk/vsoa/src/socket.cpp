@@ -21,6 +21,7 @@ namespace vsoa {
 namespace {
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr int kLostProbes = 3;  // that end a connection
 
 sockaddr_in& v4(Address& address) { return reinterpret_cast<sockaddr_in&>(address.storage); }
 sockaddr_in6& v6(Address& address) { return reinterpret_cast<sockaddr_in6&>(address.storage); }
@@ -200,7 +201,11 @@ bool set_nodelay(int fd) { return option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 bool set_keepalive(int fd, int seconds) {
     if (seconds <= 0) return option(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
     return option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds) && option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds) &&
-           option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3) && option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+           option(fd, IPPROTO_TCP, TCP_KEEPCNT, kLostProbes) && option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+bool set_silence_limit(int fd, int seconds) {
+    return option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (kLostProbes + 1) * seconds * 1000);
 }
 
 bool set_linger(int fd, int seconds) {

@@ -86,6 +86,9 @@ struct Address {
 Fd open_socket(int family, int type);
 bool set_nodelay(int fd);
 bool set_keepalive(int fd, int seconds);
+/// The kernel sends no probes while something is unacknowledged, and tries to send that for a quarter of an hour; this
+/// bounds it to the time that keepalive needs. Also of a peer that takes nothing, so not for streams. 0 = off.
+bool set_silence_limit(int fd, int seconds);
 bool set_linger(int fd, int seconds);
 /// Priority 0 to 7 for what is sent from now on.
 bool set_priority(int fd, int family, int priority);

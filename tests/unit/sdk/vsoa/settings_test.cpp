@@ -1,5 +1,6 @@
 // What a program sets for a server and its clients: interface, priority, linger, pointers of its own.
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <catch2/catch.hpp>
 
@@ -62,6 +63,27 @@ TEST_CASE("a priority is told to its client") {
     CHECK_FALSE(vsoa_server_cli_priority(server.handle, peer.id, -1));
     CHECK_FALSE(vsoa_server_cli_priority(server.handle, 99, 1));
     CHECK(vsoa_server_cli_keepalive(server.handle, peer.id, 10));
+}
+
+TEST_CASE("keepalive also bounds what a client leaves unacknowledged") {
+    RunningServer server;
+    server.start();
+    RawPeer peer(server.address);
+    REQUIRE(peer.log_in());
+    const auto read = [&](int level, int name) {
+        int value = -1;
+        socklen_t length = sizeof value;
+        server.handle->core.with_client(
+            peer.id, [&](vsoa::Link& link) { return getsockopt(link.fd.get(), level, name, &value, &length) == 0; });
+        return value;
+    };
+    REQUIRE(vsoa_server_cli_keepalive(server.handle, peer.id, 2));
+    CHECK(read(SOL_SOCKET, SO_KEEPALIVE) == 1);
+    CHECK(read(IPPROTO_TCP, TCP_KEEPIDLE) == 2);
+    CHECK(read(IPPROTO_TCP, TCP_USER_TIMEOUT) == 8000);  // ms: the first probe and three that are lost
+    REQUIRE(vsoa_server_cli_keepalive(server.handle, peer.id, 0));
+    CHECK(read(SOL_SOCKET, SO_KEEPALIVE) == 0);
+    CHECK(read(IPPROTO_TCP, TCP_USER_TIMEOUT) == 0);
 }
 
 TEST_CASE("clients of higher priority are published to first") {
