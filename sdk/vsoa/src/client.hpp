@@ -143,7 +143,6 @@ class Client {
     void read_quick(const ConnectionPtr& connection);
     void expire();
     void end_orphans();
-    bool up() const { return connection_ && !connection_->dead; }
 
     // Under the lock.
     Connection* living() const { return connection_ && !connection_->dead ? connection_.get() : nullptr; }

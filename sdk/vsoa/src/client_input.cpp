@@ -22,9 +22,11 @@ void Client::on_datagram(vsoa_client_dat_func_t callback, void* arg) {
 
 bool Client::input(int timeout_ms) {
     if (timeout_ms != 0 || !read_again()) read_ready(timeout_ms);
-    // A lost connection ends its calls now: the program may not come back.
+    // A lost connection ends its calls now: the program may not come back. Another thread may have found it broken;
+    // one that does so from here on is heard in the next round.
+    if (connection_ && connection_->dead) disconnect();
     if (orphaned_) end_orphans();
-    return up();
+    return connection_ != nullptr;
 }
 
 void Client::read_ready(int timeout_ms) {

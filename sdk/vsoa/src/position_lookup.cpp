@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kNextServer_ns = 200 * kNanosPerMs;  // silence after which the next server is asked as well
 constexpr int64_t kAskAgain_ns = 500 * kNanosPerMs;    // a datagram may be lost
+constexpr int kBatch = 64;                             // datagrams of one server between two looks at the clock
 
 class LookUp {
   public:
@@ -87,7 +88,7 @@ bool LookUp::wait(int64_t now) {
 
 std::optional<Answer> LookUp::receive(Asked& asked) {
     char text[4096];
-    for (;;) {
+    for (int i = 0; i < kBatch; ++i) {
         const ssize_t got = recv(asked.fd.get(), text, sizeof text, 0);
         if (got < 0) {
             if (errno != EAGAIN && errno != EINTR) asked.state = State::kFailed;
@@ -100,6 +101,7 @@ std::optional<Answer> LookUp::receive(Asked& asked) {
         asked.state = State::kUnknown;
         return std::nullopt;
     }
+    return std::nullopt;
 }
 
 std::optional<Answer> LookUp::give_up() {
