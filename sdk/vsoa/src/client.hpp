@@ -154,8 +154,8 @@ class Client {
     const vsoa_client_msg_func_t on_message_;
     void* const on_message_arg_;
     std::mutex lock_;
-    Writer writer_{lock_};
     Poller poller_;
+    Writer writer_{lock_, poller_};
 
     // Under the lock.
     ConnectionPtr connection_;  // changed by the loop alone, which may read it without the lock

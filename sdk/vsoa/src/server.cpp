@@ -69,6 +69,9 @@ bool Server::start(const Address& address) {
         udp_.reset();
         return false;
     }
+    const auto tcp = Address::local(listen_.get()), udp = Address::local(udp_.get());
+    quick_port_ = udp ? udp->port() : 0;
+    same_port_ = tcp && tcp->port() == quick_port_;
     started_ = true;
     return true;
 }

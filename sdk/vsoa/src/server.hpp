@@ -37,6 +37,7 @@ struct Link : Stream {
     bool authed = true;
     bool announced = false;  // loop: the callback for clients has been told
     bool refused = false;    // loop: login failed, only waits for the peer to close
+    bool paused = false;     // loop: is not read, for the others' sake
     vsoa_cli_id_t id = 0;
     Address peer;
     std::optional<Address> own;  // this machine's end
@@ -98,6 +99,8 @@ class Server {
     bool in(const fd_set* set) const { return started_ && poller_.in(set); }
     /// Handles what is there; waits for it at most timeout_ms, -1: endless.
     void input(int timeout_ms = 0);
+    /// Kept of connections that have not logged in, some of which may be gone.
+    size_t deadlines() const { return logins_.size(); }
 
     std::atomic<void*> custom{nullptr};
 
@@ -122,7 +125,7 @@ class Server {
 
     // loop, without the lock.
     void accept_all();
-    void accept_one(Fd fd);
+    void accept_one(Fd fd, const Address& peer);
     void make_room();
     void pause_accept();
     void check_deadlines();
@@ -130,7 +133,10 @@ class Server {
     bool read_busy();
     void handle_ready(int timeout_ms);
     bool read_link(const LinkPtr& link);
+    void handle_received(const LinkPtr& link);
     bool handle_all(const LinkPtr& link);
+    void pause(const LinkPtr& link);
+    void resume_paused();
     void discard(const LinkPtr& link);
     void remove(const LinkPtr& link);
     void read_quick();
@@ -146,8 +152,8 @@ class Server {
     vsoa_server_t* const handle_;
     const std::string info_;
     std::mutex lock_;
-    Writer writer_{lock_};
     Poller poller_;
+    Writer writer_{lock_, poller_};
     Fd listen_, udp_;
     std::string interface_;
     std::atomic<bool> started_{false};
@@ -175,6 +181,9 @@ class Server {
     std::deque<std::pair<int64_t, vsoa_cli_id_t>> logins_;  // deadlines of connections, in order
     size_t strangers_ = 0;                                  // connections that were not announced
     int64_t accept_again_ = kForever;
+    std::deque<LinkPtr> paused_;
+    bool same_port_ = false;  // of TCP and UDP
+    uint16_t quick_port_ = 0;
     std::vector<uint64_t> datagram_;  // aligned for a header
     std::vector<uint8_t> arrived_;    // what was read from the connection that is being handled
     LinkPtr busy_;                    // the only one that had something the last time

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "sdk/vsoa/src/json.hpp"
 #include "sdk/vsoa/src/server.hpp"
@@ -10,7 +11,9 @@
 namespace vsoa {
 namespace {
 
-constexpr int kAcceptBatch = 64, kDatagramBatch = 64;
+// What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
+constexpr int kAcceptBatch = 8, kDatagramBatch = 64, kPacketBatch = 128;
+constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
@@ -40,12 +43,13 @@ void Server::input(int timeout_ms) {
     const Inside inside(depth_);
     if (timeout_ms == 0 && read_busy()) return;
     handle_ready(timeout_ms);
+    if (!paused_.empty() && depth_ == 1) resume_paused();
     check_deadlines();
 }
 
 /// One client that calls again and again needs no question whether it did. Others wait for some rounds at most.
 bool Server::read_busy() {
-    if (!busy_ || busy_->dead || busy_->refused || ++guesses_ > kGuesses) return false;
+    if (!busy_ || busy_->dead || busy_->refused || !paused_.empty() || ++guesses_ > kGuesses) return false;
     const LinkPtr link = busy_;
     return read_link(link);
 }
@@ -73,9 +77,11 @@ void Server::handle_ready(int timeout_ms) {
 
 void Server::accept_all() {
     for (int i = 0; i < kAcceptBatch; ++i) {
-        Fd fd(accept4(listen_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        Address peer;
+        peer.length = sizeof peer.storage;
+        Fd fd(accept4(listen_.get(), peer.raw(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd) {
-            accept_one(std::move(fd));
+            accept_one(std::move(fd), peer);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause_accept();
@@ -83,15 +89,11 @@ void Server::accept_all() {
     }
 }
 
-void Server::accept_one(Fd fd) {
-    const auto peer = Address::peer(fd.get());
-    if (!peer) return;
+void Server::accept_one(Fd fd, const Address& peer) {
     make_room();
-    set_nodelay(fd.get());
     auto link = std::make_shared<Link>();
-    link->own = Address::local(fd.get());
     link->fd = std::move(fd);
-    link->peer = *peer;
+    link->peer = peer;
     link->receiver.limit(kMaxLoginPacket);
     const std::lock_guard guard(lock_);
     link->id = free_id();
@@ -99,8 +101,14 @@ void Server::accept_one(Fd fd) {
     if (!poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) return;
     links_.emplace(link->id, link);
     ++strangers_;
+    if (logins_.size() >= kMaxLogins) {
+        std::erase_if(logins_, [&](const auto& login) {
+            const auto found = links_.find(login.second);
+            return found == links_.end() || found->second->announced;
+        });
+    }
     logins_.emplace_back(now_ns() + kHandshake_ns, link->id);
-    arm();
+    if (logins_.size() == 1) arm();
 }
 
 /// Who has waited longest without a login gives way: connections that say nothing keep out nobody who can log in. A
@@ -184,6 +192,7 @@ void Server::discard(const LinkPtr& link) {
 
 /// False: nothing was there.
 bool Server::read_link(const LinkPtr& link) {
+    if (link->paused) return false;
     if (link->refused) {
         discard(link);
         return true;
@@ -198,6 +207,11 @@ bool Server::read_link(const LinkPtr& link) {
         return true;
     }
     link->receiver.commit(static_cast<size_t>(got));
+    handle_received(link);
+    return true;
+}
+
+void Server::handle_received(const LinkPtr& link) {
     try {
         if (!handle_all(link)) remove(link);
     } catch (...) {
@@ -207,17 +221,44 @@ bool Server::read_link(const LinkPtr& link) {
         writer_.drop(*link);
         throw;
     }
-    return true;
+}
+
+/// Until the others have had their turn, and until the peer has read what it asked for before: it must not make the
+/// loop wait for room.
+void Server::pause(const LinkPtr& link) {
+    link->receiver.give_back();
+    link->paused = true;
+    poller_.remove(link->fd.get());
+    paused_.push_back(link);
+    if (!link->clogged) poller_.wake();  // else the Writer does
+}
+
+void Server::resume_paused() {
+    for (size_t left = paused_.size(); left > 0; --left) {
+        const LinkPtr link = std::move(paused_.front());
+        paused_.pop_front();
+        if (link->clogged && !link->dead) {
+            paused_.push_back(link);
+            continue;
+        }
+        link->paused = false;
+        if (link->dead || !poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) {
+            remove(link);
+        } else {
+            handle_received(link);
+        }
+    }
 }
 
 /// False: the connection is over.
 bool Server::handle_all(const LinkPtr& link) {
     Batch batch(writer_, *link);
     vsoa_header_t* header = nullptr;
-    for (;;) {
+    for (int handled = 1;; ++handled) {
         const Receiver::Next next = link->receiver.next(header);
         if (next != Receiver::Next::kPacket) return next == Receiver::Next::kMore;
-        batch.packet(link->receiver.another());
+        const bool another = link->receiver.another();
+        batch.packet(another);
         handle(link, Packet(header));
         if (link->refused) {
             link->receiver.give_back();
@@ -225,6 +266,10 @@ bool Server::handle_all(const LinkPtr& link) {
         }
         // A callback, or another thread, may have dropped the client.
         if (link->dead) return false;
+        if (link->clogged || (another && handled >= kPacketBatch)) {
+            pause(link);
+            return true;
+        }
     }
 }
 
@@ -309,13 +354,10 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
         const std::lock_guard guard(lock_);
         return writer_.drop(*link);
     }
-    const auto tcp = Address::local(listen_.get()), udp = Address::local(udp_.get());
-    const uint16_t quick_port = udp ? udp->port() : 0;
-    uint8_t data[6] = {static_cast<uint8_t>(link->id >> 24),  static_cast<uint8_t>(link->id >> 16),
-                       static_cast<uint8_t>(link->id >> 8),   static_cast<uint8_t>(link->id),
-                       static_cast<uint8_t>(quick_port >> 8), static_cast<uint8_t>(quick_port)};
-    const bool same_port = tcp && tcp->port() == quick_port;
-    const vsoa_payload_t payload = {const_cast<char*>(info_.data()), info_.size(), data, same_port ? 4u : 6u};
+    uint8_t data[6] = {static_cast<uint8_t>(link->id >> 24),   static_cast<uint8_t>(link->id >> 16),
+                       static_cast<uint8_t>(link->id >> 8),    static_cast<uint8_t>(link->id),
+                       static_cast<uint8_t>(quick_port_ >> 8), static_cast<uint8_t>(quick_port_)};
+    const vsoa_payload_t payload = {const_cast<char*>(info_.data()), info_.size(), data, same_port_ ? 4u : 6u};
     Frame frame(VSOA_TYPE_SERVINFO, VSOA_FLAG_REPLY, VSOA_STATUS_SUCCESS, packet.seqno);
     const bool first = !link->announced;
     {
@@ -324,14 +366,16 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
         if ((packet.header->flags & VSOA_FLAG_TUNNEL) != 0 && packet.header->tunid != 0) {
             link->quick = link->peer;
             link->quick->port(ntohs(packet.header->tunid));
+            link->own = Address::local(link->fd.get());
         }
         // One send, before anything else can be sent to this client: the vendor's Python client takes only what comes
         // with the first segment.
         if (!frame.body(nullptr, &payload) || !writer_.send(held, *link, frame)) return writer_.drop(*link);
         if (first) {
             link->logged_in = true;
-            order_.push_back(link);
-            reorder();
+            const auto less = [](const LinkPtr& a, const LinkPtr& b) { return a->priority > b->priority; };
+            order_.insert(std::upper_bound(order_.begin(), order_.end(), link, less), link);
+            ++subscriptions_changed_;
         }
     }
     if (!first) return;

@@ -143,6 +143,7 @@ void Writer::append(Stream& stream, const Frame& frame, size_t offset) {
 void Writer::mark(Stream& stream) {
     try {
         stream.marks.push_back({stream.sent + stream.queued(), now_ns() + stream.send_timeout_ns});
+        if (stream.queued() >= kClogged) stream.clogged = true;
         if (!stream.watched && !watch(stream)) drop(stream);
     } catch (const std::exception&) {
         drop(stream);
@@ -189,7 +190,12 @@ void Writer::flush(Stream& stream) {
         stream.marks.erase(stream.marks.begin(), stream.marks.begin() + static_cast<ptrdiff_t>(stream.marks_head));
         stream.marks_head = 0;
     }
+    if (stream.queued() < kClogged / 2) unclog(stream);
     room_.notify_all();
+}
+
+void Writer::unclog(Stream& stream) {
+    if (stream.clogged.exchange(false)) loop_.wake();
 }
 
 void Writer::drop(Stream& stream) {
@@ -209,6 +215,7 @@ void Writer::forget(Stream& stream) {
     stream.marks.clear();
     stream.marks_head = 0;
     if (stream.queue.capacity() > kKeptCapacity) stream.queue.shrink_to_fit();
+    unclog(stream);
 }
 
 int64_t Writer::first_deadline() const {

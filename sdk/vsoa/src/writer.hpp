@@ -23,11 +23,13 @@ namespace vsoa {
 class Batch;
 
 inline constexpr size_t kMaxQueuedBytes = 1024 * 1024;  // for each connection
+inline constexpr size_t kClogged = 256 * 1024;          // queued bytes from which on a peer is asked no more
 
 /// One TCP connection: its descriptor and what waits to be sent.
 struct Stream {
     Fd fd;
-    std::atomic<bool> dead{false};  // shut down; the event loop sees end of file and cleans up
+    std::atomic<bool> dead{false};     // shut down; the event loop sees end of file and cleans up
+    std::atomic<bool> clogged{false};  // so much is queued that what the peer asks for should wait
     int64_t send_timeout_ns = 0;
 
     size_t queued() const { return queue.size() - queue_head; }
@@ -53,8 +55,8 @@ struct Stream {
 
 class Writer {
   public:
-    /// lock: the owner's, taken by the Writer's thread.
-    explicit Writer(std::mutex& lock) : lock_(lock) {}
+    /// lock: the owner's, taken by the Writer's thread. loop: woken when a stream is no longer clogged.
+    Writer(std::mutex& lock, Poller& loop) : lock_(lock), loop_(loop) {}
     ~Writer();
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
@@ -86,10 +88,12 @@ class Writer {
     void enqueue(Stream& stream, const Frame& frame, size_t offset);
     void flush(Stream& stream);
     bool watch(Stream& stream);
+    void unclog(Stream& stream);
     void run();
     int64_t first_deadline() const;
 
     std::mutex& lock_;
+    Poller& loop_;
     std::condition_variable room_;
     Poller poller_;
     std::vector<Stream*> watched_;
