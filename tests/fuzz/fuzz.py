@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Runs one fuzz target, beginning with inputs made of the golden packets.
+
+    tests/fuzz/fuzz.py TARGET --seconds N        for so long
+    tests/fuzz/fuzz.py TARGET --runs N           for at least so many inputs
+    tests/fuzz/fuzz.py TARGET FILE               one input again, as a finding names it
+
+GANTRY_BUILD names the build, default build/release. A finding is kept in its folder tests/findings.
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("GANTRY_BUILD", HERE.parents[1] / "build/release")).resolve()
+VECTORS = HERE.parents[1] / "tests/data/vsoa-vectors/all-vectors.json"
+# Longer inputs bring nothing new but time; streams are cut at more than 64 KiB nowhere but in their length.
+LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096}
+ADDRESSES = [b"127.0.0.1:3002", b"127.0.0.1", b"[::1]:54", b"[fe80::1]", b"::1", b"1.2.3.4:0", b"1.2.3.4:65536",
+             b"axis_server", b"vsoa://axis_server", b"VSOA://axis_server:3002/axis", b"vsoa://localhost:3002/a",
+             b"vsoa://[::1]:3002", b"localhost", b"10.0.0.1, 10.0.0.2:55 [::2]:56,name", b"127.0.0.1 3000\n::1 54\n",
+             b"# none\n\n10.0.0.1\t54 55\n[::1] 3000\r\n10.0.0.2\n", b"x" * 300 + b"\n10.0.0.3 1\n"]
+
+
+def golden():
+    """Of each recording and direction: its packets in order."""
+    sessions = {}
+    for packet in json.loads(VECTORS.read_text()):
+        sessions.setdefault((packet["vector"], packet["dir"], packet["transport"]), []).append(packet)
+    return sessions
+
+
+def seeds(target):
+    """The inputs to begin with."""
+    for (_, direction, transport), packets in golden().items():
+        raw = [bytes.fromhex(p["hex"]) for p in packets]
+        framed = [r for p, r in zip(packets, raw) if p["kind"] == "vsoa"]
+        params = [p["param"].encode() for p in packets if p.get("param")]
+        if target == "stream" and transport == "tcp":
+            yield from (bytes([how]) + b"".join(framed) for how in (0, 0x41, 0x82, 0xc7))
+        elif target == "datagram":
+            yield from framed
+        elif target in ("login", "subscribe"):
+            yield from params
+        elif target == "position":
+            yield from (r for p, r in zip(packets, raw) if p["kind"] == "raw" and transport == "udp")
+        elif target == "server" and direction == "C>S":
+            if transport == "udp":
+                yield from (bytes([how]) + one for one in framed for how in (0x0e, 0x1e))
+            else:
+                yield from (bytes([how]) + b"".join(framed) for how in (0, 1, 2, 0x26))
+                yield from (b"\x02" + one for one in framed)
+        elif target == "client" and direction == "S>C":
+            yield b"".join(framed)
+    if target == "address":
+        yield from (bytes([how]) + text for text in ADDRESSES for how in range(4))
+    if target == "subscribe":
+        yield from (b'["/"]', b'["/a","/a/","/a/b","/a/b/","/b"]', b'["noslash","/x"]')
+
+
+def main():
+    words = sys.argv[1:]
+    if len(words) == 2:
+        sys.exit(subprocess.run([BUILD / "tests/fuzz" / f"fuzz_{words[0]}", words[1]], check=False).returncode)
+    if len(words) != 3 or words[1] not in ("--seconds", "--runs") or not words[2].isdigit():
+        sys.exit(__doc__)
+    target, option = words[0], {"--seconds": "-max_total_time", "--runs": "-runs"}[words[1]]
+    program = BUILD / "tests/fuzz" / f"fuzz_{target}"
+    findings = BUILD / "tests/findings"
+    findings.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gantry-fuzz-") as folder:
+        corpus = pathlib.Path(folder)
+        count = 0
+        for count, seed in enumerate(seeds(target), 1):
+            (corpus / f"golden-{count}").write_bytes(seed)
+        assert count, f"no golden packets for {target}"
+        command = [program, f"{option}={words[2]}", f"-max_len={LONGEST.get(target, 1024)}", "-timeout=20",
+                   "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=0", f"-dict={HERE / 'vsoa.dict'}",
+                   f"-artifact_prefix={findings}/{target}-", corpus]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              check=False)
+    inputs = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)
+    if done.returncode != 0 or not inputs:
+        print(done.stdout[-8000:])
+        sys.exit(f"fuzz {target}: ended with {done.returncode}; run it again with: tests/fuzz/fuzz.py {target} FILE")
+    print(f"fuzz {target}: {inputs[1]} inputs, from {count} of the golden packets, no finding")
+
+
+main()

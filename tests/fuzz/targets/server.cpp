@@ -1,0 +1,203 @@
+// A whole server on the loopback: whatever a peer sends, over TCP and as datagrams, the server answers in packets, ends
+// at most that connection, and another client does not notice.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "sdk/vsoa/include/vsoa_loop.h"
+#include "sdk/vsoa/include/vsoa_server.h"
+#include "sdk/vsoa/src/packet.hpp"
+#include "sdk/vsoa/src/socket.hpp"
+#include "tests/fuzz/targets/input.hpp"
+
+namespace {
+
+using fuzz::demand;
+using vsoa::Address;
+using vsoa::Fd;
+
+constexpr timespec kNoWait = {0, 0};
+constexpr char kPassword[] = "123456";
+constexpr unsigned kBystanderEvery = 64;  // inputs
+
+void look_at(const vsoa_url_t* url, const vsoa_payload_t* payload) {
+    fuzz::look_at(url->url, url->url_len);
+    fuzz::look_at(payload->param, payload->param_len);
+    fuzz::look_at(payload->data, payload->data_len);
+}
+
+std::vector<uint8_t> packet(uint8_t type, uint32_t seqno, std::string_view param, uint16_t tunid = 0) {
+    vsoa::Frame frame(type, 0, 0, seqno);
+    const vsoa_payload_t payload = {const_cast<char*>(param.data()), param.size(), nullptr, 0};
+    demand(frame.body(nullptr, &payload), "a packet of our own");
+    frame.tunid(tunid);
+    std::vector<uint8_t> out;
+    frame.append_to(out);
+    return out;
+}
+
+/// A connection without manners, never waiting.
+class Peer {
+  public:
+    explicit Peer(const Address& to) : fd_(vsoa::open_socket(to.family(), SOCK_STREAM)) {
+        // A reset at its end, so that no port stays taken.
+        demand(vsoa::connect_until(fd_.get(), to, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs) &&
+                   vsoa::set_linger(fd_.get(), 0) && vsoa::set_nodelay(fd_.get()),
+               "the server's port is open");
+    }
+    void send(std::span<const uint8_t> bytes) {
+        [[maybe_unused]] const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    }
+    /// How many packets have come.
+    size_t receive() {
+        size_t count = 0;
+        for (;;) {
+            const auto space = receiver_.space();
+            const ssize_t got = recv(fd_.get(), space.at, space.room, 0);
+            if (got <= 0) return count;
+            receiver_.commit(static_cast<size_t>(got));
+            vsoa_header_t* header = nullptr;
+            for (auto next = receiver_.next(header); next != vsoa::Receiver::Next::kMore;
+                 next = receiver_.next(header)) {
+                demand(next == vsoa::Receiver::Next::kPacket, "a server sends packets");
+                ++count;
+            }
+        }
+    }
+
+  private:
+    Fd fd_;
+    vsoa::Receiver receiver_;
+};
+
+class Target {
+  public:
+    explicit Target(const char* password) : server_(vsoa_server_create("{\"name\":\"fuzzed\"}")) {
+        const Address any = *Address::make("127.0.0.1", 0);
+        demand(server_ != nullptr && vsoa_server_passwd(server_, password) &&
+                   vsoa_server_start(server_, any.raw(), any.length),
+               "a server starts");
+        address_.length = sizeof address_.storage;
+        vsoa_server_address(server_, address_.raw(), &address_.length);
+        for (const char* text : {"/echo", "/folder/", "/a"}) {
+            const vsoa_url_t url = {const_cast<char*>(text), std::strlen(text)};
+            vsoa_server_add_listener(server_, &url, &called, this);
+        }
+        vsoa_server_on_datagram(server_, &datagram, this);
+        vsoa_server_on_cli(server_, &client, this);
+        bystander_.emplace(address_);
+        const char* const login = password != nullptr ? "{\"passwd\":\"123456\"}" : "";
+        login_ = packet(VSOA_TYPE_SERVINFO, 0, login, htons(quick_port()));
+        bystander_->send(packet(VSOA_TYPE_SERVINFO, 0, login));
+        turn();
+        demand(bystander_->receive() == 1 && vsoa_server_count(server_) == 1, "a client logs in");
+        bystander_id_ = last_id_;
+    }
+
+    void run(const fuzz::Input& input) {
+        const int before = vsoa_server_count(server_);
+        {
+            Peer peer(address_);
+            if (input.option(1)) peer.send(login_);
+            if (input.option(2)) turn();
+            feed(peer, input);
+            publish();
+            turn();
+            peer.receive();
+        }
+        turn();
+        demand(vsoa_server_count(server_) == before, "whoever is gone is forgotten");
+        if (++inputs_ % kBystanderEvery == 0) ask_bystander();
+    }
+
+  private:
+    void feed(Peer& peer, const fuzz::Input& input) {
+        std::span<const uint8_t> bytes = input.what;
+        if (input.option(3)) {
+            quick(bytes, input.option(4));
+            turn();
+            return;
+        }
+        // At once, or in four pieces.
+        const size_t piece = input.option(5) ? bytes.size() / 4 + 1 : std::max<size_t>(bytes.size(), 1);
+        while (!bytes.empty()) {
+            const auto part = bytes.first(std::min(piece, bytes.size()));
+            peer.send(part);
+            turn();
+            bytes = bytes.subspan(part.size());
+        }
+    }
+
+    /// As a datagram of the peer that has just logged in, with its number or as it is.
+    void quick(std::span<const uint8_t> bytes, bool numbered) {
+        std::vector<uint8_t> copy(bytes.begin(), bytes.end());
+        const uint32_t number = htonl(last_id_);
+        if (numbered && copy.size() >= 8) std::memcpy(copy.data() + 4, &number, sizeof number);
+        [[maybe_unused]] const ssize_t sent =
+            sendto(udp_.get(), copy.data(), copy.size(), MSG_DONTWAIT, address_.raw(), address_.length);
+    }
+
+    uint16_t quick_port() {
+        const Address any = *Address::make("127.0.0.1", 0);
+        udp_ = vsoa::open_socket(AF_INET, SOCK_DGRAM);
+        demand(bind(udp_.get(), any.raw(), any.length) == 0, "a port for datagrams");
+        return Address::local(udp_.get())->port();
+    }
+
+    void publish() {
+        char text[] = "/a";
+        const vsoa_url_t url = {text, 2};
+        demand(vsoa_server_publish(server_, &url, nullptr), "publishing succeeds");
+        vsoa_server_quick_publish(server_, &url, nullptr);
+        uint8_t bytes[64];
+        while (recv(udp_.get(), bytes, sizeof bytes, 0) >= 0) continue;
+    }
+
+    void ask_bystander() {
+        bystander_->send(packet(VSOA_TYPE_PINGECHO, inputs_, ""));
+        turn();
+        demand(bystander_->receive() == 1, "others do not notice");
+    }
+
+    /// Loopback sockets are ready at once; a few turns, since one handles only so much.
+    void turn() {
+        for (int i = 0; i < 3; ++i) demand(vsoa_server_wait(server_, &kNoWait), "a server goes on");
+    }
+
+    static void called(void* arg, vsoa_server_t* server, vsoa_cli_id_t id, vsoa_header_t* header, vsoa_url_t* url,
+                       vsoa_payload_t* payload) {
+        demand(id != static_cast<Target*>(arg)->bystander_id_, "a call has its caller's number");
+        look_at(url, payload);
+        vsoa_server_cli_reply(server, id, 0, vsoa_parser_get_seqno(header), 0, payload);
+    }
+    static void datagram(void* arg, vsoa_server_t*, vsoa_cli_id_t id, vsoa_url_t* url, vsoa_payload_t* payload, bool) {
+        demand(id != static_cast<Target*>(arg)->bystander_id_, "a datagram has its sender's number");
+        look_at(url, payload);
+    }
+    static void client(void* arg, vsoa_server_t* server, vsoa_cli_id_t id, bool connect) {
+        auto* target = static_cast<Target*>(arg);
+        demand(connect || id != target->bystander_id_ || id == 0, "others stay connected");
+        if (!connect) return;
+        target->last_id_ = id;
+        vsoa_server_cli_linger(server, id, 0);
+    }
+
+    vsoa_server_t* server_;
+    Address address_;
+    Fd udp_;
+    std::vector<uint8_t> login_;
+    std::optional<Peer> bystander_;
+    vsoa_cli_id_t last_id_ = 0, bystander_id_ = 0;
+    uint32_t inputs_ = 0;
+};
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+    static Target open(nullptr), guarded(kPassword);
+    const fuzz::Input input(bytes, size);
+    (input.option(0) ? guarded : open).run(input);
+    return 0;
+}
