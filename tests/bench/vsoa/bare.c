@@ -89,7 +89,8 @@ static int fan(int count, int rounds, int period_ms) {
 static int flood(int count, int64_t duration) {
     const int* fds = take(count);
     uint64_t number = 0;
-    for (const int64_t until = now_ns() + duration; now_ns() < until;) to_all(fds, count, ++number, 0);
+    for (const int64_t until = now_ns() + duration; now_ns() < until || number < kLeast;)
+        to_all(fds, count, ++number, 0);
     to_all(fds, count, number + 1, number);
     return until_they_leave(fds[0]);
 }

@@ -19,6 +19,8 @@
 
 enum { kRequest = 92, kReply = 84, kPublished = 88, kData = 64 }; /* bytes: packets and their data */
 
+enum { kLeast = 100 }; /* messages of a publisher, however busy the machine is */
+
 static inline int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

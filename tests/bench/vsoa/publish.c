@@ -73,7 +73,7 @@ static int serve(int subscribers, int64_t rate, int64_t duration) {
     wait_for_subscribers(server, subscribers);
     const int64_t began = now_ns();
     uint64_t number = 0;
-    for (int64_t now = began; now < began + duration; now = now_ns()) {
+    for (int64_t now = began; now < began + duration || number < kLeast; now = now_ns()) {
         if (rate > 0) {
             const int64_t due = began + (int64_t)number * 1000000000 / rate;
             if (due > now) rest(due - now);

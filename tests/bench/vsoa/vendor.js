@@ -8,7 +8,7 @@
 
 const vsoa = require(process.env.BENCH_PACKAGE);
 
-const kData = 64, kBurst = 20, kPublishedData = Buffer.alloc(kData);
+const kData = 64, kBurst = 20, kLeast = 100, kPublishedData = Buffer.alloc(kData);
 const clock = () => Number(process.hrtime.bigint());
 const address = (port) => ({ domain: vsoa.AF_INET, addr: '127.0.0.1', port: Number(port) });
 const check = (error) => {
@@ -97,13 +97,13 @@ function publishServer(port, subscribers, rate, duration) {
   };
   const flood = (server, until) => {
     for (let i = 0; i < kBurst; ++i) publish(server, undefined, 0);
-    Date.now() < until ? setImmediate(flood, server, until) : finish(server);
+    Date.now() < until || number < kLeast ? setImmediate(flood, server, until) : finish(server);
   };
   const paced = (server, began, until) => {
     // Timers have whole milliseconds: what is due by now is published.
     const now = process.hrtime.bigint();
     while (number < (Number(now - began) * Number(rate)) / 1e9) publish(server, process.hrtime.bigint(), 0);
-    Date.now() < until ? setTimeout(paced, 1, server, began, until) : finish(server);
+    Date.now() < until || number < kLeast ? setTimeout(paced, 1, server, began, until) : finish(server);
   };
   startServer(port, (server) => {
     server.onclient = (client, connect) => (connect ? clients.add(client) : clients.delete(client));
