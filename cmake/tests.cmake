@@ -2,9 +2,9 @@
 file(WRITE ${CMAKE_BINARY_DIR}/catch_main.cpp "#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n")
 add_library(gantry_catch STATIC ${CMAKE_BINARY_DIR}/catch_main.cpp)
 
-# gantry_unit_test(NAME SOURCES ... LIBS ...): one Catch2 program, one CTest entry labelled "unit".
+# gantry_unit_test(NAME SOURCES ... LIBS ... [LONG_LOOPS]): one Catch2 program, one CTest entry labelled "unit".
 function(gantry_unit_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "LONG_LOOPS" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
@@ -12,7 +12,9 @@ function(gantry_unit_test name)
     math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 5")
   endif()
   add_executable(${name} ${arg_SOURCES})
-  gantry_plain(SOURCES ${arg_SOURCES})
+  if(NOT arg_LONG_LOOPS)
+    gantry_plain(SOURCES ${arg_SOURCES})
+  endif()
   target_link_libraries(${name} PRIVATE gantry_catch ${arg_LIBS} Threads::Threads)
   gantry_own(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

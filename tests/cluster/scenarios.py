@@ -307,8 +307,7 @@ def changed_manifest():
 
         def replaced():
             now = [i for i in c.instances("axis_server") if i["state"] == "ready" and i["revision"] == 2]
-            running = {pid for pids in processes(c).values() for pid in pids}
-            return len(now) == 2 and len(running) == 2
+            return len(now) == 2 and sum(counts(c).values()) == 2
         wait_for(replaced, 30, lambda: f"both replaced: {c.instances('axis_server')}")
 
 
