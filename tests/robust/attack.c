@@ -2,7 +2,8 @@
  *
  *   robust_attack KIND PORT COUNT
  *
- * Says "under way" once the pressure is on, "done" after COUNT, and goes on until its input ends.
+ * Says "under way" once the pressure is on, "done" after COUNT, goes on until its input ends, and then says how many
+ * there were.
  *
  *   churn      connections that log in, or do not, and reset themselves (linger 0)
  *   silent     connections that never log in
@@ -228,5 +229,6 @@ int main(int argc, char** argv) {
     if (strcmp(kind, "subscribe") == 0) subscribe();
     if (strcmp(kind, "deaf") == 0) keep(16, deaf_client, 20);
     if (strcmp(kind, "forged") == 0) forged();
+    printf("%ld\n", done);
     return 0;
 }

@@ -164,8 +164,11 @@ Receiver::Space Receiver::space(std::span<uint8_t> scratch) {
 /// What is left of the scratch memory moves into the receiver's own.
 void Receiver::use_own() {
     const size_t left = tail_ - head_;
-    if (own_.size() < left) own_.resize(left);
-    if (left > 0) std::memcpy(own_.data(), base_ + head_, left);
+    if (own_.size() < left) {
+        own_.assign(base_ + head_, base_ + tail_);
+    } else if (left > 0) {
+        std::memcpy(own_.data(), base_ + head_, left);
+    }
     base_ = own_.data();
     size_ = own_.size();
     head_ = 0;

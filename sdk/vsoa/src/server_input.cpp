@@ -12,7 +12,7 @@ namespace vsoa {
 namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
-constexpr int kAcceptBatch = 8, kDatagramBatch = 64, kPacketBatch = 128;
+constexpr int kAcceptBatch = 2, kDatagramBatch = 8, kPacketBatch = 128;
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
@@ -124,7 +124,10 @@ void Server::make_room() {
         logins_.pop_front();
         if (!oldest) continue;
         read_link(oldest);
-        if (!oldest->announced) remove(oldest);
+        if (oldest->announced) continue;
+        // A reset costs this side half of an orderly end, and keeps nothing of it.
+        if (oldest->fd) set_linger(oldest->fd.get(), 0);
+        remove(oldest);
     }
 }
 

@@ -10,7 +10,7 @@ using namespace rig;
 
 namespace {
 
-constexpr int kThreads = 8, kVisitors = 3, kVisits = 25;
+constexpr int kThreads = 8, kVisitors = 3, kVisits = 150;
 
 using Random = std::mt19937;
 
