@@ -11,7 +11,7 @@ using fuzz::demand;
 
 namespace {
 
-constexpr size_t kSome = 16;  // urls that are compared with each other
+constexpr size_t kSome = 6;  // urls that are compared with each other
 
 bool takes(std::string_view subscribed, std::string_view url) {
     if (subscribed == "/" || subscribed == url) return true;
