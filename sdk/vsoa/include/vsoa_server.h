@@ -38,7 +38,7 @@
 extern "C" {
 #endif
 
-#define VSOA_SERVER_BACKLOG 32                 /**< of the listening socket */
+#define VSOA_SERVER_BACKLOG 32                 /**< the vendor's, of a listening socket; ours is 512 */
 #define VSOA_SERVER_DEF_SEND_TIMEOUT 100       /**< ms */
 #define VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT 5000 /**< ms from accept to a successful login */
 #define VSOA_SERVER_KEEPALIVE_TIMEOUT 10       /**< s, usual keepalive of a stream */

@@ -15,6 +15,7 @@ namespace {
 
 // With port 0 the kernel picks the TCP port, and UDP wants the same; another program may have it.
 constexpr int kPortAttempts = 16;
+constexpr int kBacklog = 512;  // in step with what server_input.cpp takes of them
 constexpr size_t kReadAtOnce = 64 * 1024;
 constexpr size_t kFlatPublish = 16 * 1024;  // a packet up to this is put together once for all subscribers
 
@@ -92,7 +93,7 @@ bool Server::bind_sockets(const Address& wanted) {
             return false;
         }
         set_nodelay(listen_.get());  // inherited by accepted sockets
-        return listen(listen_.get(), VSOA_SERVER_BACKLOG) == 0;
+        return listen(listen_.get(), kBacklog) == 0;
     }
 }
 

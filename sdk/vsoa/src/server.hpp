@@ -127,7 +127,7 @@ class Server {
     void accept_all();
     void accept_one(Fd fd, const Address& peer);
     void make_room();
-    void pause_accept();
+    void pause_accept(int64_t until);
     void check_deadlines();
     void arm();
     bool read_busy();
@@ -181,6 +181,7 @@ class Server {
     std::deque<std::pair<int64_t, vsoa_cli_id_t>> logins_;  // deadlines of connections, in order
     size_t strangers_ = 0;                                  // connections that were not announced
     int64_t accept_again_ = kForever;
+    int64_t accept_due_ = 0;  // when the connections taken so far were due at the rate that may last
     std::deque<LinkPtr> paused_;
     bool same_port_ = false;  // of TCP and UDP
     uint16_t quick_port_ = 0;

@@ -15,6 +15,10 @@ namespace {
 constexpr int kAcceptBatch = 2, kDatagramBatch = 8, kPacketBatch = 128;
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
+// New connections that may come at once, and how many a millisecond when they go on: taking one costs as much as some
+// calls of a client that is there already. The others wait in the listening socket's queue.
+constexpr int64_t kAcceptBurst = 1024, kAcceptsPerMs = 4, kAcceptRest_ns = 2 * kNanosPerMs;
+constexpr int64_t kAcceptInterval_ns = kNanosPerMs / kAcceptsPerMs;
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
 constexpr int kGuesses = 16;
@@ -76,15 +80,21 @@ void Server::handle_ready(int timeout_ms) {
 }
 
 void Server::accept_all() {
+    const int64_t now = now_ns();
+    accept_due_ = std::max(accept_due_, now);
+    if (accept_due_ - now > kAcceptBurst * kAcceptInterval_ns) return pause_accept(now + kAcceptRest_ns);
     for (int i = 0; i < kAcceptBatch; ++i) {
         Address peer;
         peer.length = sizeof peer.storage;
         Fd fd(accept4(listen_.get(), peer.raw(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd) {
+            accept_due_ += kAcceptInterval_ns;
             accept_one(std::move(fd), peer);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause_accept();
+        // No descriptor is free: the waiting connection would make the event loop spin.
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accept(now + kAcceptPause_ns);
         if (errno != EINTR && errno != ECONNABORTED) return;
     }
 }
@@ -131,11 +141,11 @@ void Server::make_room() {
     }
 }
 
-/// No descriptor is free: the waiting connection would make the event loop spin, so it is left alone for a moment.
-void Server::pause_accept() {
+/// Who waits to be taken is left alone until then.
+void Server::pause_accept(int64_t until) {
     const int saved = errno;
     poller_.remove(listen_.get());
-    accept_again_ = now_ns() + kAcceptPause_ns;
+    accept_again_ = until;
     arm();
     errno = saved;
 }

@@ -121,3 +121,16 @@ TEST_CASE("the deadlines of connections that are gone do not pile up") {
     server.loop.stop();
     CHECK(server.handle->core.deadlines() <= 4 * vsoa::kMaxStrangers);
 }
+
+TEST_CASE("more connections than a server takes at once wait, and all of them log in") {
+    RunningServer server;
+    server.start();
+    const int64_t begin = vsoa::now_ns();
+    for (int i = 0; i < 1'400; ++i) {
+        RawPeer one(server.address);
+        vsoa::set_linger(one.fd(), 0);
+        REQUIRE(one.log_in());
+    }
+    // 1,024 at once, 4 a millisecond of the others: never sooner.
+    CHECK(vsoa::now_ns() - begin > 80 * vsoa::kNanosPerMs);
+}
