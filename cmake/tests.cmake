@@ -1,6 +1,6 @@
 # Catch2's own main(), compiled once.
 file(WRITE ${CMAKE_BINARY_DIR}/catch_main.cpp "#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n")
-add_library(gantry_catch STATIC ${CMAKE_BINARY_DIR}/catch_main.cpp)
+add_library(gantry_catch STATIC EXCLUDE_FROM_ALL ${CMAKE_BINARY_DIR}/catch_main.cpp)
 
 # gantry_unit_test(NAME SOURCES ... LIBS ... [LONG_LOOPS]): one Catch2 program, one CTest entry labelled "unit".
 function(gantry_unit_test name)
@@ -20,4 +20,22 @@ function(gantry_unit_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT} SKIP_RETURN_CODE 77)
+endfunction()
+
+# gantry_collect_programs(OUT FOLDER): every target below FOLDER that is built and not only named.
+function(gantry_collect_programs out folder)
+  set(found)
+  get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
+  foreach(target ${targets})
+    get_target_property(type ${target} TYPE)
+    if(type MATCHES "^(EXECUTABLE|MODULE_LIBRARY|OBJECT_LIBRARY)$")
+      list(APPEND found ${target})
+    endif()
+  endforeach()
+  get_property(folders DIRECTORY ${folder} PROPERTY SUBDIRECTORIES)
+  foreach(below ${folders})
+    gantry_collect_programs(more ${below})
+    list(APPEND found ${more})
+  endforeach()
+  set(${out} ${found} PARENT_SCOPE)
 endfunction()
