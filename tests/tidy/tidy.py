@@ -30,6 +30,7 @@ ALLOWED = [
     ("sdk/elf/", ["gantry/elf/", "gantry/abi/", "sdk/elf/"]),
     ("sdk/vsoa/", ["vsoa_", "sdk/vsoa/"]),
     ("sdk/testing/", ["gantry/", "sdk/testing/"]),
+    ("sdk/tools/", ["gantry/", "sdk/tools/"]),
     ("sdk/", ["gantry/", "sdk/", "!gantry/elf/", "!gantry/testing/"]),
     ("plugins/probe/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/probe/endpoint/"]),
     ("plugins/probe/", [*AUTHORS_LAYER, "plugins/probe/endpoint/"]),

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gantry-plugin: make, look at, prove and sign plugins. This file knows the program's frame; a command's options are in
+// the file or folder of its name.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+
+#include "sdk/tools/commands.hpp"
+#include "sdk/tools/suggestion.hpp"
+#include "sdk/tools/trouble.hpp"
+
+namespace gantry::tools {
+namespace {
+
+constexpr const char* kFooter = R"(Exit statuses:
+  0   good
+  1   something was found: a check failed, a signature is bad
+  64  the command line is wrong
+  65  the input is not what it should be: no plugin, no key
+  66  the input is not there or cannot be read
+  70  a fault of this program
+  73  the output is there already or cannot be written)";
+
+void add_commands([[maybe_unused]] CLI::App& app, [[maybe_unused]] Chosen& chosen) {
+    // One line for each command.
+}
+
+int usage(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+    if (argc == 1) {
+        std::fputs(app.help().c_str(), stderr);
+        return exit_status::kUsage;
+    }
+    std::string hint;
+    std::vector<std::string> known;
+    for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
+    if (app.get_subcommands().empty()) hint = did_you_mean(argv[1], known);
+    std::fprintf(stderr, "gantry-plugin: %s.%s\nRun gantry-plugin --help, or gantry-plugin COMMAND --help.\n",
+                 error.what(), hint.c_str());
+    return exit_status::kUsage;
+}
+
+int run(int argc, char** argv) {
+    CLI::App app("gantry-plugin: make, look at, prove and sign plugins of Gantry", "gantry-plugin");
+    Chosen chosen;
+    app.footer(kFooter);
+    app.require_subcommand(1);
+    app.set_version_flag("--version", "gantry-plugin " GANTRY_VERSION);
+    add_commands(app, chosen);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& asked) {
+        return app.exit(asked);
+    } catch (const CLI::ParseError& error) {
+        return usage(app, error, argc, argv);
+    }
+    return chosen();
+}
+
+}  // namespace
+}  // namespace gantry::tools
+
+int main(int argc, char** argv) {
+    using namespace gantry::tools;
+    try {
+        return run(argc, argv);
+    } catch (const Failure& failure) {
+        std::fflush(stdout);
+        std::fprintf(stderr, "gantry-plugin: %s\n", failure.what());
+        return failure.status;
+    } catch (const std::exception& error) {
+        std::fflush(stdout);
+        std::fprintf(stderr, "gantry-plugin: %s\n", error.what());
+        return exit_status::kInternal;
+    }
+}
