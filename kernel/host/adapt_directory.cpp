@@ -101,7 +101,8 @@ class DirectoryAdapter final : public Directory {
   public:
     explicit DirectoryAdapter(Site<gantry_directory> site) : site_(std::move(site)) {
         if (!site_.has(&gantry_directory::facts)) return;
-        facts_ = {static_cast<std::uint16_t>(site_.table->facts->port), line(site_.table->facts->environment)};
+        const auto facts = result<gantry_directory_facts>(site_.table->facts);
+        facts_ = {static_cast<std::uint16_t>(facts.port), line(facts.environment)};
     }
 
     DirectoryFacts facts() const override { return facts_; }

@@ -12,6 +12,7 @@ class PlacementAdapter final : public Placement {
 
     std::vector<std::string> key_names() const override {
         std::vector<std::string> out;
+        if (!site_.has(&gantry_placement::score)) return out;
         const std::uint32_t count = std::min<std::uint32_t>(site_.table->key_count, GANTRY_PLACEMENT_KEYS);
         for (std::uint32_t i = 0; i < count; ++i) out.push_back(line(site_.table->key_names[i]));
         return out;

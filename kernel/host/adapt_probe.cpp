@@ -17,7 +17,7 @@ class ProbeAdapter final : public Probe {
 
   private:
     static ProbeAnswer raise(const void* raw) {
-        const auto& r = result<gantry_probe_result>(raw);
+        const auto r = result<gantry_probe_result>(raw);
         const bool known = r.verdict == GANTRY_HEALTHY || r.verdict == GANTRY_UNHEALTHY;
         return {known ? static_cast<Verdict>(r.verdict) : Verdict::kUnknown, Duration(r.latency_ns), line(r.detail)};
     }

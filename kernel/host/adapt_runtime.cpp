@@ -29,24 +29,23 @@ void check_texts(const Container& container) {
 }
 
 std::vector<Container> raise_containers(const void* raw) {
-    const auto& r = result<gantry_container_list>(raw);
+    const auto r = result<gantry_container_list>(raw);
     std::vector<Container> out;
     out.reserve(r.count);
     for (std::size_t i = 0; i < r.count; ++i) {
-        const gantry_container* const c = element(r.containers, r.container_size, i);
-        if (c == nullptr) throw std::runtime_error("its containers are shorter than SDK 0.9 says");
-        if (c->state < GANTRY_CONTAINER_CREATED || c->state > GANTRY_CONTAINER_EXITED) {
-            throw std::runtime_error("a container has the unknown state " + std::to_string(c->state));
+        const gantry_container c = element(r.containers, r.container_size, i);
+        if (c.state < GANTRY_CONTAINER_CREATED || c.state > GANTRY_CONTAINER_EXITED) {
+            throw std::runtime_error("a container has the unknown state " + std::to_string(c.state));
         }
-        out.push_back({copy(c->name), static_cast<ContainerState>(c->state), c->exit_code, c->pid,
-                       Instant{c->started_ns}, line(c->detail), copy_labels(c->labels, c->label_count)});
+        out.push_back({copy(c.name), static_cast<ContainerState>(c.state), c.exit_code, c.pid, Instant{c.started_ns},
+                       line(c.detail), copy_labels(c.labels, c.label_count)});
         check_texts(out.back());
     }
     return out;
 }
 
 std::vector<std::string> raise_images(const void* raw) {
-    const auto& r = result<gantry_image_list>(raw);
+    const auto r = result<gantry_image_list>(raw);
     std::vector<std::string> out;
     for (std::size_t i = 0; i < r.count; ++i) out.push_back(line(r.images[i]));
     return out;
@@ -57,7 +56,9 @@ class RuntimeAdapter final : public Runtime {
     explicit RuntimeAdapter(Site<gantry_runtime> site) : site_(std::move(site)) {
         site_.context->sink_target = this;
         site_.call("bind", &gantry_runtime::bind, &kSink);
-        if (site_.has(&gantry_runtime::facts)) facts_ = raise_facts(*site_.table->facts);
+        if (site_.has(&gantry_runtime::facts)) {
+            facts_ = raise_facts(result<gantry_runtime_facts>(site_.table->facts));
+        }
     }
 
     RuntimeFacts facts() const override { return facts_; }

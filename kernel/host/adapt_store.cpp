@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stdexcept>
-
 #include "kernel/host/adapter.hpp"
 
 namespace gantry::host {
@@ -29,14 +27,13 @@ class StoreAdapter final : public Store {
 
   private:
     static StoreEntries raise_entries(const void* raw) {
-        const auto& r = result<gantry_store_entries>(raw);
+        const auto r = result<gantry_store_entries>(raw);
         StoreEntries out;
         out.revision = r.revision;
         out.entries.reserve(r.count);
         for (std::size_t i = 0; i < r.count; ++i) {
-            const gantry_store_entry* const e = element(r.entries, r.entry_size, i);
-            if (e == nullptr) throw std::runtime_error("its entries are shorter than SDK 0.9 says");
-            out.entries.push_back({copy(e->key), copy(e->value), e->revision});
+            const gantry_store_entry e = element(r.entries, r.entry_size, i);
+            out.entries.push_back({copy(e.key), copy(e.value), e.revision});
         }
         return out;
     }

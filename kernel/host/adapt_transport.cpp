@@ -13,7 +13,9 @@ class TransportAdapter final : public Transport {
     explicit TransportAdapter(Site<gantry_transport> site) : site_(std::move(site)) {
         site_.context->sink_target = this;
         site_.call("bind", &gantry_transport::bind, &kSink);
-        if (site_.has(&gantry_transport::facts)) message_max_bytes_ = site_.table->facts->message_max_bytes;
+        if (site_.has(&gantry_transport::facts)) {
+            message_max_bytes_ = result<gantry_transport_facts>(site_.table->facts).message_max_bytes;
+        }
     }
 
     std::int64_t message_max_bytes() const override { return message_max_bytes_; }

@@ -5,6 +5,8 @@
 
 #include <gantry/abi/base.h>
 
+#include <algorithm>
+#include <cstring>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -13,6 +15,7 @@
 
 #include "kernel/base/result.hpp"
 #include "kernel/base/units.hpp"
+#include "kernel/host/least.hpp"
 #include "kernel/host/roles.hpp"
 
 namespace gantry::host {
@@ -52,20 +55,28 @@ inline std::vector<gantry_str> lower(const std::vector<std::string>& list) {
     return out;
 }
 
-// The result of an operation; throws, which makes its outcome unknown, if it is shorter than SDK 0.9 says.
+// A struct of `size` bytes that a plugin filled in, as today's: members that an older border does not have are 0.
 template <class T>
-const T& result(const void* raw) {
-    const auto& out = *static_cast<const T*>(raw);
-    if (out.struct_size >= sizeof(T)) return out;
-    throw std::runtime_error("it has " + std::to_string(out.struct_size) + " bytes, expected at least " +
-                             std::to_string(sizeof(T)));
+T grown(const void* raw, std::size_t size) {
+    if (size < kLeast<T>) {
+        throw std::runtime_error("it has " + std::to_string(size) + " bytes, expected at least " +
+                                 std::to_string(kLeast<T>));
+    }
+    T out{};
+    std::memcpy(&out, raw, std::min(size, sizeof(T)));
+    return out;
 }
 
-// An element of an array whose element size the plugin chose; nullptr if that is less than what we must read.
+// One that says its own size, as results and facts do; throws if it is too short, which makes an outcome unknown.
 template <class T>
-const T* element(const T* first, std::size_t size, std::size_t i) {
-    if (size < sizeof(T)) return nullptr;
-    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(first) + i * size);
+T result(const void* raw) {
+    return grown<T>(raw, static_cast<const T*>(raw)->struct_size);
+}
+
+// An element of an array whose element size the plugin chose; throws if that is too short.
+template <class T>
+T element(const T* first, std::size_t size, std::size_t i) {
+    return grown<T>(reinterpret_cast<const char*>(first) + i * size, size);
 }
 
 inline Code code_of(gantry_status status) {

@@ -20,8 +20,8 @@ namespace gantry::host {
 namespace {
 
 // As notes spell them.
-constexpr std::array<std::string_view, 8> kRoles{"discovery/1", "placement/1", "runtime/1",   "probe/1",
-                                                 "transport/1", "directory/1", "draft.store", "draft.frontend"};
+constexpr std::array<std::string_view, 8> kRoles{"placement/1",     "runtime/1",       "probe/1",     "transport/1",
+                                                 "draft.discovery", "draft.directory", "draft.store", "draft.frontend"};
 
 std::string errno_text() { return std::strerror(errno); }
 
@@ -145,10 +145,15 @@ bool newer_libc(std::string_view version) {
 Status check_border(const elf::Note& note) {
     const bool draft = note.role.starts_with("draft.");
     const bool major = note.abi_major == GANTRY_ABI_MAJOR;
-    if (major && (draft ? note.abi_minor == GANTRY_ABI_MINOR : note.abi_minor <= GANTRY_ABI_MINOR)) return {};
-    return fail(Code::kRefused, "built for SDK " + border(note.abi_major, note.abi_minor) +
-                                    ", this kernel offers SDK " + border(GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR) +
-                                    (draft ? " (a draft role needs exactly that)" : ""));
+    if (!major || (draft ? note.abi_minor != GANTRY_ABI_MINOR : note.abi_minor > GANTRY_ABI_MINOR)) {
+        return fail(Code::kRefused, "built for SDK " + border(note.abi_major, note.abi_minor) +
+                                        ", this kernel offers SDK " + border(GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR) +
+                                        (draft ? " (a draft role needs exactly that)" : ""));
+    }
+    if (!draft || note.kernel == elf::kernel_version()) return {};
+    return fail(Code::kRefused, "built for kernel " + (note.kernel.empty() ? "unknown" : note.kernel) +
+                                    ", this is kernel " + std::string(elf::kernel_version()) + ": the role " +
+                                    note.role + " is a draft, which needs exactly that");
 }
 
 Status check_facts(const elf::Facts& facts) {

@@ -94,9 +94,10 @@ Status Instance::create() {
     const gantry_status status =
         context_->timed("create", [&] { return library_->entry().create(&raw, &plugin_, &error.raw); });
     if (status != GANTRY_OK) return fail(code_of(status), "cannot be created: " + error.text(status));
-    const bool whole = plugin_.struct_size >= sizeof(plugin_) && plugin_.init != nullptr && plugin_.start != nullptr &&
-                       plugin_.stop != nullptr && plugin_.destroy != nullptr && plugin_.query != nullptr;
-    if (!whole) return fail(Code::kRefused, "its plugin table is incomplete; all slots of SDK 0.9 are needed");
+    const bool whole = plugin_.struct_size >= kLeast<gantry_plugin> && plugin_.init != nullptr &&
+                       plugin_.start != nullptr && plugin_.stop != nullptr && plugin_.destroy != nullptr &&
+                       plugin_.query != nullptr;
+    if (!whole) return fail(Code::kRefused, "its plugin table is incomplete; all slots of SDK 1.0 are needed");
     created_ = true;
     return {};
 }
@@ -124,7 +125,7 @@ Status Instance::init() {
     return fail(code_of(done), "does not accept its configuration: " + error.text(done), table_.place.text());
 }
 
-Status Instance::attach() {
+Status Instance::attach() try {
     const std::string interface = elf::role_interface(file_->note.role);
     const void* const raw = plugin_.query(plugin_.self, str(interface));
     if (raw == nullptr) return fail(Code::kRefused, "has no table " + interface + ", which its note promises");
@@ -145,6 +146,8 @@ Status Instance::attach() {
         if (door.has(&gantry_frontend::address)) info_.address = line(door.table->address(plugin_.self));
     }
     return {};
+} catch (const std::runtime_error& e) {
+    return fail(Code::kRefused, std::string("its facts cannot be read: ") + e.what());
 }
 
 void Instance::stop(Duration limit) {

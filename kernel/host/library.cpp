@@ -10,6 +10,8 @@
 #include <mutex>
 #include <tuple>
 
+#include "kernel/host/least.hpp"
+
 namespace gantry::host {
 namespace {
 
@@ -45,7 +47,7 @@ Status check_entry(const gantry_entry& entry, const elf::Note& note) {
                                         "\", its note \"" + std::string(of_note) + "\": they must agree");
     };
     const auto text = [](const char* s) { return s == nullptr ? std::string_view() : std::string_view(s); };
-    if (entry.magic != GANTRY_ENTRY_MAGIC || entry.struct_size < sizeof(gantry_entry)) {
+    if (entry.magic != GANTRY_ENTRY_MAGIC || entry.struct_size < kLeast<gantry_entry>) {
         return fail(Code::kRefused, "its " GANTRY_ENTRY_SYMBOL " is no entry of a plugin");
     }
     if (entry.abi_major != note.abi_major || entry.abi_minor != note.abi_minor) {

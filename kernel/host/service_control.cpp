@@ -14,7 +14,8 @@ namespace {
 
 Principal copy_principal(const gantry_principal* raw) {
     if (raw == nullptr) return {"none", "", -1, -1};
-    return {copy(raw->kind), copy(raw->name), raw->uid, raw->gid};
+    const auto who = result<gantry_principal>(raw);
+    return {copy(who.kind), copy(who.name), who.uid, who.gid};
 }
 
 // Owns a descriptor until the tree takes it; shared because a posted call must be copyable.
@@ -51,7 +52,8 @@ gantry_status ask(std::uint64_t handle, const gantry_control_request* raw, int f
         const std::shared_ptr<Context> context = Context::find(handle);
         if (context == nullptr) return GANTRY_STALE;
         if (raw == nullptr || fn == nullptr || (with_stream && fd < 0)) return GANTRY_INVALID;
-        ControlRequest request{copy_principal(raw->principal), copy(raw->method), copy(raw->path), copy(raw->body)};
+        const auto given = result<gantry_control_request>(raw);
+        ControlRequest request{copy_principal(given.principal), copy(given.method), copy(given.path), copy(given.body)};
         // What the kernel does is not booked on the plugin: the clock runs in answer() only.
         context->core->loop.post([context, stream, with_stream, fn, arg, request = std::move(request)] {
             if (!context->alive()) return;

@@ -151,6 +151,7 @@ class Parser {
                                     {"version", &note_.version},
                                     {"license", &note_.license},
                                     {"role", &note_.role},
+                                    {"kernel", &note_.kernel},
                                     {"description", &note_.description}}) {
             if (key == name) *target = std::move(value);
         }
@@ -209,6 +210,7 @@ std::string write_note(const Note& note) {
     std::string out(kFirstLine);
     out += '\n';
     put(out, "abi", std::to_string(note.abi_major) + "." + std::to_string(note.abi_minor));
+    if (!note.kernel.empty()) put(out, "kernel", note.kernel);
     put(out, "id", note.id);
     put(out, "name", note.name);
     put(out, "version", note.version);
@@ -242,6 +244,8 @@ bool parse_note(std::string_view text, Note& out, std::string& error) {
     }
     return parser.finish();
 }
+
+std::string_view kernel_version() { return GANTRY_KERNEL_VERSION; }
 
 bool valid_role(std::string_view role) {
     const auto name = [](std::string_view s) {

@@ -12,8 +12,7 @@
 namespace gantry::elf {
 namespace {
 
-constexpr std::string_view kAbi = "0.9";
-static_assert(GANTRY_ABI_MAJOR == 0 && GANTRY_ABI_MINOR == 9, "say the new version above");
+const std::string kAbi = std::to_string(GANTRY_ABI_MAJOR) + "." + std::to_string(GANTRY_ABI_MINOR);
 
 bool spelled(std::string_view s, std::string_view also) {
     return !s.empty() && s.size() <= 128 && std::ranges::all_of(s, [&](char c) {
@@ -129,10 +128,11 @@ class Manifest {
         }
         const std::string abi = text(root, "abi", true);
         if (!abi.empty() && abi != kAbi) {
-            wrong(root, "abi", "'abi' is " + abi + ", but this SDK builds for " + std::string(kAbi));
+            wrong(root, "abi", "'abi' is " + abi + ", but this SDK builds for " + kAbi);
         }
         note_.abi_major = GANTRY_ABI_MAJOR;
         note_.abi_minor = GANTRY_ABI_MINOR;
+        if (note_.role.starts_with("draft.")) note_.kernel = kernel_version();
     }
 
     void schema(const toml::table& root) {

@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 struct SocketAddress {
     sockaddr_storage storage{};
@@ -91,4 +91,4 @@ struct SocketAddress {
     const sockaddr_in6& v6() const { return reinterpret_cast<const sockaddr_in6&>(storage); }
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -11,7 +11,7 @@
 #include <mutex>
 #include <unordered_map>
 
-namespace gantry::inline v0::detail {
+namespace gantry::inline v1::detail {
 
 class Keeper;
 
@@ -161,4 +161,4 @@ class Keeper {
     std::unordered_map<Key, Kept*, Hash> numbers_;
 };
 
-}  // namespace gantry::inline v0::detail
+}  // namespace gantry::inline v1::detail

@@ -13,7 +13,7 @@
 #include <gantry/view.hpp>
 #include <map>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 class Config {
   public:
@@ -71,4 +71,4 @@ class Config {
     std::map<std::string, Value, std::less<>> values_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

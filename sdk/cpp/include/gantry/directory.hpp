@@ -8,7 +8,7 @@
 
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 struct NameRecord {
     std::string name;     // compared without regard to ASCII case
@@ -25,7 +25,7 @@ struct DirectoryFacts {
 
 class Directory : public Plugin {
   public:
-    static constexpr std::string_view kRole = "directory/1";
+    static constexpr std::string_view kRole = "draft.directory";
     static constexpr std::string_view kInterface = GANTRY_ROLE_DIRECTORY;
 
     // Asked once, after init.
@@ -64,4 +64,4 @@ class Directory : public Plugin {
     gantry_directory table_{sizeof(gantry_directory), 0, &facts_, &on_replace};
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

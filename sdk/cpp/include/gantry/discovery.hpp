@@ -7,7 +7,7 @@
 
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 struct Discovered {
     bool controller = true;  // else a node
@@ -39,7 +39,7 @@ class DiscoveryEvents {
 
 class Discovery : public Plugin {
   public:
-    static constexpr std::string_view kRole = "discovery/1";
+    static constexpr std::string_view kRole = "draft.discovery";
     static constexpr std::string_view kInterface = GANTRY_ROLE_DISCOVERY;
 
     // Begin to report to events(). [loop]
@@ -74,4 +74,4 @@ class Discovery : public Plugin {
     DiscoveryEvents events_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -8,7 +8,7 @@
 
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 class Frontend : public Plugin {
   public:
@@ -32,4 +32,4 @@ class Frontend : public Plugin {
     std::string address_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -15,7 +15,7 @@
 #include <initializer_list>
 #include <optional>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 enum class LogLevel : std::uint32_t {
     kTrace = GANTRY_LOG_TRACE,
@@ -280,4 +280,4 @@ class Host {
     detail::Keeper keeper_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -18,7 +18,7 @@
 #include <thread>
 #include <type_traits>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 namespace detail {
 
 // The border's form of a result, borrowing from it; each role specialises it for its results.
@@ -147,4 +147,4 @@ gantry_status detail::operate(const Host& host, gantry_op op, F&& call) noexcept
     return GANTRY_OK;
 }
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

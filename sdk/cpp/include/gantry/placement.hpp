@@ -17,7 +17,7 @@
 #include <array>
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 class PlacementPolicy : public Plugin {
   public:
@@ -106,4 +106,4 @@ class PlacementPolicy : public Plugin {
     gantry_placement table_{};
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -11,7 +11,7 @@
 #include <memory>
 #include <optional>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 class Plugin {
   public:
@@ -99,7 +99,7 @@ struct PluginEntry {
     }
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1
 
 // Makes Class the plugin of this file. gantry_add_plugin() defines the three names from plugin.toml.
 #define GANTRY_PLUGIN(Class)                                                                  \

@@ -8,7 +8,7 @@
 #include <gantry/operation.hpp>
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 enum class Verdict : std::uint32_t {
     kHealthy = GANTRY_HEALTHY,
@@ -72,4 +72,4 @@ class Probe : public Plugin {
     static constexpr gantry_probe kTable{sizeof(gantry_probe), 0, &on_check};
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -10,7 +10,7 @@
 
 #include <gantry/runtime_types.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 // Where a runtime reports to. Hints only: the truth is list_containers. [any]
 class RuntimeEvents {
@@ -149,4 +149,4 @@ class Runtime : public Plugin {
     RuntimeEvents events_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

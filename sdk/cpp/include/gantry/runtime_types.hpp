@@ -8,7 +8,7 @@
 #include <gantry/operation.hpp>
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 struct RuntimeFacts {
     std::string system = "linux";            // "linux", "sylixos"
@@ -165,4 +165,4 @@ struct Lowered<ExecResult> {
 };
 
 }  // namespace detail
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

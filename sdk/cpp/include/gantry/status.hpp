@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 enum class Code : gantry_status {
     kOk = GANTRY_OK,
@@ -112,4 +112,4 @@ gantry_status guarded(gantry_error* error, F&& body) noexcept {
 }
 
 }  // namespace detail
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -8,7 +8,7 @@
 #include <gantry/operation.hpp>
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 inline constexpr std::uint64_t kRevisionAny = GANTRY_REVISION_ANY;    // no condition
 inline constexpr std::uint64_t kRevisionNone = GANTRY_REVISION_NONE;  // the key must not exist
@@ -105,4 +105,4 @@ class Store : public Plugin {
     static constexpr gantry_store kTable{sizeof(gantry_store), 0, &on_load, &on_commit, &on_elect};
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -10,7 +10,7 @@
 #include <gantry/operation.hpp>
 #include <gantry/plugin.hpp>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 using PeerId = std::uint64_t;
 
@@ -157,4 +157,4 @@ class Transport : public Plugin {
     TransportEvents events_;
 };
 
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace gantry::inline v0 {
+namespace gantry::inline v1 {
 
 using Duration = std::chrono::nanoseconds;
 // An instant: nanoseconds of CLOCK_BOOTTIME, as Host::now() gives it.
@@ -94,4 +94,4 @@ inline std::vector<gantry_kv> lower(const Labels& list) {
 }
 
 }  // namespace detail
-}  // namespace gantry::inline v0
+}  // namespace gantry::inline v1

@@ -16,15 +16,16 @@ void write(const std::filesystem::path& path, const std::string& bytes) {
     REQUIRE(::chmod(path.c_str(), 0644) == 0);
 }
 
-std::string actor_bytes() {
-    std::ifstream file(kActor, std::ios::binary);
+std::string file_bytes(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
+std::string actor_bytes() { return file_bytes(kActor); }
 
 // Configures one plugin and gives the reason for which it is refused.
-std::string reason(Bench& bench, const std::string& name) {
+std::string reason(Bench& bench, const std::string& name, const char* role = "probe") {
     std::vector<PluginTable> tables;
-    tables.push_back(table("probe", name));
+    tables.push_back(table(role, name));
     Host& host = bench.make();
     const Status status = host.configure(std::move(tables));
     if (!status) FAIL(status.error().text());
@@ -67,16 +68,16 @@ TEST_CASE("a file that is no plugin is refused with one sentence") {
     }
     SECTION("a plugin of a newer border") {
         std::string bytes = actor_bytes();
-        bytes.replace(bytes.find("\nabi: 0.9\n"), 10, "\nabi: 3.1\n");
+        bytes.replace(bytes.find("\nabi: 1.0\n"), 10, "\nabi: 3.1\n");
         write(folder / "new.so", bytes);
-        CHECK(why("new") == ": built for SDK 3.1, this kernel offers SDK 0.9");
+        CHECK(why("new") == ": built for SDK 3.1, this kernel offers SDK 1.0");
     }
     SECTION("a plugin of a newer border whose note holds unknown things") {
         std::string bytes = actor_bytes();
-        bytes.replace(bytes.find("\nabi: 0.9\n"), 10, "\nabi: 3.1\n");
+        bytes.replace(bytes.find("\nabi: 1.0\n"), 10, "\nabi: 3.1\n");
         bytes.replace(bytes.find("config.type: duration"), 21, "config.type: galaxies");
         write(folder / "newer.so", bytes);
-        CHECK(why("newer") == ": built for SDK 3.1, this kernel offers SDK 0.9");
+        CHECK(why("newer") == ": built for SDK 3.1, this kernel offers SDK 1.0");
     }
     SECTION("a plugin of another role") {
         std::filesystem::copy_file(std::filesystem::path(GANTRY_TEST_PLUGINS) / "runtime" / "half.so",
@@ -100,6 +101,30 @@ TEST_CASE("a file that is no plugin is refused with one sentence") {
         REQUIRE(::mkfifo((folder / "pipe.so").c_str(), 0644) == 0);
         CHECK(why("pipe") == " is no regular file");
     }
+}
+
+TEST_CASE("a plugin of a draft role is refused by every kernel but the one it was built for") {
+    Bench bench;
+    const std::string whole = file_bytes(std::filesystem::path(GANTRY_TEST_PLUGINS) / "frontend" / "door.so");
+    const std::filesystem::path folder = bench.folder / "plugins" / "frontend";
+    std::filesystem::create_directories(folder);
+    const std::size_t at = whole.find("\nkernel: ") + 9;
+    REQUIRE(at > 9);
+    const std::string own = whole.substr(at, whole.find('\n', at) - at);
+    const auto why = [&](const std::string& bytes) {
+        write(folder / "other.so", bytes);
+        return reason(bench, "other", "frontend").substr((folder / "other.so").string().size());
+    };
+    std::string other = own;
+    other.back() = other.back() == '9' ? '8' : '9';
+    CHECK(why(std::string(whole).replace(at, own.size(), other)) ==
+          ": built for kernel " + other + ", this is kernel " + own +
+              ": the role draft.frontend is a draft, which needs exactly that");
+    CHECK(why(std::string(whole).replace(at - 9, 9, "\ncolour: ")) ==
+          ": built for kernel unknown, this is kernel " + own +
+              ": the role draft.frontend is a draft, which needs exactly that");
+    CHECK(why(std::string(whole).replace(whole.find("\nabi: 1.0\n"), 10, "\nabi: 0.9\n")) ==
+          ": built for SDK 0.9, this kernel offers SDK 1.0 (a draft role needs exactly that)");
 }
 
 TEST_CASE("a plugin's name is a file name") {

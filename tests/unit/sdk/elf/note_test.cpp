@@ -13,13 +13,14 @@ std::string refusal(std::string_view text) {
     return parse_note(text, note, error) ? "" : error;
 }
 
-constexpr const char* kHead = "gantry-note 1\nabi: 0.9\nid: a.b\nversion: 1.0.0\nrole: probe/1\n";
+constexpr const char* kHead = "gantry-note 1\nabi: 1.0\nid: a.b\nversion: 1.0.0\nrole: probe/1\n";
 
 }  // namespace
 
 TEST_CASE("a note survives being written and read") {
     Note note;
-    note.abi_minor = 9;
+    note.abi_major = 1;
+    note.kernel = "0.9.0";
     note.id = "org.example.x";
     note.version = "1.0.0";
     note.role = "probe/1";
@@ -40,6 +41,7 @@ TEST_CASE("a note survives being written and read") {
     REQUIRE(parse_note(write_note(note), back, error));
     CHECK(write_note(back) == write_note(note));
     CHECK(back.name == note.name);
+    CHECK(back.kernel == "0.9.0");
     CHECK(back.config.at(0).default_list == note.config.at(0).default_list);
     CHECK(back.config.at(1).default_list == std::vector<std::string>{});
 }
@@ -48,8 +50,8 @@ TEST_CASE("a note that is not whole is refused with a reason") {
     CHECK(refusal("") == "the first line is not 'gantry-note 1'");
     CHECK(refusal("gantry-note 2\n") == "the first line is not 'gantry-note 1'");
     CHECK(refusal("gantry-note 1\n") == "no line 'abi'");
-    CHECK(refusal("gantry-note 1\nabi: 0.9x\n") == "'abi' is not MAJOR.MINOR");
-    CHECK(refusal("gantry-note 1\nabi: 0.9\nid: a\n") == "no line 'version'");
+    CHECK(refusal("gantry-note 1\nabi: 1.0x\n") == "'abi' is not MAJOR.MINOR");
+    CHECK(refusal("gantry-note 1\nabi: 1.0\nid: a\n") == "no line 'version'");
     CHECK(refusal(std::string(kHead) + "nonsense\n") == "a line without ':'");
     CHECK(refusal(std::string(kHead) + "config.type: list\n") == "a config line before any 'config'");
     CHECK(refusal(std::string(kHead) + "config: a\nconfig: a\n") == "configuration key 'a' is empty or repeated");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Role directory/1: answers names from the table it was given. A name that is not in the table is answered with
- * "not found", never with silence.
+ * Draft role directory: answers names from the table it was given. A name that is not in the table is answered with
+ * "not found", never with silence. Bound to the exact kernel version.
  */
 #ifndef GANTRY_ABI_DIRECTORY_H
 #define GANTRY_ABI_DIRECTORY_H
@@ -10,7 +10,7 @@
 
 GANTRY_EXTERN_C_BEGIN
 
-#define GANTRY_ROLE_DIRECTORY "gantry.role.directory/1"
+#define GANTRY_ROLE_DIRECTORY "gantry.draft.directory"
 
 typedef struct gantry_name_record {
     gantry_str name;    /* compared without regard to ASCII case */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Role discovery/1: says where controllers are (agents dial them) and which nodes are expected (only shown).
+ * Draft role discovery: says where controllers are (agents dial them) and which nodes are expected (only shown). Bound
+ * to the exact kernel version.
  */
 #ifndef GANTRY_ABI_DISCOVERY_H
 #define GANTRY_ABI_DISCOVERY_H
@@ -9,7 +10,7 @@
 
 GANTRY_EXTERN_C_BEGIN
 
-#define GANTRY_ROLE_DISCOVERY "gantry.role.discovery/1"
+#define GANTRY_ROLE_DISCOVERY "gantry.draft.discovery"
 
 #define GANTRY_DISCOVERED_CONTROLLER 1
 #define GANTRY_DISCOVERED_NODE 2

@@ -6,7 +6,8 @@
 // The text, UTF-8, at most kNoteMax bytes:
 //
 //     gantry-note 1
-//     abi: 0.9
+//     abi: 1.0
+//     kernel: 0.9.0
 //     id: org.example.fast
 //     name: Fast placement
 //     version: 1.2.0
@@ -20,7 +21,8 @@
 //     config.min: 0
 //     config.doc: How long ...
 //
-// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat.
+// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat. `kernel`
+// stands in the note of a draft role alone: the one version of the kernel that it was built for.
 // `config` opens a configuration key, the config.* lines after it belong to it: type (string, integer, number,
 // boolean, duration, size, list), default, min, max, required (true), secret (true), choice (may repeat), doc.
 // Durations are nanoseconds, sizes bytes, booleans true or false. The default of a list is one config.default line
@@ -59,6 +61,7 @@ struct ConfigKey {
 struct Note {
     std::uint32_t abi_major = 0, abi_minor = 0;
     std::string id, name, version, license, role, description;
+    std::string kernel;  // of a draft role: the one kernel version it was built for
     std::vector<std::string> permissions;
     std::vector<ConfigKey> config;
 };
@@ -68,6 +71,9 @@ std::string write_note(const Note& note);
 // False, with the reason in `error`, if the text is not a complete note; `out` then holds what stands before the
 // fault (the border's version, which is the second line, even of a note from the future).
 bool parse_note(std::string_view text, Note& out, std::string& error);
+
+// The version of the kernel that this reader belongs to: drafts are bound to it.
+std::string_view kernel_version();
 
 // The interface that a role in the note's spelling names: "placement/1" -> "gantry.role.placement/1", "draft.store"
 // -> "gantry.draft.store"; and the folder of its plugins: "placement", "store".
