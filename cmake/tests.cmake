@@ -22,13 +22,15 @@ function(gantry_unit_test name)
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT} SKIP_RETURN_CODE 77)
 endfunction()
 
-# gantry_collect_programs(OUT FOLDER): every target below FOLDER that is built and not only named.
+# gantry_collect_programs(OUT FOLDER): every target below FOLDER that is built and not only named; what says
+# EXCLUDE_FROM_ALL of itself is built by the test that needs it.
 function(gantry_collect_programs out folder)
   set(found)
   get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
   foreach(target ${targets})
     get_target_property(type ${target} TYPE)
-    if(type MATCHES "^(EXECUTABLE|MODULE_LIBRARY|OBJECT_LIBRARY)$")
+    get_target_property(alone ${target} EXCLUDE_FROM_ALL)
+    if(NOT alone AND type MATCHES "^(EXECUTABLE|MODULE_LIBRARY|OBJECT_LIBRARY)$")
       list(APPEND found ${target})
     endif()
   endforeach()

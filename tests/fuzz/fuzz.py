@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs one fuzz target, beginning with inputs made of the golden packets.
+"""Runs one fuzz target, beginning with inputs made of the golden packets, or with small plugins (plugins.py).
 
     tests/fuzz/fuzz.py TARGET --seconds N        for so long
     tests/fuzz/fuzz.py TARGET --runs N           for at least so many inputs
@@ -15,11 +15,14 @@ import subprocess
 import sys
 import tempfile
 
+import plugins
+
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("GANTRY_BUILD", HERE.parents[1] / "build/release")).resolve()
 VECTORS = HERE.parents[1] / "tests/data/vsoa-vectors/all-vectors.json"
 # Longer inputs bring nothing new but time; streams are cut at more than 64 KiB nowhere but in their length.
-LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096}
+LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096, "plugin": 8192, "note": 4096}
+OF_PLUGINS = {"plugin", "note"}
 ADDRESSES = [b"127.0.0.1:3002", b"127.0.0.1", b"[::1]:54", b"[fe80::1]", b"::1", b"1.2.3.4:0", b"1.2.3.4:65536",
              b"axis_server", b"vsoa://axis_server", b"VSOA://axis_server:3002/axis", b"vsoa://localhost:3002/a",
              b"vsoa://[::1]:3002", b"localhost", b"10.0.0.1, 10.0.0.2:55 [::2]:56,name", b"127.0.0.1 3000\n::1 54\n",
@@ -36,6 +39,9 @@ def golden():
 
 def seeds(target):
     """The inputs to begin with."""
+    if target in OF_PLUGINS:
+        yield from plugins.seeds(target)
+        return
     for (_, direction, transport), packets in golden().items():
         raw = [bytes.fromhex(p["hex"]) for p in packets]
         framed = [r for p, r in zip(packets, raw) if p["kind"] == "vsoa"]
@@ -69,6 +75,7 @@ def main():
     if len(words) != 3 or words[1] not in ("--seconds", "--runs") or not words[2].isdigit():
         sys.exit(__doc__)
     target, option = words[0], {"--seconds": "-max_total_time", "--runs": "-runs"}[words[1]]
+    dictionary = "plugin.dict" if target in OF_PLUGINS else "vsoa.dict"
     program = BUILD / "tests/fuzz" / f"fuzz_{target}"
     findings = BUILD / "tests/findings"
     findings.mkdir(parents=True, exist_ok=True)
@@ -76,10 +83,10 @@ def main():
         corpus = pathlib.Path(folder)
         count = 0
         for count, seed in enumerate(seeds(target), 1):
-            (corpus / f"golden-{count}").write_bytes(seed)
-        assert count, f"no golden packets for {target}"
+            (corpus / f"seed-{count}").write_bytes(seed)
+        assert count, f"nothing to begin with for {target}"
         command = [program, f"{option}={words[2]}", f"-max_len={LONGEST.get(target, 1024)}", "-timeout=20",
-                   "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=0", f"-dict={HERE / 'vsoa.dict'}",
+                   "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=0", f"-dict={HERE / dictionary}",
                    f"-artifact_prefix={findings}/{target}-", corpus]
         # Freed memory is kept apart for a while, not for long: new pages cost more than the inputs.
         environment = {"ASAN_OPTIONS": "quarantine_size_mb=16", **os.environ}
@@ -89,7 +96,7 @@ def main():
     if done.returncode != 0 or not inputs:
         print(done.stdout[-8000:])
         sys.exit(f"fuzz {target}: ended with {done.returncode}; run it again with: tests/fuzz/fuzz.py {target} FILE")
-    print(f"fuzz {target}: {inputs[1]} inputs, from {count} of the golden packets, no finding")
+    print(f"fuzz {target}: {inputs[1]} inputs, from {count} to begin with, no finding")
 
 
 main()

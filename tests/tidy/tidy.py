@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The repository's hygiene, as a test: include rules, file length, formatting, leftover markers, line budget.
+"""The repository's hygiene, as a test: include rules, file length, formatting, leftover markers, line budget, links.
 
     tests/tidy/tidy.py          checks every file that git knows
     tests/tidy/tidy.py --list   also lists the files over 400 lines
@@ -52,6 +52,14 @@ STANDARD = [
 ]
 IMPURE = re.compile(r"(steady|system)_clock::now|\b(fopen|getenv|time|rand)\(")
 MARKERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|not " "implemented")
+# A link to a file of ours, as documents write it.
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)")
+CODE_SPAN = re.compile(r"`[^`]*`")
+# Copies of released SDKs, which are never edited.
+FROZEN = re.compile(r"tests/conformance/museum/\d")
+# What a row of the page of refusals quotes, and the sources that may say it.
+QUOTE = re.compile(r"^\| (?:`` ?(.+?) ?``|`([^`]+)`) \|")
+SPEAKERS = re.compile(r"(kernel/host|kernel/control|sdk)/.*\.(cpp|hpp)$")
 BAD_NAMES = {"utils", "helpers", "common", "misc"}
 
 
@@ -104,6 +112,30 @@ def check_text(name, text):
                 yield f"{name}:{number}: leftover marker: {line.strip()}"
 
 
+def check_links(name, text):
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("    "):  # code
+            continue
+        for target in LINK.findall(CODE_SPAN.sub("", line)):
+            if not (ROOT / name).parent.joinpath(target).exists():
+                yield f"{name}:{number}: links to {target}, which is not there"
+
+
+def check_quotes():
+    """Every sentence that the page of refusals quotes is said by something; the ellipsis stands for what differs."""
+    name = "docs/plugins/refusals.md"
+    said = "".join((ROOT / source).read_text() for source in tracked() if SPEAKERS.match(source))
+    # Texts that are written in pieces: "a" "b", "a" MACRO "b".
+    said = re.sub(r'"\s*(?:GANTRY_ENTRY_SYMBOL\s*)?"', lambda m: "gantry_plugin_entry" if "SYMBOL" in m[0] else "", said)
+    said = re.sub(r'"\s*GANTRY_ENTRY_SYMBOL', "gantry_plugin_entry", said)
+    said = re.sub(r'GANTRY_ENTRY_SYMBOL\s*"', "gantry_plugin_entry", said).replace('\\"', '"')
+    for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
+        for sentence in map("".join, QUOTE.findall(line)):
+            for part in sentence.split("…"):
+                if part.strip(" `") and part.strip(" ") not in said:
+                    yield f"{name}:{number}: nothing says: {part.strip()}"
+
+
 def is_script(name):
     """Programs and build files in other languages; those without an ending begin with `#!`."""
     path = pathlib.PurePath(name)
@@ -122,7 +154,7 @@ def check_format(names):
 
 
 def main():
-    names = tracked()
+    names = [n for n in tracked() if not FROZEN.match(n)]
     code = [n for n in names if pathlib.PurePath(n).suffix in CODE and not n.startswith("tests/data/")]
     scripts = [n for n in names if n not in code and is_script(n)]
     problems, kernel_lines = [], 0
@@ -137,6 +169,10 @@ def main():
             print(f"{name}: {text.count(chr(10))} lines, wanted at most {LINES_WANTED}")
     if kernel_lines > KERNEL_LINES_MAX:
         problems.append(f"kernel proper: {kernel_lines} lines, at most {KERNEL_LINES_MAX}")
+    for name in names:
+        if name.endswith(".md"):
+            problems += check_links(name, (ROOT / name).read_text())
+    problems += check_quotes()
     problems += check_format(code)
     print("\n".join(problems))
     print(f"{len(code)} files of code, kernel proper {kernel_lines} of {KERNEL_LINES_MAX} lines, {len(problems)} problems")

@@ -1,0 +1,16 @@
+/* Written by gantry-note from plugin.toml. */
+__attribute__((section(".note.gantry"), used, aligned(4)))
+static const struct {
+    unsigned name_size, text_size, type;
+    char name[8];
+    char text[188];
+} gantry_note = {sizeof("GANTRY"), 184, 1, "GANTRY",
+    "gantry-note 1\n"
+    "abi: 1.0\n"
+    "id: org.gantry.museum.transport\n"
+    "name: A transport of SDK 1.0\n"
+    "version: 1.0.0\n"
+    "license: Apache-2.0\n"
+    "role: transport/1\n"
+    "description: Connects an instance with itself.\n"
+    ""};
