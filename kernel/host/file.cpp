@@ -2,8 +2,6 @@
 #include "kernel/host/file.hpp"
 
 #include <fcntl.h>
-#include <gantry/abi/entry.h>
-#include <gnu/libc-version.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <gantry/elf/rules.hpp>
 #include <string>
 
 #include "kernel/base/json.hpp"
@@ -130,79 +129,11 @@ std::string guess(const std::vector<std::filesystem::path>& path, std::string_vi
     return {};
 }
 
-std::string border(std::uint32_t major, std::uint32_t minor) {
-    return std::to_string(major) + "." + std::to_string(minor);
-}
-
-// "GLIBC_2.34" is newer than this machine's.
-bool newer_libc(std::string_view version) {
-    constexpr std::string_view kPrefix = "GLIBC_2.";
-    if (!version.starts_with(kPrefix)) return false;
-    const int have = std::atoi(std::string_view(::gnu_get_libc_version()).substr(2).data());
-    return std::atoi(std::string(version.substr(kPrefix.size())).c_str()) > have;
-}
-
-Status check_border(const elf::Note& note) {
-    const bool draft = note.role.starts_with("draft.");
-    const bool major = note.abi_major == GANTRY_ABI_MAJOR;
-    if (!major || (draft ? note.abi_minor != GANTRY_ABI_MINOR : note.abi_minor > GANTRY_ABI_MINOR)) {
-        return fail(Code::kRefused, "built for SDK " + border(note.abi_major, note.abi_minor) +
-                                        ", this kernel offers SDK " + border(GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR) +
-                                        (draft ? " (a draft role needs exactly that)" : ""));
-    }
-    if (!draft || note.kernel == elf::kernel_version()) return {};
-    return fail(Code::kRefused, "built for kernel " + (note.kernel.empty() ? "unknown" : note.kernel) +
-                                    ", this is kernel " + std::string(elf::kernel_version()) + ": the role " +
-                                    note.role + " is a draft, which needs exactly that");
-}
-
-Status check_facts(const elf::Facts& facts) {
-    if (facts.run_path.size() > 0) {
-        return fail(Code::kRefused, "has a run path (" + facts.run_path + "), which would load libraries from there");
-    }
-    if (facts.text_relocations) return fail(Code::kRefused, "has text relocations; build it with -fPIC");
-    if (facts.executable_stack)
-        return fail(Code::kRefused, "asks for an executable stack; link it with -z noexecstack");
-    if (facts.exported != std::vector<std::string>{GANTRY_ENTRY_SYMBOL}) {
-        std::string some;
-        for (const std::string& name : facts.exported) some += (some.empty() ? " (" : ", ") + name;
-        if (facts.exported_count > facts.exported.size()) some += " ...";
-        return fail(Code::kRefused, "exports " + std::to_string(facts.exported_count) + " symbols" + some +
-                                        (some.empty() ? "" : ")") + ", expected " GANTRY_ENTRY_SYMBOL " alone");
-    }
-    for (const std::string& version : facts.versions) {
-        const bool of_cxx = version.starts_with("GLIBCXX_") || version.starts_with("CXXABI_");
-        const std::vector<std::string> have =
-            of_cxx ? elf::loaded_versions("libstdc++.so.6") : std::vector<std::string>();
-        if (have.empty() || std::ranges::find(have, version) != have.end()) continue;
-        return fail(Code::kRefused, "needs " + version +
-                                        ", which the libstdc++ of this machine does not offer; "
-                                        "build it with an older compiler");
-    }
-    const auto newer = std::ranges::find_if(facts.versions, newer_libc);
-    if (newer != facts.versions.end()) {
-        return fail(Code::kRefused, "needs " + *newer + ", this machine has GLIBC_" + ::gnu_get_libc_version() +
-                                        "; build it on an older system");
-    }
-    return {};
-}
-
 Status check_note(const elf::Reading& reading, std::string_view role) {
-    using elf::Fault;
-    const bool foreign = reading.facts.machine != 0 && reading.facts.machine != elf::own_machine();
-    if (foreign) {
-        return fail(Code::kRefused, "built for " + elf::machine_name(reading.facts.machine) + ", this machine is " +
-                                        elf::machine_name(elf::own_machine()));
-    }
-    // A note from the future may hold what this reader does not know: its version says why.
-    const bool from_future = reading.fault == Fault::kBadNote && reading.note.abi_minor + reading.note.abi_major > 0;
-    if (reading.fault == Fault::kNone || from_future) GANTRY_CHECK(check_border(reading.note));
-    if (reading.fault != Fault::kNone) return fail(Code::kRefused, reading.text);
-    if (reading.note.role != known_role(role)) {
-        return fail(Code::kRefused,
-                    "offers the role " + reading.note.role + ", expected " + std::string(known_role(role)));
-    }
-    return check_facts(reading.facts);
+    const std::vector<elf::Objection> objections = elf::objections(reading);
+    if (!objections.empty()) return fail(Code::kRefused, objections.front().text);
+    if (reading.note.role == known_role(role)) return {};
+    return fail(Code::kRefused, "offers the role " + reading.note.role + ", expected " + std::string(known_role(role)));
 }
 
 }  // namespace

@@ -14,5 +14,6 @@ namespace gantry::tools {
 using Chosen = std::function<int()>;
 
 // Each adds its subcommand and the subcommand's options to `app`; the subcommand's callback sets `chosen`.
+void add_check(CLI::App& app, Chosen& chosen);
 
 }  // namespace gantry::tools

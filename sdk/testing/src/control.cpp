@@ -9,6 +9,8 @@ namespace {
 gantry_status ask(std::uint64_t handle, const gantry_control_request* raw, int fd, gantry_control_fn fn,
                   void* arg) noexcept {
     Fd owned(fd);
+    const gantry_status told = tell_monitor(handle, GANTRY_HOST_CONTROL, fd < 0 ? "request" : "open");
+    if (told != GANTRY_OK) return told;
     Loop* loop = Loop::of(handle);
     if (loop == nullptr) return GANTRY_STALE;
     if (raw == nullptr || raw->principal == nullptr || fn == nullptr) return GANTRY_INVALID;
@@ -22,6 +24,7 @@ gantry_status ask(std::uint64_t handle, const gantry_control_request* raw, int f
             loop->post(handle, [fn, arg, response = std::move(response)] {
                 const gantry_control_response lowered{sizeof(lowered), response.code, response.revision,
                                                       str(response.body)};
+                const InSlot inside("control response");
                 fn(arg, &lowered);
             });
         };
@@ -43,12 +46,16 @@ const gantry_host_control kControl{
        void* arg) noexcept -> gantry_status { return ask(handle, request, -1, fn, arg); },
     [](std::uint64_t handle, const gantry_principal*, gantry_str, std::uint64_t after, gantry_control_event_fn fn,
        void* arg, std::uint64_t* watch) noexcept -> gantry_status {
+        if (const gantry_status told = tell_monitor(handle, GANTRY_HOST_CONTROL, "watch"); told != GANTRY_OK)
+            return told;
         Loop* loop = Loop::of(handle);
         if (loop == nullptr) return GANTRY_STALE;
         if (fn == nullptr || watch == nullptr) return GANTRY_INVALID;
         return detail::guarded(nullptr, [&] { *watch = loop->add_watcher({handle, after, fn, arg}); });
     },
     [](std::uint64_t handle, std::uint64_t watch) noexcept -> gantry_status {
+        if (const gantry_status told = tell_monitor(handle, GANTRY_HOST_CONTROL, "unwatch"); told != GANTRY_OK)
+            return told;
         Loop* loop = Loop::of(handle);
         return loop == nullptr ? GANTRY_STALE : loop->end_watcher(watch);
     },

@@ -17,7 +17,8 @@ const Table& table_of(const Instance& instance, const char* interface) {
 
 // Brings a report to the driver of `handle`, on the loop.
 template <class Driver, class F>
-gantry_status report(std::uint64_t handle, F keep) noexcept {
+gantry_status report(std::uint64_t handle, const char* slot, F keep) noexcept {
+    if (const gantry_status told = tell_monitor(handle, "sink", slot); told != GANTRY_OK) return told;
     Loop* loop = Loop::of(handle);
     if (loop == nullptr) return GANTRY_STALE;
     return detail::guarded(nullptr, [&] {
@@ -30,31 +31,34 @@ gantry_status report(std::uint64_t handle, F keep) noexcept {
 
 // Calls a slot if the table has it.
 template <class Slot, class... Args>
-gantry_status call(bool has, Slot slot, Args... args) {
-    return has ? slot(args...) : GANTRY_UNSUPPORTED;
+gantry_status call(const char* name, bool has, Slot slot, Args... args) {
+    if (!has) return GANTRY_UNSUPPORTED;
+    const InSlot inside(name);
+    return slot(args...);
 }
-#define GANTRY_CALL(slot, ...) call(GANTRY_HAS(&table_, slot), table_.slot, instance_.self() __VA_OPT__(, ) __VA_ARGS__)
+#define GANTRY_CALL(slot, ...) \
+    call(#slot, GANTRY_HAS(&table_, slot), table_.slot, instance_.self() __VA_OPT__(, ) __VA_ARGS__)
 
 const gantry_discovery_sink kDiscoverySink{
     sizeof(gantry_discovery_sink), 0,
     [](std::uint64_t host, const gantry_discovered* e) noexcept -> gantry_status {
         Discovered copy{e->kind == GANTRY_DISCOVERED_CONTROLLER, text(e->name), text(e->address), Duration(e->ttl_ns)};
-        return report<DiscoveryDriver>(host, [copy](DiscoveryDriver& d) { d.found.push_back(copy); });
+        return report<DiscoveryDriver>(host, "found", [copy](DiscoveryDriver& d) { d.found.push_back(copy); });
     },
     [](std::uint64_t host, const gantry_discovered* e) noexcept -> gantry_status {
         Discovered copy{e->kind == GANTRY_DISCOVERED_CONTROLLER, text(e->name), text(e->address), Duration(e->ttl_ns)};
-        return report<DiscoveryDriver>(host, [copy](DiscoveryDriver& d) { d.gone.push_back(copy); });
+        return report<DiscoveryDriver>(host, "gone", [copy](DiscoveryDriver& d) { d.gone.push_back(copy); });
     }};
 
 const gantry_runtime_sink kRuntimeSink{
     sizeof(gantry_runtime_sink), 0,
     [](std::uint64_t host, gantry_str name, std::int32_t code) noexcept -> gantry_status {
-        return report<RuntimeDriver>(host, [name = text(name), code](RuntimeDriver& d) {
+        return report<RuntimeDriver>(host, "exited", [name = text(name), code](RuntimeDriver& d) {
             d.exits.push_back({name, code});
         });
     },
     [](std::uint64_t host) noexcept -> gantry_status {
-        return report<RuntimeDriver>(host, [](RuntimeDriver& d) { ++d.changes; });
+        return report<RuntimeDriver>(host, "changed", [](RuntimeDriver& d) { ++d.changes; });
     }};
 
 const gantry_transport_sink kTransportSink{
@@ -63,26 +67,28 @@ const gantry_transport_sink kTransportSink{
     [](std::uint64_t host, std::uint64_t peer, std::uint32_t inbound, gantry_str address,
        gantry_str local) noexcept -> gantry_status {
         TransportDriver::Up up{peer, inbound != 0, text(address), text(local)};
-        return report<TransportDriver>(host, [up](TransportDriver& d) { d.ups.push_back(up); });
+        return report<TransportDriver>(host, "up", [up](TransportDriver& d) { d.ups.push_back(up); });
     },
     [](std::uint64_t host, std::uint64_t peer, std::uint32_t channel, gantry_bytes data) noexcept -> gantry_status {
         TransportDriver::Message message{peer, static_cast<Channel>(channel), std::string(view(data))};
-        return report<TransportDriver>(host, [message](TransportDriver& d) { d.messages.push_back(message); });
+        return report<TransportDriver>(host, "message",
+                                       [message](TransportDriver& d) { d.messages.push_back(message); });
     },
     [](std::uint64_t host, std::uint64_t peer, std::uint32_t reason, gantry_str why) noexcept -> gantry_status {
         TransportDriver::Ended ended{peer, static_cast<Down>(reason), text(why)};
-        return report<TransportDriver>(host, [ended](TransportDriver& d) { d.downs.push_back(ended); });
+        return report<TransportDriver>(host, "down", [ended](TransportDriver& d) { d.downs.push_back(ended); });
     },
     [](std::uint64_t host, std::uint64_t peer) noexcept -> gantry_status {
-        return report<TransportDriver>(host, [peer](TransportDriver& d) { d.writables.push_back(peer); });
+        return report<TransportDriver>(host, "writable", [peer](TransportDriver& d) { d.writables.push_back(peer); });
     },
     [](std::uint64_t host, gantry_str address, std::uint32_t reason, gantry_str why) noexcept -> gantry_status {
         TransportDriver::Refused refused{text(address), static_cast<Down>(reason), text(why)};
-        return report<TransportDriver>(host, [refused](TransportDriver& d) { d.refusals.push_back(refused); });
+        return report<TransportDriver>(host, "refused",
+                                       [refused](TransportDriver& d) { d.refusals.push_back(refused); });
     },
     [](std::uint64_t host, std::uint64_t peer, gantry_str name, std::int32_t fd) noexcept -> gantry_status {
         auto owned = std::make_shared<Fd>(fd);
-        return report<TransportDriver>(host, [peer, name = text(name), owned](TransportDriver& d) {
+        return report<TransportDriver>(host, "stream", [peer, name = text(name), owned](TransportDriver& d) {
             d.streams.push_back({peer, name, std::move(*owned)});
         });
     }};

@@ -18,6 +18,12 @@ struct ErrorText {
     }
 };
 
+template <class Slot, class... Args>
+auto inside(const char* name, Slot slot, Args... args) {
+    const InSlot in(name);
+    return slot(args...);
+}
+
 gantry_config_value lower(const Settings::Value& v, std::vector<gantry_str>& list) {
     list = detail::lower(v.list);
     return {str(v.key), v.type, v.given ? 1u : 0u, v.integer, v.number, str(v.string), list.data(), list.size()};
@@ -33,7 +39,7 @@ Instance::Instance(FakeHost& host, const gantry_entry& entry, Settings settings)
                           [](std::uint64_t, gantry_str id) noexcept -> const void* { return service_table(view(id)); }};
     plugin_.struct_size = sizeof(plugin_);
     ErrorText error;
-    error.check(entry.create(&raw, &plugin_, &error.raw), "create");
+    error.check(inside("create", entry.create, &raw, &plugin_, &error.raw), "create");
 
     std::vector<std::vector<gantry_str>> lists(settings.values().size());
     std::vector<gantry_config_value> values;
@@ -42,7 +48,7 @@ Instance::Instance(FakeHost& host, const gantry_entry& entry, Settings settings)
         sizeof(config), sizeof(gantry_config_value), str(settings.table_name()), str(settings.folder()), values.data(),
         values.size()};
     try {
-        error.check(plugin_.init(plugin_.self, &config, &error.raw), "init");
+        error.check(inside("init", plugin_.init, plugin_.self, &config, &error.raw), "init");
     } catch (...) {
         destroy();
         throw;
@@ -60,7 +66,7 @@ Instance::~Instance() {
 
 void Instance::start() {
     ErrorText error;
-    error.check(plugin_.start(plugin_.self, &error.raw), "start");
+    error.check(inside("start", plugin_.start, plugin_.self, &error.raw), "start");
 }
 
 void Instance::stop(Duration stop_limit) {
@@ -94,7 +100,7 @@ void Instance::destroy() {
     if (std::exchange(destroyed_, true)) return;
     stopped_ = true;
     if (!host_.loop().end_instance(handle_)) return;  // a job runs on: nothing may be freed
-    plugin_.destroy(plugin_.self);
+    inside("destroy", plugin_.destroy, plugin_.self);
 }
 
 const void* Instance::role_table(std::string_view interface) const {

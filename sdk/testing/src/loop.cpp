@@ -301,7 +301,10 @@ bool Loop::run_timers() {
             timers_.erase(next);
         }
         lock.unlock();
-        timer.fn(timer.arg, id);
+        {
+            const InSlot inside("timer");
+            timer.fn(timer.arg, id);
+        }
         any = true;
     }
 }
@@ -343,6 +346,7 @@ bool Loop::tell_ready(std::uint64_t id, std::uint32_t event) {
     if (it == watches_.end() || (it->second.events & event) == 0) return false;
     const Watch watch = it->second;
     lock.unlock();
+    const InSlot inside("watch");
     watch.fn(watch.arg, watch.fd, event);
     return true;
 }
@@ -414,6 +418,7 @@ void Loop::emit(std::uint64_t number, const std::string& document) {
             if (it == watchers_.end() || number <= it->second.after) return;
             const Watcher watcher = it->second;
             lock.unlock();
+            const InSlot inside("control event");
             watcher.fn(watcher.arg, number, str(document));
         });
     }

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <deque>
 #include <gantry/testing/fake_host.hpp>
+#include <gantry/testing/monitor.hpp>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -126,6 +127,22 @@ class Loop {
     std::condition_variable job_ready_, job_done_;
     bool closing_ = false;
     std::vector<std::thread> threads_;
+};
+
+// What the process's monitor says to a call of a plugin; GANTRY_OK without one.
+gantry_status tell_monitor(std::uint64_t handle, const char* service, const char* slot, std::uint64_t op = 0) noexcept;
+
+// While it lives, the host is inside a [loop] slot of a plugin.
+class InSlot {
+  public:
+    explicit InSlot(const char* slot) noexcept;
+    ~InSlot();
+    InSlot(const InSlot&) = delete;
+    InSlot& operator=(const InSlot&) = delete;
+
+  private:
+    Monitor* const monitor_;
+    const char* const slot_;
 };
 
 // The table of a host service, or nullptr.
