@@ -158,7 +158,7 @@ void Server::arm() {
 void Server::check_deadlines() {
     if (logins_.empty() && accept_again_ == kForever) return;
     const int64_t now = now_ns();
-    bool changed = false;
+    bool changed = poller_.rang();  // maybe for one that is gone: the next one's time limit is still to come
     if (accept_again_ <= now) {
         accept_again_ = kForever;
         poller_.add(listen_.get(), EPOLLIN, kListenTag);

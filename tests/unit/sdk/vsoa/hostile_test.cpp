@@ -321,3 +321,12 @@ TEST_CASE("what a client may subscribe is bounded in number and bytes, all of a 
     CHECK(vsoa_server_publish(server.handle, &axis, nullptr));
     CHECK(other.messages.take().value().url == "/axis");
 }
+
+TEST_CASE("a server that nothing else wakes ends the last of many silent connections in time") {
+    RunningServer server;
+    server.start();
+    // The first ones gave way, and with them the time limits that were counted first.
+    std::deque<RawPeer> silent;
+    for (size_t i = 0; i < vsoa::kMaxStrangers + 8; ++i) silent.emplace_back(server.address);
+    CHECK(silent.back().ends());
+}
