@@ -91,7 +91,7 @@ bool vsoa_client_linger(vsoa_client_t* client, int time);
  *  @param sz_info  room in info in bytes
  *  @return true; false with errno EACCES (wrong password), ETIMEDOUT, EPROTO (the peer does not speak VSOA), ECONNRESET
  *          (it closed before it answered), EISCONN (connected already), EMSGSIZE (password too long for a packet),
- *          ECONNREFUSED and others of socket(2) and connect(2) */
+ *          ECONNREFUSED and others of socket(2) and connect(2); with TLS those of vsoa_tls.h */
 bool vsoa_client_connect(vsoa_client_t* client, const struct sockaddr* server, socklen_t namelen,
                          const struct timespec* timeout, const char* passwd, char* info, size_t sz_info);
 
@@ -175,7 +175,7 @@ bool vsoa_client_call(vsoa_client_t* client, int method, const vsoa_url_t* url, 
 bool vsoa_client_datagram(vsoa_client_t* client, const vsoa_url_t* url, const vsoa_payload_t* payload);
 
 /** The same over UDP: unordered, may be lost.
- *  @return true; false with errno EOPNOTSUPP (the server has no quick channel), EMSGSIZE (above
+ *  @return true; false with errno EOPNOTSUPP (the connection has no quick channel), EMSGSIZE (above
  *          VSOA_MAX_QPACKET_LENGTH), ENOTCONN, or of sendmsg(2) */
 bool vsoa_client_quick_datagram(vsoa_client_t* client, const vsoa_url_t* url, const vsoa_payload_t* payload);
 
@@ -195,7 +195,7 @@ void* vsoa_client_custom(vsoa_client_t* client);
  *  @param timeout    NULL = 10 s
  *  @param keepalive  seconds between TCP keepalive probes, 0 = off
  *  @return a blocking descriptor for vsoa_client_stream_close; -1 with errno ENOTCONN (the client is not connected),
- *          ETIMEDOUT, ECONNREFUSED or another of connect(2) */
+ *          ETIMEDOUT, ECONNREFUSED or another of connect(2); with TLS those of vsoa_tls.h */
 int vsoa_client_stream_create(vsoa_client_t* client, uint16_t tunid, const struct timespec* timeout, int keepalive);
 
 /** Closes a stream. Any thread. @param stream negative does nothing */

@@ -139,7 +139,8 @@ bool vsoa_server_is_subscribed(vsoa_server_t* server, const vsoa_url_t* url);
 bool vsoa_server_publish(vsoa_server_t* server, const vsoa_url_t* url, const vsoa_payload_t* payload);
 
 /** The same over UDP, to subscribers that have a quick channel: fast, unordered, may be lost.
- *  @return as vsoa_server_publish; EMSGSIZE above VSOA_MAX_QPACKET_LENGTH */
+ *  @return as vsoa_server_publish; EMSGSIZE above VSOA_MAX_QPACKET_LENGTH; EOPNOTSUPP on a server that speaks TLS,
+ * which has no quick channel: publish over TCP there */
 bool vsoa_server_quick_publish(vsoa_server_t* server, const vsoa_url_t* url, const vsoa_payload_t* payload);
 
 /** Sets the callback for RPC calls on url. A url that ends in '/' also takes everything below it; "/" takes what
@@ -268,7 +269,8 @@ vsoa_server_stream_t* vsoa_server_stream_create(vsoa_server_t* server);
  *  @param namelen    room in addr in bytes, then the address's length; may be NULL when addr is
  *  @param keepalive  seconds between TCP keepalive probes, 0 = off
  *  @return the stream's descriptor, blocking, owned by the stream; -1 with errno EINVAL (NULL, accepted before), or of
- *          accept(2) */
+ *          accept(2). On a server that speaks TLS also the errors of vsoa_tls.h and ETIMEDOUT, after which it still
+ *          listens */
 int vsoa_server_stream_accept(vsoa_server_stream_t* stream, struct sockaddr* addr, socklen_t* namelen, int keepalive);
 
 /** Closes both descriptors and frees the stream. Any thread.

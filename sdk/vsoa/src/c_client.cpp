@@ -218,19 +218,21 @@ void* vsoa_client_custom(vsoa_client_t* client) {
 }
 
 int vsoa_client_stream_create(vsoa_client_t* client, uint16_t tunid, const struct timespec* timeout, int keepalive) {
-    if (client == nullptr || keepalive < 0 || tunid == 0) return invalid() ? 0 : -1;
-    auto address = client->core.server();
-    if (!address) return -1;
-    address->port(ntohs(tunid));
-    vsoa::Fd fd = vsoa::open_socket(address->family(), SOCK_STREAM);
-    if (!fd || !vsoa::connect_until(fd.get(), *address, vsoa::now_ns() + vsoa::span_ns(timeout, kStreamTimeout_ms))) {
-        return -1;
-    }
-    const int flags = fcntl(fd.get(), F_GETFL);
-    if (flags < 0 || fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return -1;
-    vsoa::set_nodelay(fd.get());
-    vsoa::set_keepalive(fd.get(), keepalive);
-    return fd.release();
+    if (keepalive < 0 || tunid == 0) return invalid() ? 0 : -1;
+    return guarded(-1, client, [&] {
+        auto to = client->core.stream_target();
+        if (!to) return -1;
+        to->address.port(ntohs(tunid));
+        const int64_t deadline = vsoa::now_ns() + vsoa::span_ns(timeout, kStreamTimeout_ms);
+        vsoa::Fd fd = vsoa::open_socket(to->address.family(), SOCK_STREAM);
+        if (!fd || !vsoa::connect_until(fd.get(), to->address, deadline)) return -1;
+        vsoa::set_nodelay(fd.get());
+        vsoa::set_keepalive(fd.get(), keepalive);
+        if (to->setup) return to->setup->stream(fd.release(), to->address, deadline, to->name);
+        const int flags = fcntl(fd.get(), F_GETFL);
+        if (flags < 0 || fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return -1;
+        return fd.release();
+    });
 }
 
 void vsoa_client_stream_close(int stream) {

@@ -17,7 +17,23 @@ using vsoa::Link;
 namespace {
 
 constexpr int kMaxPriority = 5;
+constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * vsoa::kNanosPerMs;
 constexpr size_t kMaxInfo = VSOA_MAX_DATA_LENGTH - 8;  // the login's answer carries up to 6 bytes more
+
+/// What vsoa_server_stream_create really makes.
+struct OfferedStream : vsoa_server_stream_t {
+    vsoa::tls::SetupPtr setup;  // null: plain
+};
+
+/// The descriptor that a program reads and writes instead of fd; -1 with errno.
+int encrypt(int fd, const vsoa::tls::Setup& setup) {
+    const auto peer = vsoa::Address::peer(fd);
+    if (peer) return setup.stream(fd, *peer, vsoa::now_ns() + kHandshake_ns);
+    const int error = errno;
+    ::close(fd);
+    errno = error;
+    return -1;
+}
 
 /// Runs use(link) for a client of the server.
 template <typename Use>
@@ -264,8 +280,8 @@ void* vsoa_server_custom(vsoa_server_t* server) {
 
 vsoa_server_stream_t* vsoa_server_stream_create(vsoa_server_t* server) {
     return guarded<vsoa_server_stream_t*>(nullptr, server, [&]() -> vsoa_server_stream_t* {
-        auto stream = std::make_unique<vsoa_server_stream_t>();
-        vsoa::Fd listener = server->core.stream_listener(stream->tunid);
+        auto stream = std::make_unique<OfferedStream>();
+        vsoa::Fd listener = server->core.stream_listener(stream->tunid, stream->setup);
         if (!listener) return nullptr;
         stream->valid = true;
         stream->listenfd = listener.release();
@@ -284,11 +300,14 @@ int vsoa_server_stream_accept(vsoa_server_stream_t* stream, struct sockaddr* add
         fd = accept4(stream->listenfd, addr, namelen, SOCK_CLOEXEC);
     } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (fd < 0) return -1;
+    vsoa::set_nodelay(fd);
+    vsoa::set_keepalive(fd, keepalive);
+    const vsoa::tls::SetupPtr& setup = static_cast<OfferedStream*>(stream)->setup;
+    // Who cannot prove itself is not the stream's peer: it may be accepted again.
+    if (setup && (fd = encrypt(fd, *setup)) < 0) return -1;
     // A stream has two ends: who connects next is not let in.
     ::close(stream->listenfd);
     stream->listenfd = -1;
-    vsoa::set_nodelay(fd);
-    vsoa::set_keepalive(fd, keepalive);
     return stream->clifd = fd;
 }
 
@@ -296,6 +315,6 @@ void vsoa_server_stream_close(vsoa_server_stream_t* stream) {
     if (stream == nullptr) return;
     if (stream->listenfd >= 0) ::close(stream->listenfd);
     if (stream->clifd >= 0) ::close(stream->clifd);
-    delete stream;
+    delete static_cast<OfferedStream*>(stream);
 }
 }

@@ -79,8 +79,25 @@ std::optional<Address> Client::server() {
     return std::nullopt;
 }
 
-bool Client::connect(const Address& server, int64_t deadline, std::string_view password, std::string& info,
-                     int stop_fd) {
+void Client::secure(tls::SetupPtr setup) {
+    const std::lock_guard guard(lock_);
+    secure_.swap(setup);
+}
+
+bool Client::secured() {
+    const std::lock_guard guard(lock_);
+    return bool(secure_);
+}
+
+std::optional<Client::StreamTarget> Client::stream_target() {
+    const std::lock_guard guard(lock_);
+    if (living() != nullptr) return StreamTarget{connection_->server, connection_->setup, connection_->name};
+    errno = ENOTCONN;
+    return std::nullopt;
+}
+
+bool Client::connect(const Address& server, int64_t deadline, std::string_view password, std::string& info, int stop_fd,
+                     const std::string& name) {
     if (connected()) {
         errno = EISCONN;
         return false;
@@ -88,19 +105,50 @@ bool Client::connect(const Address& server, int64_t deadline, std::string_view p
     disconnect();
     const auto connection = std::make_shared<Connection>();
     connection->server = server;
-    connection->fd = open_socket(server.family(), SOCK_STREAM);
-    if (!connection->fd) return false;
-    set_nodelay(connection->fd.get());
-    if (!connect_until(connection->fd.get(), server, deadline, stop_fd)) return false;
-    // Connected to the service's address: only the server can reach it. Without it there are just no quick messages.
-    connection->udp = open_socket(server.family(), SOCK_DGRAM);
-    if (connection->udp && ::connect(connection->udp.get(), server.raw(), server.length) != 0) connection->udp.reset();
+    connection->name = name.empty() ? server.ip() : name;
+    {
+        const std::lock_guard guard(lock_);
+        connection->setup = secure_;
+    }
+    if (!open_channels(*connection, deadline, stop_fd)) return false;
     if (log_in(*connection, deadline, password, info, stop_fd) && adopt(connection)) return true;
+    fail(*connection);
     const int saved = errno;
     const std::lock_guard guard(lock_);
     writer_.forget(*connection);
     errno = saved;
     return false;
+}
+
+bool Client::open_channels(Connection& connection, int64_t deadline, int stop_fd) {
+    const Address& server = connection.server;
+    connection.fd = open_socket(server.family(), SOCK_STREAM);
+    if (!connection.fd) return false;
+    const int fd = connection.fd.get();
+    set_nodelay(fd);
+    if (!connect_until(fd, server, deadline, stop_fd)) return false;
+    if (connection.setup) {
+        // Without a quick channel: it cannot be encrypted.
+        connection.tls = connection.setup->session(fd, connection.name);
+        return connection.tls && connection.setup->shake_hands(fd, *connection.tls, server, deadline, stop_fd);
+    }
+    // Connected to the service's address: only the server can reach it. Without it there are just no quick messages.
+    connection.udp = open_socket(server.family(), SOCK_DGRAM);
+    if (connection.udp && ::connect(connection.udp.get(), server.raw(), server.length) != 0) connection.udp.reset();
+    return true;
+}
+
+/// A login came to nothing. A server that does not like what this side showed says so after the handshake, maybe while
+/// the login is being sent.
+void Client::fail(Connection& connection) {
+    if (!connection.tls) return;
+    const int error = errno;
+    char unused;
+    if (connection.tls->trouble().error == 0 && (error == ENOTCONN || error == ECONNRESET || error == EPIPE)) {
+        connection.tls->read(&unused, sizeof unused);
+    }
+    connection.setup->report(connection.server, *connection.tls);
+    errno = connection.tls->trouble().error != 0 ? connection.tls->trouble().error : error;
 }
 
 bool Client::adopt(const ConnectionPtr& connection) {
@@ -110,7 +158,7 @@ bool Client::adopt(const ConnectionPtr& connection) {
     connection_ = connection;
     calls_.clear();
     last_unanswered_ = 0;
-    if (!connection->receiver.empty()) poller_.wake();  // what came right behind the answer
+    if (!connection->receiver.empty() || connection->pending()) poller_.wake();  // what came right behind the answer
     return true;
 }
 
@@ -152,12 +200,12 @@ bool Client::log_in(Connection& connection, int64_t deadline, std::string_view p
             errno = ETIMEDOUT;
             return false;
         }
-        if (!wait_for(connection.fd.get(), POLLIN, deadline, stop_fd)) return false;
         const Receiver::Space space = connection.receiver.space();
-        const ssize_t got = recv(connection.fd.get(), space.at, space.room, 0);
+        const ssize_t got = connection.receive(space.at, space.room);
         if (got > 0) connection.receiver.commit(static_cast<size_t>(got));
         if (got == 0) errno = ECONNRESET;
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return false;
+        if (got < 0 && !wait_for(connection.fd.get(), POLLIN, deadline, stop_fd)) return false;
     }
 }
 
@@ -192,6 +240,7 @@ void Client::disconnect() {
         writer_.release(*connection_);
         writer_.drop(*connection_);  // wakes senders that wait for room
         writer_.forget(*connection_);
+        connection_->tls.reset();
         connection_->fd.reset();
         connection_->udp.reset();
         connection_.reset();

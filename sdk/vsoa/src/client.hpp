@@ -91,9 +91,9 @@ class Client {
     bool open();
 
     // loop
-    /// Ends with ECANCELED when stop_fd becomes readable.
+    /// Ends with ECANCELED when stop_fd becomes readable. name: the service's, when it was looked up.
     bool connect(const Address& server, int64_t deadline, std::string_view password, std::string& info,
-                 int stop_fd = -1);
+                 int stop_fd = -1, const std::string& name = {});
     /// Also frees what a lost connection left. Calls end in the next `input`.
     void disconnect();
     /// Handles what is there; waits for it at most timeout_ms, -1: endless.
@@ -105,6 +105,16 @@ class Client {
     // Any thread.
     bool connected();
     std::optional<Address> server();
+    /// Of connections from now on; null: plain.
+    void secure(tls::SetupPtr setup);
+    bool secured();
+    /// Where streams of the present connection go, and how they are encrypted. Nothing with errno ENOTCONN.
+    struct StreamTarget {
+        Address address;
+        tls::SetupPtr setup;
+        std::string name;
+    };
+    std::optional<StreamTarget> stream_target();
     void send_timeout(int64_t timeout_ns);
     /// Sends frame under a fresh number and, when call wants an answer, keeps call until it comes, its deadline passes
     /// or the link is lost.
@@ -119,6 +129,8 @@ class Client {
   private:
     struct Connection : Stream {
         Address server;
+        tls::SetupPtr setup;  // null: plain
+        std::string name;     // with TLS: what the server's certificate must be for
         Fd udp;
         bool quick = false;  // the server told the number that quick datagrams need
         uint32_t id = 0;
@@ -129,6 +141,7 @@ class Client {
     static constexpr uint64_t kTcpTag = 1, kUdpTag = 2;
 
     // loop, without the lock.
+    bool open_channels(Connection& connection, int64_t deadline, int stop_fd);
     bool log_in(Connection& connection, int64_t deadline, std::string_view password, std::string& info, int stop_fd);
     bool send_login(Connection& connection, std::string_view password);
     bool accept_login(Connection& connection, const Packet& packet, std::string& info);
@@ -136,6 +149,9 @@ class Client {
     bool read_again();
     void read_ready(int timeout_ms);
     bool read(const ConnectionPtr& connection);
+    bool read_once(const ConnectionPtr& connection);
+    void fail(Connection& connection);
+    void lose(const ConnectionPtr& connection);
     bool dispatch_all(const ConnectionPtr& connection);
     void dispatch(Connection& connection, Packet packet);
     void answered(Packet& packet);
@@ -163,6 +179,7 @@ class Client {
     std::vector<Call> orphans_;  // ended by disconnect, to be told in `input`
     uint16_t last_unanswered_ = 0;
     int64_t armed_ = kForever;
+    tls::SetupPtr secure_;
     int64_t send_timeout_ns_ = VSOA_CLIENT_DEF_SEND_TIMEOUT * kNanosPerMs;
 
     // loop

@@ -24,7 +24,7 @@ bool Client::input(int timeout_ms) {
     if (timeout_ms != 0 || !read_again()) read_ready(timeout_ms);
     // A lost connection ends its calls now: the program may not come back. Another thread may have found it broken;
     // one that does so from here on is heard in the next round.
-    if (connection_ && connection_->dead) disconnect();
+    if (connection_ && connection_->dead) lose(connection_);
     if (orphaned_) end_orphans();
     return connection_ != nullptr;
 }
@@ -45,7 +45,7 @@ void Client::read_ready(int timeout_ms) {
         if (!dispatch_all(connection) && connection_ == connection) disconnect();
     }
     // A callback may have disconnected, and even connected anew.
-    if (connection && connection_ == connection && tcp) read(connection);
+    if (connection && connection_ == connection && (tcp || connection->pending())) read(connection);
     if (rang) expire();
 }
 
@@ -59,14 +59,32 @@ bool Client::read_again() {
 
 /// False: nothing was there.
 bool Client::read(const ConnectionPtr& connection) {
+    if (!read_once(connection)) return false;
+    // What TLS has taken from the socket already, epoll tells nobody of.
+    while (connection_ == connection && connection->pending() && read_once(connection)) continue;
+    return true;
+}
+
+bool Client::read_once(const ConnectionPtr& connection) {
     const Receiver::Space space = connection->receiver.space(arrived_);
-    const ssize_t got = recv(connection->fd.get(), space.at, space.room, 0);
+    const ssize_t got = connection->receive(space.at, space.room);
     if (got <= 0) connection->receiver.give_back();
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (got > 0) connection->receiver.commit(static_cast<size_t>(got));
     const bool good = got > 0 && dispatch_all(connection);
-    if (!good && connection_ == connection) disconnect();
+    if (!good && connection_ == connection) lose(connection);
     return true;
+}
+
+void Client::lose(const ConnectionPtr& connection) {
+    const ConnectionPtr lost = connection;  // it may be the member that disconnect clears
+    const std::unique_ptr<tls::Session> session = [&] {
+        const std::lock_guard guard(lock_);
+        writer_.drop(*lost);
+        return std::move(lost->tls);
+    }();
+    disconnect();
+    if (session) lost->setup->report(lost->server, *session);
 }
 
 /// False: what came is not VSOA.

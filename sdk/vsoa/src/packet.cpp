@@ -107,6 +107,18 @@ size_t Frame::pieces(size_t offset, Pieces& out) const {
     return count;
 }
 
+size_t Frame::copy(size_t offset, std::span<uint8_t> room) const {
+    Pieces parts;
+    const size_t count = pieces(offset, parts);
+    size_t done = 0;
+    for (size_t i = 0; i < count && done < room.size(); ++i) {
+        const size_t length = std::min(parts[i].iov_len, room.size() - done);
+        std::memcpy(room.data() + done, parts[i].iov_base, length);
+        done += length;
+    }
+    return done;
+}
+
 void Frame::append_to(std::vector<uint8_t>& out, size_t offset) const {
     Pieces parts;
     const size_t count = pieces(offset, parts);

@@ -57,6 +57,9 @@ class Frame {
     /// The bytes from offset on, as pieces for sendmsg. Returns how many pieces.
     size_t pieces(size_t offset, Pieces& out) const;
 
+    /// Copies bytes from offset on, as many as fit. Returns how many.
+    size_t copy(size_t offset, std::span<uint8_t> room) const;
+
     /// Appends the bytes from offset on to out.
     void append_to(std::vector<uint8_t>& out, size_t offset = 0) const;
 

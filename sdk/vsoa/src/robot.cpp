@@ -100,12 +100,13 @@ bool Robot::connect() {
         // Asked anew each time: the service may have moved.
         const auto answer = position::look_up(position::servers(), {settings_.host, -1}, settings_.connect_timeout_ns,
                                               stop_event_.get());
-        // A service that wants TLS cannot be reached by this library.
-        if (!answer || answer->secure || stopping_) return false;
+        // Whoever answers for the position server must not be able to switch encryption off, so it is only obeyed where
+        // it wants more than the program.
+        if (!answer || (answer->secure && !client_.secured()) || stopping_) return false;
         address = answer->address;
     }
     return client_.connect(*address, now_ns() + settings_.connect_timeout_ns, settings_.password, info_,
-                           stop_event_.get());
+                           stop_event_.get(), settings_.host);
 }
 
 void Robot::serve() {

@@ -42,7 +42,10 @@ Server::Server(vsoa_server_t* handle, const char* info)
 
 Server::~Server() {
     const std::lock_guard guard(lock_);
-    for (auto& [id, link] : links_) writer_.forget(*link);
+    for (auto& [id, link] : links_) {
+        writer_.forget(*link);
+        if (link->tls) link->tls->goodbye();
+    }
 }
 
 bool Server::open() { return poller_.open(); }
@@ -56,6 +59,16 @@ bool Server::password(const char* text) {
         return false;
     }
     password_ = std::move(wanted);
+    return true;
+}
+
+bool Server::secure(tls::SetupPtr setup) {
+    if (started_ && (!setup || !secure_)) {
+        errno = EALREADY;
+        return false;
+    }
+    const std::lock_guard guard(lock_);
+    secure_.swap(setup);
     return true;
 }
 
@@ -193,6 +206,10 @@ bool Server::quick_publish(std::string_view url, const Frame& frame) {
         return false;
     }
     const std::lock_guard guard(lock_);
+    if (secure_) {
+        errno = EOPNOTSUPP;
+        return false;
+    }
     for (const LinkPtr& link : order_) {
         // A datagram that the kernel does not take is lost, as any may be.
         if (link->quick && reaches(*link, url)) send_quick(udp_.get(), *link, frame);
@@ -267,7 +284,11 @@ vsoa_cli_id_t Server::free_id() {
     return last_id_;
 }
 
-Fd Server::stream_listener(uint16_t& tunid) {
+Fd Server::stream_listener(uint16_t& tunid, tls::SetupPtr& setup) {
+    {
+        const std::lock_guard guard(lock_);
+        setup = secure_;
+    }
     auto where = address();
     if (!where) return Fd();
     where->port(0);

@@ -38,6 +38,7 @@ struct Link : Stream {
     bool announced = false;  // loop: the callback for clients has been told
     bool refused = false;    // loop: login failed, only waits for the peer to close
     bool paused = false;     // loop: is not read, for the others' sake
+    bool writes = false;     // loop: the TLS handshake waits for room to send
     vsoa_cli_id_t id = 0;
     Address peer;
     std::optional<Address> own;  // this machine's end
@@ -67,6 +68,8 @@ class Server {
     bool bind_interface(const char* name);
     /// False with errno EMSGSIZE: no login could carry it.
     bool password(const char* text);
+    /// Null: no TLS. False with errno EALREADY.
+    bool secure(tls::SetupPtr setup);
 
     // Any thread.
     int count();
@@ -81,7 +84,8 @@ class Server {
     bool priority(vsoa_cli_id_t id, int value);
     void send_timeout(bool present_too, int64_t timeout_ns);
     int64_t send_timeout();
-    Fd stream_listener(uint16_t& tunid);
+    /// setup: what the stream is encrypted with, null: nothing.
+    Fd stream_listener(uint16_t& tunid, tls::SetupPtr& setup);
     /// Runs use(link) under the lock. False with errno ENOENT when there is no such client.
     template <typename Use>
     bool with_client(vsoa_cli_id_t id, Use use) {
@@ -133,6 +137,10 @@ class Server {
     bool read_busy();
     void handle_ready(int timeout_ms);
     bool read_link(const LinkPtr& link);
+    bool read_once(const LinkPtr& link);
+    void read_pending(const LinkPtr& link);
+    bool shake_hands(const LinkPtr& link);
+    void report(const Link& link);
     void handle_received(const LinkPtr& link);
     bool handle_all(const LinkPtr& link);
     void pause(const LinkPtr& link);
@@ -172,6 +180,7 @@ class Server {
     vsoa_cli_id_t last_id_ = 0;
     int64_t send_timeout_ns_;
     std::string scratch_;
+    tls::SetupPtr secure_;  // null: no TLS. Changed by the loop alone, which may read it without the lock
     UrlTable<Callback<vsoa_server_cmd_func_t>> listeners_;
 
     // loop

@@ -108,6 +108,7 @@ void Server::accept_one(Fd fd, const Address& peer) {
     const std::lock_guard guard(lock_);
     link->id = free_id();
     link->send_timeout_ns = send_timeout_ns_;
+    if (secure_ && !(link->tls = secure_->session(link->fd.get()))) return;
     if (!poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) return;
     links_.emplace(link->id, link);
     ++strangers_;
@@ -187,7 +188,9 @@ void Server::remove(const LinkPtr& link) {
         writer_.release(*link);
         writer_.forget(*link);
         poller_.remove(link->fd.get());
+        if (link->tls && !link->dead) link->tls->goodbye();
         link->dead = true;
+        link->tls.reset();
         link->fd.reset();
     }
     if (!link->announced) --strangers_;
@@ -210,12 +213,48 @@ bool Server::read_link(const LinkPtr& link) {
         discard(link);
         return true;
     }
+    if (link->tls && !link->tls->ready() && !shake_hands(link)) return true;
+    if (!read_once(link)) return false;
+    read_pending(link);
+    return true;
+}
+
+/// What TLS has taken from the socket already, epoll tells nobody of.
+void Server::read_pending(const LinkPtr& link) {
+    while (link->pending() && !link->paused && !link->refused && read_once(link)) continue;
+}
+
+/// False: it is not done.
+bool Server::shake_hands(const LinkPtr& link) {
+    const tls::Session::Step step = link->tls->handshake();
+    const bool writes = step == tls::Session::Step::kWritable;
+    if (writes != link->writes && !link->dead) {
+        link->writes = writes;
+        poller_.change(link->fd.get(), EPOLLIN | EPOLLRDHUP | (writes ? EPOLLOUT : 0u), link->id);
+    }
+    if (step == tls::Session::Step::kDone) return true;
+    if (step != tls::Session::Step::kFailed) return false;
+    report(*link);
+    // The peer has been told why; it would not read that from a connection that is reset.
+    link->refused = true;
+    shutdown(link->fd.get(), SHUT_WR);
+    return false;
+}
+
+void Server::report(const Link& link) {
+    const tls::SetupPtr setup = secure_;  // the program may change it when it hears of this
+    if (setup && link.tls) setup->report(link.peer, *link.tls);
+}
+
+/// False: nothing was there.
+bool Server::read_once(const LinkPtr& link) {
     // A callback may call the event loop: what it reads must not overwrite what is being handled.
     const Receiver::Space space = link->receiver.space(depth_ == 1 ? std::span(arrived_) : std::span<uint8_t>());
-    const ssize_t got = recv(link->fd.get(), space.at, space.room, 0);
+    const ssize_t got = link->receive(space.at, space.room);
     if (got <= 0) link->receiver.give_back();
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (got <= 0) {
+        report(*link);
         remove(link);
         return true;
     }
@@ -259,6 +298,7 @@ void Server::resume_paused() {
             remove(link);
         } else {
             handle_received(link);
+            read_pending(link);
         }
     }
 }
@@ -347,6 +387,7 @@ void Server::before_login(const LinkPtr& link, const Packet& packet) {
 void Server::refuse(const LinkPtr& link, const Packet& packet) {
     answer(link, packet, VSOA_STATUS_PASSWORD);
     link->refused = true;
+    if (link->tls) link->tls->goodbye();
     shutdown(link->fd.get(), SHUT_WR);
 }
 
@@ -376,7 +417,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
     {
         std::unique_lock held(lock_);
         link->quick.reset();
-        if ((packet.header->flags & VSOA_FLAG_TUNNEL) != 0 && packet.header->tunid != 0) {
+        if (!link->tls && (packet.header->flags & VSOA_FLAG_TUNNEL) != 0 && packet.header->tunid != 0) {
             link->quick = link->peer;
             link->quick->port(ntohs(packet.header->tunid));
             link->own = Address::local(link->fd.get());

@@ -322,6 +322,13 @@ bool Poller::add(int fd, uint32_t events, uint64_t tag) {
     return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+bool Poller::change(int fd, uint32_t events, uint64_t tag) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = tag;
+    return epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
 void Poller::remove(int fd) {
     epoll_event unused{};
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);

@@ -113,6 +113,8 @@ class Poller {
     int fd() const { return epoll_.get(); }
     bool add(int fd, uint32_t events, uint64_t tag);
     void remove(int fd);
+    /// Other events for a descriptor that was added.
+    bool change(int fd, uint32_t events, uint64_t tag);
 
     /// Makes the descriptor readable once, until `ready` is called. Any thread.
     void wake();

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kKeptCapacity = 64 * 1024;  // a queue that grew larger gives its memory back when it is empty
 
+constexpr size_t kRecord = 16 * 1024;       // bytes of a TLS record
 constexpr size_t kFlat = 1024;              // a packet up to this is copied into one piece: cheaper than five
 constexpr size_t kHeldBack = 32 * 1024;     // bytes of answers that wait for each other
 constexpr int64_t kLongest_ns = 1'000'000;  // they wait, unless a callback takes longer,
@@ -28,23 +29,37 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || 
 /// Bytes written, 0 when the kernel takes none now, -1 with errno when the connection is broken.
 ssize_t outcome(ssize_t written) { return written >= 0 ? written : would_block(errno) ? 0 : -1; }
 
-ssize_t write_some(int fd, const uint8_t* bytes, size_t length) {
+ssize_t write_some(const Stream& stream, const uint8_t* bytes, size_t length) {
+    if (stream.tls) return stream.tls->write(bytes, length);
     ssize_t written;
     do {
-        written = ::send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        written = ::send(stream.fd.get(), bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (written < 0 && errno == EINTR);
     return outcome(written);
 }
 
-ssize_t write_some(int fd, const Frame& frame) {
-    if (frame.flat() != nullptr) return write_some(fd, frame.flat(), frame.size());
+/// In records as long as they may be, not one for each piece.
+ssize_t write_records(tls::Session& session, const Frame& frame) {
+    uint8_t room[kRecord];
+    for (size_t done = 0;;) {
+        const size_t length = frame.copy(done, room);
+        const ssize_t taken = session.write(room, length);
+        if (taken < 0) return done > 0 ? static_cast<ssize_t>(done) : taken;
+        done += static_cast<size_t>(taken);
+        if (static_cast<size_t>(taken) < length || done == frame.size()) return static_cast<ssize_t>(done);
+    }
+}
+
+ssize_t write_some(const Stream& stream, const Frame& frame) {
+    if (frame.flat() != nullptr) return write_some(stream, frame.flat(), frame.size());
+    if (stream.tls) return write_records(*stream.tls, frame);
     Frame::Pieces pieces;
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = frame.pieces(0, pieces);
     ssize_t written;
     do {
-        written = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        written = sendmsg(stream.fd.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (written < 0 && errno == EINTR);
     return outcome(written);
 }
@@ -74,9 +89,9 @@ Writer::Offer Writer::offer(Stream& stream, const Frame& frame) {
             uint8_t room[kFlat];
             Frame copy = frame;
             copy.flatten(room);
-            written = write_some(stream.fd.get(), copy);
+            written = write_some(stream, copy);
         } else {
-            written = write_some(stream.fd.get(), frame);
+            written = write_some(stream, frame);
         }
         if (written < 0) {
             drop(stream);
@@ -99,7 +114,7 @@ Writer::Offer Writer::hold(Stream& stream, const Frame& frame) {
 
 void Writer::release(Stream& stream) {
     if (stream.dead || !stream.held_back()) return;
-    const ssize_t written = write_some(stream.fd.get(), stream.queue.data() + stream.queue_head, stream.queued());
+    const ssize_t written = write_some(stream, stream.queue.data() + stream.queue_head, stream.queued());
     if (written < 0) return drop(stream);
     stream.queue_head += static_cast<size_t>(written);
     stream.sent += static_cast<size_t>(written);
@@ -174,7 +189,7 @@ bool Writer::watch(Stream& stream) {
 
 void Writer::flush(Stream& stream) {
     while (!stream.dead && stream.queued() > 0) {
-        const ssize_t written = write_some(stream.fd.get(), stream.queue.data() + stream.queue_head, stream.queued());
+        const ssize_t written = write_some(stream, stream.queue.data() + stream.queue_head, stream.queued());
         if (written < 0) drop(stream);
         if (written <= 0) break;
         stream.queue_head += static_cast<size_t>(written);
@@ -200,6 +215,7 @@ void Writer::unclog(Stream& stream) {
 
 void Writer::drop(Stream& stream) {
     stream.dead = true;
+    if (stream.fd && stream.tls) stream.tls->goodbye();
     if (stream.fd) shutdown(stream.fd.get(), SHUT_RDWR);
     room_.notify_all();
 }

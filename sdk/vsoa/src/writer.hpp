@@ -11,12 +11,14 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "sdk/vsoa/src/packet.hpp"
 #include "sdk/vsoa/src/socket.hpp"
+#include "sdk/vsoa/src/tls.hpp"
 
 namespace vsoa {
 
@@ -25,12 +27,18 @@ class Batch;
 inline constexpr size_t kMaxQueuedBytes = 1024 * 1024;  // for each connection
 inline constexpr size_t kClogged = 256 * 1024;          // queued bytes from which on a peer is asked no more
 
-/// One TCP connection: its descriptor and what waits to be sent.
+/// One TCP connection: its descriptor, what waits to be sent and, with TLS, what encrypts it.
 struct Stream {
     Fd fd;
-    std::atomic<bool> dead{false};     // shut down; the event loop sees end of file and cleans up
-    std::atomic<bool> clogged{false};  // so much is queued that what the peer asks for should wait
+    std::unique_ptr<tls::Session> tls;  // null: plain
+    std::atomic<bool> dead{false};      // shut down; the event loop sees end of file and cleans up
+    std::atomic<bool> clogged{false};   // so much is queued that what the peer asks for should wait
     int64_t send_timeout_ns = 0;
+
+    /// As recv.
+    ssize_t receive(void* to, size_t room) { return tls ? tls->read(to, room) : recv(fd.get(), to, room, 0); }
+    /// Bytes may have arrived that epoll does not tell of.
+    bool pending() const { return tls && !dead && tls->pending(); }
 
     size_t queued() const { return queue.size() - queue_head; }
 
