@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Every command of vsoa against real servers on the loopback; commands_test.py [PART OF A NAME]."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import socket
+import subprocess
 import tempfile
 import unittest
 
-from tool import documents, main, run, server, until, vsoa
+from tool import ROOT, documents, main, run, server, until, vsoa
 
 REFUSED = "127.0.0.1:1"
 
@@ -331,5 +333,73 @@ class CommandLine(Case):
             self.assertEqual([option for option in options if option not in page], [], command)
 
 
+class Encrypted(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        subprocess.run([ROOT / "tests/support/certificates", cls.folder.name], check=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def file(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def own(self, name):
+        return "--tls-cert", self.file(name + ".pem"), "--tls-key", self.file(name + ".key")
+
+    @contextlib.contextmanager
+    def publisher(self, *words):
+        with vsoa("pub", "/axis", "--listen", "127.0.0.1:0", "--param", '{"roll": 1}', "--every", "50ms", *words) as pub:
+            yield pub, re.search(r"127\.0\.0\.1:\d+", pub.line())[0]
+
+    def test_certificates_of_both_sides_let_in_whom_they_should(self):
+        with self.publisher(*self.own("server"), "--tls-ca", self.file("ca.pem")) as (pub, at):
+            trusting = ("--tls-ca", self.file("ca.pem"))
+            self.check(run("call", at + "/axis", *trusting, *self.own("client")), 0, '{"roll": 1}', "stdout")
+            self.check(run("sub", at + "/axis", "-n", "2", *trusting, *self.own("client")), 0, '{"roll": 1}', "stdout")
+            self.check(run("ping", at, "-n", "1", *trusting, *self.own("client")), 0)
+            self.check(run("call", at + "/axis", *trusting), 77, "certificate required")
+            self.assertIn("showed no certificate", pub.line())
+            self.check(run("call", at + "/axis", *trusting, *self.own("outsider")), 77, "unknown ca")
+            self.assertIn("not accepted", pub.line())
+
+    def test_a_server_that_cannot_prove_itself_is_not_spoken_to(self):
+        for name, why in (("expired", "expired"), ("stranger", "certificate is not accepted"),
+                          ("elsewhere", 'not for "127.0.0.1"')):
+            with self.publisher(*self.own(name)) as (_, at):
+                self.check(run("call", at + "/axis", "--tls-ca", self.file("ca.pem")), 77, why)
+                self.check(run("call", at + "/axis", "--tls-no-verify"), 0)
+        with self.publisher(*self.own("elsewhere")) as (_, at):
+            self.check(run("call", at + "/axis", "--tls-ca", self.file("ca.pem"), "--tls-name", "axis_elsewhere"), 0)
+
+    def test_a_name_is_looked_up_and_the_certificate_must_have_it(self):
+        with self.publisher(*self.own("server"), "--name", "axis_server", "--position", "127.0.0.1:0") as (pub, _):
+            position = ("--pos", pub.line().split()[-1])
+            self.check(run("resolve", "axis_server", *position), 0, " tls", "stdout")
+            self.check(run("call", "axis_server/axis", *position), 1, "give --tls")
+            trusting = ("--tls-ca", self.file("ca.pem"))
+            self.check(run("call", "axis_server/axis", *position, *trusting), 0)
+            self.check(run("call", "AXIS_server/axis", *position, *trusting, "--tls-name", "other"), 77, 'not for "other"')
+
+    def test_a_pre_shared_key_is_enough(self):
+        with self.publisher("--tls-psk", self.file("keys.txt")) as (_, at):
+            self.check(run("call", at + "/axis", "--tls-psk", self.file("client-keys.txt")), 0)
+            self.check(run("call", at + "/axis", "--tls-psk", self.file("other-keys.txt")), 77, "does not know the key")
+
+    def test_what_is_wrong_with_the_options_is_told(self):
+        refused = ("call", "127.0.0.1:1/x")
+        self.check(run(*refused, "--tls-cert", self.file("server.pem")), 2, "both or neither")
+        self.check(run(*refused, "--tls-ca", self.file("nothing.pem")), 3, "nothing.pem")
+        self.check(run(*refused, "--tls-ca", self.file("server.key")), 65, "authorities")
+        self.check(run("pub", "/x", "--tls"), 2, "a server needs")
+        self.check(run("pub", "/x", "--quick", *self.own("server")), 2, "cannot be encrypted")
+        with server() as at:
+            self.check(run("call", at + "/echo", "--tls-no-verify"), 5, "does the other side speak TLS")
+        with self.publisher(*self.own("server")) as (_, at):
+            self.check(run("call", at + "/axis"), 5)
+
+
 if __name__ == "__main__":
-    main([Call, Password, Names, Sub, Pub, Ping, Bench, CommandLine])
+    main([Call, Password, Names, Sub, Pub, Ping, Bench, Encrypted, CommandLine])

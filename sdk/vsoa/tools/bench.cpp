@@ -42,6 +42,7 @@ void echo(void*, vsoa_server_t* server, vsoa_cli_id_t id, vsoa_header_t* header,
 
 int serve(const BenchOptions& options, const Settings& settings) {
     constexpr int kBurst = 64;  // publishes between two looks at the input
+    Tls tls;
     const auto close = [](vsoa_server_t* s) { vsoa_server_close(s); };
     const std::unique_ptr<vsoa_server_t, decltype(close)> server(vsoa_server_create("{\"name\":\"vsoa-bench\"}"),
                                                                  close);
@@ -51,7 +52,7 @@ int serve(const BenchOptions& options, const Settings& settings) {
     // A client that has much to read is slow, not gone.
     const timespec patience{5, 0};
     vsoa_server_send_timeout(server.get(), false, &patience);
-    const Endpoint address = listen_on(server.get(), options.listen, settings);
+    const Endpoint address = listen_on(server.get(), options.listen, settings, tls);
     say_listening(settings, "vsoa-bench", address);
     catch_interrupts();
 

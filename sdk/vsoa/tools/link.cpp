@@ -29,14 +29,18 @@ void on_signal(int) {
     errno = kept;
 }
 
-[[noreturn]] void fail_connecting(const Link& link, int error) {
+[[noreturn]] void fail_connecting(const Link& link, int error, const std::string& reason) {
     const std::string what = "cannot connect to " + link.name() + ": ";
+    if (!reason.empty()) {
+        const bool refused = error == EKEYREJECTED || error == EKEYEXPIRED || error == ENOKEY;
+        throw Failure(refused ? exit_status::kNoPermission : exit_status::kUnreachable, what + clean(reason));
+    }
     switch (error) {
         case EACCES:
             throw Failure(exit_status::kNoPermission,
                           what + "wrong password; give it with --password-file, VSOA_PASSWORD or --password");
         case EPROTO:
-            throw Failure(exit_status::kUnreachable, what + "what answers there does not speak VSOA");
+            throw Failure(exit_status::kUnreachable, what + "what answers there does not speak VSOA, or wants TLS");
         case ECONNREFUSED:
             throw Failure(exit_status::kUnreachable, what + "connection refused; is the server running?");
         case ETIMEDOUT:
@@ -93,6 +97,7 @@ Link::Link(Target target, const Settings& settings, Message on_message)
             if (to) to("datagram", view(*url), *payload, quick);
         },
         this);
+    tls_.use(client_.get(), settings.tls, target_.kind == Target::Kind::kAddress ? "" : target_.host);
 }
 
 std::string Link::name() const {
@@ -104,10 +109,10 @@ void Link::connect() {
     const int64_t deadline = monotonic_ns() + settings_.timeout_ns;
     const Endpoint endpoint = resolve(target_, settings_.timeout_ns);
     address_ = endpoint.text();
-    if (endpoint.secure) {
+    if (endpoint.secure && !settings_.tls.wanted()) {
         throw Failure(exit_status::kFailed, "cannot connect to " + name() +
-                                                ": the position server says that it wants TLS, which this command does "
-                                                "not speak");
+                                                ": the position server says that it wants TLS; give --tls, or --tls-ca "
+                                                "with the file of its authority");
     }
     const timespec left = timespec_of(std::max<int64_t>(1'000'000, deadline - monotonic_ns()));
     info_.assign(kMaxInfo, '\0');
@@ -115,7 +120,7 @@ void Link::connect() {
                              info_.data(), info_.size())) {
         const int error = errno;
         info_.clear();
-        fail_connecting(*this, error);
+        fail_connecting(*this, error, tls_.take_reason());
     }
     info_.resize(std::strlen(info_.c_str()));
 }

@@ -9,6 +9,7 @@
 
 #include "sdk/vsoa/include/vsoa_client.h"
 #include "sdk/vsoa/tools/target.hpp"
+#include "sdk/vsoa/tools/tls.hpp"
 
 namespace vsoa::tools {
 
@@ -17,6 +18,7 @@ struct Settings {
     bool json = false;
     std::string password;
     int64_t timeout_ns = 5'000'000'000;
+    TlsOptions tls;
 };
 
 /// From here on SIGINT and SIGTERM only end waits; until then they end the program.
@@ -56,6 +58,7 @@ class Link {
     const Target target_;
     const Settings& settings_;
     const Message on_message_;
+    Tls tls_;
     std::unique_ptr<vsoa_client_t, Close> client_;
     std::string address_, info_;
 };

@@ -32,7 +32,7 @@ Exit statuses:
   4    no answer in time
   5    the server or the position server cannot be reached, or closed the connection
   65   an input is wrong: a param that is no JSON, a capture that is none or damaged
-  77   wrong password, or not allowed
+  77   wrong password or certificate, or not allowed
   130  interrupted by Ctrl-C)";
 
 struct Given {
@@ -136,6 +136,18 @@ void add_instruments(CLI::App& app, Given& given) {
     sub->add_flag("--show-passwords", given.dump.show_passwords, "Show the passwords of logins");
 }
 
+void add_tls(CLI::App& app, TlsOptions& tls) {
+    app.add_flag("--tls", tls.on, "Speak TLS; so does every other of these");
+    app.add_option("--tls-ca", tls.ca,
+                   "File with authorities: of the server, else those of the system; of clients, who must then show a "
+                   "certificate");
+    app.add_option("--tls-cert", tls.cert, "File with the own certificate");
+    app.add_option("--tls-key", tls.key, "File with its private key");
+    app.add_option("--tls-psk", tls.psk, "File with pre-shared keys, lines IDENTITY:HEX");
+    app.add_option("--tls-name", tls.name, "What the server's certificate must be for; else what URL names");
+    app.add_flag("--tls-no-verify", tls.no_verify, "Take any certificate of the server; for trials");
+}
+
 void take_settings(Given& given) {
     Settings& settings = given.settings;
     settings.timeout_ns = duration_ns(given.timeout, "--timeout");
@@ -189,6 +201,7 @@ int run(int argc, char** argv) {
                                     "Password; every user of this machine sees it in the list of processes");
     app.add_option("--password-file", given.password_file, "File with the password; else VSOA_PASSWORD")
         ->excludes(password);
+    add_tls(app, given.settings.tls);
     app.add_option("--pos", given.position,
                    "Position servers, IP[:PORT] with commas; else VSOA_POS_SERVER, else /etc/vsoa.pos");
     add_callers(app, given);

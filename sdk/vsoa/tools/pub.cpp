@@ -30,6 +30,9 @@ class Publisher {
         if (from_input_ && options.data_file == "-") {
             throw Failure(exit_status::kUsage, "--param - and --data - both want standard input");
         }
+        if (options.quick && settings.tls.wanted()) {
+            throw Failure(exit_status::kUsage, "--quick and --tls: what goes over UDP cannot be encrypted");
+        }
         if (!from_input_) param_ = checked_param(options.param, options.any_param);
     }
 
@@ -67,7 +70,7 @@ class Publisher {
         JsonLine info;
         server_.reset(vsoa_server_create(info.text("name", options_.name).done().c_str()));
         if (!server_) throw Failure(exit_status::kFailed, std::string("cannot make a server: ") + std::strerror(errno));
-        address_ = listen_on(server_.get(), options_.listen, settings_);
+        address_ = listen_on(server_.get(), options_.listen, settings_, tls_);
         vsoa_server_add_listener(
             server_.get(), &url_,
             [](void* arg, vsoa_server_t* server, vsoa_cli_id_t id, vsoa_header_t* header, vsoa_url_t*,
@@ -94,7 +97,7 @@ class Publisher {
                 const bool known = strcasecmp(name, self.options_.name.c_str()) == 0 &&
                                    (domain < 0 || domain == self.address_.storage.ss_family);
                 vsoa_position_server_response(self.position_.get(), response, known ? self.address_.raw() : nullptr,
-                                              self.address_.length, false);
+                                              self.address_.length, self.settings_.tls.wanted());
             },
             this));
         if (!position_ || !vsoa_position_server_start(position_.get(), at->raw(), at->length)) {
@@ -165,6 +168,7 @@ class Publisher {
     std::optional<std::string> line_;  // the next to publish, of standard input
     int64_t published_ = 0;
     Endpoint address_;
+    Tls tls_;
     std::unique_ptr<vsoa_server_t, Close> server_;
     std::unique_ptr<vsoa_position_server_t, Close> position_;
 };

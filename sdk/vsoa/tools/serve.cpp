@@ -10,7 +10,7 @@
 
 namespace vsoa::tools {
 
-Endpoint listen_on(vsoa_server_t* server, const std::string& address, const Settings& settings) {
+Endpoint listen_on(vsoa_server_t* server, const std::string& address, const Settings& settings, Tls& tls) {
     auto at = parse_address(address.starts_with(':') ? "0.0.0.0" + address : address, 0, true);
     if (!at || address.find(':') == address.npos) {
         throw Failure(exit_status::kUsage, "--listen: expected IP:PORT or :PORT, got `" + clean(address) + '`');
@@ -18,6 +18,7 @@ Endpoint listen_on(vsoa_server_t* server, const std::string& address, const Sett
     if (!vsoa_server_passwd(server, settings.password.c_str())) {
         throw Failure(exit_status::kUsage, std::string("the password cannot be used: ") + std::strerror(errno));
     }
+    tls.use(server, settings.tls);
     if (!vsoa_server_start(server, at->raw(), at->length)) {
         const int error = errno;
         throw Failure(error == EACCES || error == EPERM ? exit_status::kNoPermission : exit_status::kFailed,

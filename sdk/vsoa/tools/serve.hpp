@@ -10,8 +10,8 @@
 namespace vsoa::tools {
 
 /// Starts the server at "IP:PORT", ":PORT" (every IPv4 address), "[v6]:PORT"; port 0 is a free one. With the password
-/// of the settings. Returns where it listens. Throws Failure.
-Endpoint listen_on(vsoa_server_t* server, const std::string& address, const Settings& settings);
+/// and TLS of the settings. Returns where it listens. Throws Failure. tls: must outlive the server.
+Endpoint listen_on(vsoa_server_t* server, const std::string& address, const Settings& settings, Tls& tls);
 
 /// Tells the user where: a line on standard error, or with --json one on standard output.
 void say_listening(const Settings& settings, const std::string& name, const Endpoint& address);
