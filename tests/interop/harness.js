@@ -2,8 +2,11 @@
 'use strict';
 
 const assert = require('assert');
+const { execFileSync } = require('child_process');
 const dgram = require('dgram');
+const fs = require('fs');
 const net = require('net');
+const os = require('os');
 const path = require('path');
 const readline = require('readline');
 const { spawn } = require('child_process');
@@ -116,6 +119,28 @@ async function startPosition(kind) {
   return [server, where];
 }
 
+// Certificates and keys of tests/support/certificates, made at the first use.
+let folder;
+function certificate(name) {
+  if (!folder) {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'interop-'));
+    process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+    execFileSync(path.join(__dirname, '../support/certificates'), [folder]);
+  }
+  return path.join(folder, name);
+}
+
+// The environment of a server or client that speaks TLS. own: its certificate; trusts: the authority that it knows.
+function secure(role, { own, trusts, keys }) {
+  const environment = {};
+  if (own) environment.INTEROP_CERT = certificate(own);
+  if (trusts) environment.INTEROP_CA = certificate(`${trusts}.pem`);
+  // The vendor's client has no option for it.
+  if (trusts && role === 'client') environment.NODE_EXTRA_CA_CERTS = environment.INTEROP_CA;
+  if (keys) environment.INTEROP_KEYS = certificate(keys);
+  return environment;
+}
+
 function withDeadline(promise, limit) {
   let late;
   const deadline = new Promise((_, reject) => {
@@ -160,4 +185,4 @@ async function runCases(cases) {
   return failed;
 }
 
-module.exports = { Peer, assert, at, freePort, kInfo, local, ours, runCases, startClient, startPosition, startServer, vendors };
+module.exports = { Peer, assert, at, freePort, kInfo, local, ours, runCases, startClient, secure, startPosition, startServer, vendors };

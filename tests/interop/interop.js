@@ -5,7 +5,7 @@
 'use strict';
 
 const { ours, runCases, vendors } = require('./harness.js');
-const { logins, messages } = require('./messages.js');
+const { handshakes, logins, messages } = require('./messages.js');
 const { reconnects } = require('./reconnect.js');
 const { cuts } = require('./cut.js');
 const { positions } = require('./position.js');
@@ -19,9 +19,14 @@ const kPassword = '123456';
 const kLinks = [
   { name: 'no password' },
   { name: 'password', password: kPassword },
+  {
+    name: 'password, TLS with certificates of both',
+    password: kPassword,
+    tls: { server: { own: 'server', trusts: 'ca' }, client: { own: 'client', trusts: 'ca' } },
+  },
 ];
 
-const pair = (pairing, links) => [...logins(pairing), ...links.flatMap((link) => messages(pairing, link))];
+const pair = (pairing, links) => [...logins(pairing), ...handshakes(pairing), ...links.flatMap((link) => messages(pairing, link))];
 
 const suites = {
   'our-client': () =>

@@ -2,21 +2,24 @@
 'use strict';
 
 const net = require('net');
-const { assert, kInfo, local, Peer, startClient, startServer } = require('./harness.js');
+const { assert, kInfo, local, Peer, secure, startClient, startServer } = require('./harness.js');
 
 const kServinfo = 0, kReply = 1, kWrongPassword = 1;
 const kLargest = 262144, kLargestQuick = 65504, kHeader = 20;
 
 // A server and a client connected to it, kept from case to case; started anew after a case that failed.
 class Link {
-  constructor(pairing, { password, host, mode = 'client' }) {
-    Object.assign(this, { pairing, password, host, mode });
+  constructor(pairing, { password, host, mode = 'client', tls }) {
+    Object.assign(this, { pairing, password, host, mode, tls });
   }
   async open() {
     if (this.c && this.c.gone === undefined && this.s.gone === undefined) return;
-    [this.s, this.where] = await startServer(this.pairing.server, this.password, { host: this.host });
+    const { server = {}, client = {} } = this.tls ?? {};
+    const environment = secure('server', server);
+    [this.s, this.where] = await startServer(this.pairing.server, this.password, { host: this.host, environment });
     this.c = startClient(this.pairing.client, this.mode, this.where, this.password, ['/axis'], {
-      environment: { INTEROP_KEEPALIVE: 5000 }, // nothing is lost here, whatever else this machine does
+      // Nothing is lost here, whatever else this machine does.
+      environment: { ...secure('client', client), INTEROP_KEEPALIVE: 5000 },
     });
     await this.c.says('up', kInfo);
     await this.s.says('client up');
@@ -122,6 +125,9 @@ const subscriptions = {
     await c.says('message', 'tcp', '/anything', '{"n":2}');
     await c.ask(['unsubscribe-all', '/', '/t', '/t/'], 'unsubscribed', true);
   },
+};
+
+const quickPublishes = {
   'quick publishes arrive, up to the longest': async ({ c, s }) => {
     for (const count of [0, 1, 1000, kLargestQuick - kHeader - '/axis'.length - '{}'.length - 1]) {
       s.tell('quick-publish', '/axis', '{}', count);
@@ -142,6 +148,9 @@ const datagrams = {
     s.tell('datagram', '/down', '{"b":1}', 100);
     await c.says('datagram', 'tcp', '/down', '{"b":1}', 100);
   },
+};
+
+const quickDatagrams = {
   'quick datagrams go from client to server, up to the longest': async ({ c, s }) => {
     for (const count of [1, 1000, kLargestQuick - kHeader - '/up'.length - 1]) {
       c.tell('quick-datagram', '/up', '', count);
@@ -155,6 +164,20 @@ const datagrams = {
     }
   },
 };
+
+// With TLS our side has no quick channel and says so; the vendor's sends in clear, and nobody takes it.
+const quickIsOff = ({ client, server }) => ({
+  'nothing quick arrives at an encrypted connection': async ({ c, s }) => {
+    s.tell('quick-publish', '/axis', '{}');
+    if (server.name === 'our') await s.says('unsupported', 'quick-publish');
+    s.tell('publish', '/axis', '{"tcp":1}');
+    await c.says('message', 'tcp', '/axis', '{"tcp":1}');
+    c.tell('quick-datagram', '/up', '{}');
+    if (client.name === 'our') await c.says('unsupported', 'quick-datagram');
+    c.tell('datagram', '/up', '{"tcp":1}');
+    await s.says('datagram', 'tcp', '/up', '{"tcp":1}');
+  },
+});
 
 const stream = (up, down, side) => async ({ c, s }) => {
   c.tell('stream', `/stream/${up}/${down}/${side}`);
@@ -190,7 +213,8 @@ const ourClients = {
 
 function messages(pairing, link) {
   const it = new Link(pairing, link);
-  const all = { ...calls, ...subscriptions, ...datagrams, ...others };
+  const quick = link.tls ? quickIsOff(pairing) : { ...quickPublishes, ...quickDatagrams };
+  const all = { ...calls, ...subscriptions, ...datagrams, ...quick, ...others };
   if (pairing.client.name === 'our') Object.assign(all, ourClients);
   return Object.entries(all).map(([name, run], i, { length }) => [
     `${pairing.client.name} client, ${pairing.server.name} server, ${link.name}: ${name}`,
@@ -261,4 +285,40 @@ function logins(pairing) {
   ]);
 }
 
-module.exports = { logins, messages };
+// Who is let in by which certificate. A refused client does no harm to the next one.
+async function handshake({ client, server }, shows, client_tls, good, more = {}) {
+  const environment = { ...secure('server', shows), ...more };
+  const [, where] = await startServer(server, '123456', { environment });
+  const once = async (tls) => new Peer(client, ['connect', where, '123456'], {
+    environment: { ...secure('client', tls), ...more },
+  }).next();
+  assert.strictEqual(await once(client_tls), good ? `connected\t${kInfo}` : 'refused\ttls');
+  if (good || (shows.own !== 'server')) return;
+  assert.strictEqual(await once({ own: 'client', trusts: 'ca' }), `connected\t${kInfo}`);
+}
+
+function handshakes(pairing) {
+  const one_sided = { own: 'server' }, mutual = { own: 'server', trusts: 'ca' };
+  const cases = [
+    ['a server whose authority is known is taken', one_sided, { trusts: 'ca' }, true],
+    ['a server of another authority is refused', one_sided, { trusts: 'other-ca' }, false],
+    ['a server whose certificate has expired is refused', { own: 'expired' }, { trusts: 'ca' }, false],
+    ['a server whose certificate is for another address is refused', { own: 'elsewhere' }, { trusts: 'ca' }, false],
+    ['a client with a certificate is taken', mutual, { own: 'client', trusts: 'ca' }, true],
+    ['a client without one is refused', mutual, { trusts: 'ca' }, false],
+    ['a client with one of another authority is refused', mutual, { own: 'outsider', trusts: 'ca' }, false],
+    ['a peer that has only TLS 1.2 is taken', mutual, { own: 'client', trusts: 'ca' }, true, { NODE_OPTIONS: '--tls-max-v1.2' }],
+  ];
+  if (pairing.client.name === 'our') {
+    // The vendor's client has no option for keys.
+    const keys = { own: 'stranger', keys: 'keys.txt' };
+    cases.push(['a client with a pre-shared key is taken', keys, { keys: 'client-keys.txt' }, true]);
+    cases.push(['a client with another key is refused', keys, { keys: 'other-keys.txt' }, false]);
+  }
+  return cases.map(([name, shows, tls, good, more]) => [
+    `${pairing.client.name} client, ${pairing.server.name} server, TLS: ${name}`,
+    () => handshake(pairing, shows, tls, good, more),
+  ]);
+}
+
+module.exports = { handshakes, logins, messages };

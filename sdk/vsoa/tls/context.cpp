@@ -17,8 +17,9 @@ namespace {
 constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 constexpr const char* kKeyCiphers =
     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES256-CBC-SHA384:ECDHE-PSK-AES128-CBC-SHA256";
-// Of TLS 1.3. A key goes with SHA-256, so a server that also has a certificate must not prefer another.
-constexpr const char* kKeySuites = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
+// Of TLS 1.3. A key goes with SHA-256: a server that also has a certificate would otherwise prefer another, and show
+// that.
+constexpr const char* kKeySuites = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 constexpr long kMaxChain = 32 * 1024;  // bytes of a peer's certificates: who is not logged in gets no more memory
 
 /// The text that is wrong with a file of the program's. False.

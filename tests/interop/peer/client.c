@@ -100,7 +100,11 @@ static bool tell(vsoa_client_t* client, struct Command* command) {
     if (told(command, "ping")) return vsoa_client_ping(client, on_result, "pong", &kPatience);
     if (told(command, "noop")) return vsoa_client_ping(client, NULL, NULL, NULL);
     if (told(command, "datagram")) return vsoa_client_datagram(client, url, payload);
-    if (told(command, "quick-datagram")) return vsoa_client_quick_datagram(client, url, payload);
+    if (told(command, "quick-datagram")) {
+        const bool good = vsoa_client_quick_datagram(client, url, payload);
+        if (!good && errno == EOPNOTSUPP) say("unsupported\tquick-datagram");
+        return good || errno == EOPNOTSUPP;
+    }
     if (told(command, "stream")) return ask_stream(client, url);
     return tell_topics(client, command);
 }
@@ -112,6 +116,7 @@ int run_client(const char* where, const char* password, char** urls, int count) 
     struct Command command;
     vsoa_client_auto_t* cliauto = vsoa_client_auto_create(on_message, NULL);
     if (cliauto == NULL || !vsoa_client_auto_setup(cliauto, on_connect, NULL)) die("create");
+    if (!vsoa_client_auto_tls(cliauto, wanted_tls())) die("tls");
     vsoa_client_t* client = vsoa_client_auto_handle(cliauto);
     vsoa_client_on_datagram(client, on_datagram, NULL);
     if (!vsoa_client_auto_start(cliauto, where, password, urls, count, keepalive_ms, kConnect_ms, kRetry_ms)) {
@@ -129,7 +134,7 @@ static vsoa_client_t* open_client(const char* where, const char* password, char*
     struct Place place;
     if (!read_place(where, &place)) die(where);
     vsoa_client_t* client = vsoa_client_create(on_message, NULL);
-    if (client == NULL) die("create");
+    if (client == NULL || !vsoa_client_tls(client, wanted_tls())) die("create");
     const struct sockaddr* address = (const struct sockaddr*)&place.address;
     if (vsoa_client_connect(client, address, place.length, &kPatience, password, info, room)) return client;
     const int error = errno;
@@ -144,6 +149,8 @@ int run_connect(const char* where, const char* password) {
     if (client != NULL) {
         say("connected\t%s", info);
         vsoa_client_close(client);
+    } else if (wanted_tls() != NULL && errno != EACCES) {
+        say("refused\ttls");
     } else {
         say("refused\t%d", errno == EACCES ? VSOA_STATUS_PASSWORD : -1);
     }

@@ -158,6 +158,21 @@ bool exchange(int fd, size_t send_count, size_t receive_count, bool ends) {
     }
 }
 
+const vsoa_tls_t* wanted_tls(void) {
+    static vsoa_tls_t tls = VSOA_TLS_INITIALIZER;
+    static char certificate[1024], key[1024];
+    const char* own = getenv("INTEROP_CERT");
+    tls.ca_file = getenv("INTEROP_CA");
+    tls.psk_file = getenv("INTEROP_KEYS");
+    if (own != NULL) {
+        snprintf(certificate, sizeof certificate, "%s.pem", own);
+        snprintf(key, sizeof key, "%s.key", own);
+        tls.cert_file = certificate;
+        tls.key_file = key;
+    }
+    return own != NULL || tls.ca_file != NULL || tls.psk_file != NULL ? &tls : NULL;
+}
+
 void detach(void* (*run)(void*), void* arg) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, run, arg) != 0 || pthread_detach(thread) != 0) die("start a thread");

@@ -20,6 +20,11 @@
  *   position WHERE                    says "port N"; told "place NAME WHERE" ("placed"), "remove NAME" ("removed")
  *   lookup NAME [DOMAIN]              says "found WHERE" or "not found", and ends; DOMAIN 2, or 10 for IPv6
  *
+ * With INTEROP_CERT (a path without .pem and .key), INTEROP_CA or INTEROP_KEYS servers and clients speak TLS: they show
+ * the certificate, trust the authority (a server then wants certificates) and take or show pre-shared keys. The
+ * vendor's client takes its authority from NODE_EXTRA_CA_CERTS. "refused tls" says that a handshake failed,
+ * "unsupported COMMAND" that there is no quick channel.
+ *
  * A server answers /echo (what came), /method ({"method":0|1}), /status (200), /below/ and /below/deeper/ ({"url":URL,
  * "by":LISTENER}), /hold (when told to release, the newest first, {"held":N}), and /stream/UP/DOWN/client|server: it
  * offers a stream, on which the client sends UP bytes of the pattern and the server DOWN at the same time; then the
@@ -40,6 +45,7 @@
 
 #include "vsoa_parser.h"
 #include "vsoa_platform.h"
+#include "vsoa_tls.h"
 
 enum { kMaxLine = 8192, kMaxWords = 8, kMaxWhere = 64 };
 
@@ -62,6 +68,9 @@ struct Place {
     struct sockaddr_storage address;
     socklen_t length;
 };
+
+/* What the environment says about TLS; NULL: nothing. The same object at each call. */
+const vsoa_tls_t* wanted_tls(void);
 
 /* Ends the program: a case that needs what failed cannot go on. */
 int die(const char* what);

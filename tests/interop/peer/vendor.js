@@ -1,6 +1,7 @@
 // The vendor's package behind the line protocol of peer.h.
 'use strict';
 
+const fs = require('fs');
 const net = require('net');
 const readline = require('readline');
 const vsoa = require(process.env.INTEROP_PACKAGE);
@@ -29,6 +30,20 @@ function fields(payload) {
   const text = param === undefined ? '' : JSON.stringify(param);
   if (!data || data.length === 0) return [text];
   return [text, (pattern(data.length).equals(data) ? '' : 'broken ') + data.length];
+}
+
+// What the environment says about TLS, for a server or a client; undefined: nothing.
+function tlsOptions(server) {
+  const { INTEROP_CERT: own, INTEROP_CA: ca, INTEROP_KEYS: keys } = process.env;
+  if (!own && !ca && !keys) return undefined;
+  const options = {};
+  if (own) Object.assign(options, { cert: fs.readFileSync(`${own}.pem`), key: fs.readFileSync(`${own}.key`) });
+  if (server && ca) Object.assign(options, { ca: fs.readFileSync(ca), requestCert: true, rejectUnauthorized: true });
+  if (server && keys) {
+    const known = new Map(fs.readFileSync(keys, 'utf8').trim().split('\n').map((line) => line.split(':')));
+    options.pskCallback = (socket, identity) => known.has(identity) ? Buffer.from(known.get(identity), 'hex') : null;
+  }
+  return options;
 }
 
 function commands(table) {
@@ -102,7 +117,7 @@ function server(where, password) {
     exchange(stream, down, up, !clientEnds);
     client.reply(0, request.seqno, stream.tunid);
   });
-  it.start(address(where), undefined, (error) => {
+  it.start(address(where), tlsOptions(true), (error) => {
     if (error) throw error;
     say('port', it.address().port);
   });
@@ -185,7 +200,7 @@ function client(where, password, ...urls) {
       if (error) return again();
       if (!urls.length) return connected(info);
       now.subscribe(urls, (refused) => (refused ? again() : connected(info)), kConnect_ms);
-    }, kConnect_ms);
+    }, tlsOptions(false), kConnect_ms);
   };
   connect();
   talk(() => it);
@@ -200,7 +215,7 @@ function plain(where, password, ...urls) {
     if (error) throw error;
     const connected = () => say('up', JSON.stringify(info));
     urls.length ? it.subscribe(urls, connected) : connected();
-  });
+  }, tlsOptions(false));
   talk(() => it);
 }
 
@@ -208,9 +223,9 @@ function connect(where, password) {
   const it = new vsoa.Client(login(password));
   it.on('error', () => {});
   it.connect(address(where), (error, info) => {
-    error ? say('refused', error.status) : say('connected', JSON.stringify(info));
+    error ? say('refused', error.status ?? 'tls') : say('connected', JSON.stringify(info));
     process.exit(0);
-  });
+  }, tlsOptions(false));
 }
 
 function position(where) {

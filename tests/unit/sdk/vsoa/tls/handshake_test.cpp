@@ -135,6 +135,22 @@ TEST_CASE("a pre-shared key proves both sides, without any certificate") {
     }
 }
 
+TEST_CASE("TLS 1.2 is spoken with those who have nothing newer, and nothing older with anybody") {
+    Tls server_tls;
+    SecureServer server(server_tls.cert("server"));
+    const auto succeeds = [&](const char* version) {
+        const std::string command = "openssl s_client -connect 127.0.0.1:" + std::to_string(server.address.port()) +
+                                    ' ' + version + " </dev/null >" + certificates() + "/s_client.log 2>&1";
+        return std::system(command.c_str()) == 0;
+    };
+    CHECK(succeeds("-tls1_3"));
+    CHECK(succeeds("-tls1_2"));
+    CHECK(succeeds("-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256"));
+    CHECK_FALSE(succeeds("-tls1_1 -cipher DEFAULT@SECLEVEL=0"));
+    CHECK_FALSE(succeeds("-tls1_2 -cipher AES128-SHA"));
+    CHECK(server_tls.fails.size() >= 1);
+}
+
 TEST_CASE("who does not speak TLS is told apart") {
     Tls server_tls, client_tls;
     SECTION("a client") {
