@@ -9,6 +9,7 @@ namespace gantry::core {
 
 namespace {
 
+constexpr Duration kLinger = milliseconds(300);  // within faults.md 6: gone a second after the new one is ready
 constexpr int kSlowDown = 10;  // a copy that fails on and on waits this many times longer: the controller moves it
 
 void add_unless_there(Labels& env, std::string name, std::string value) {
@@ -35,7 +36,12 @@ void Agent::State::take_entries(const std::vector<ListEntry>& entries) {
         copy.held = false;
         next.emplace(entry.copy, std::move(copy));
     }
-    for (const auto& [id, gone] : copies_) spend(id, gone.attempt);
+    for (const auto& [id, gone] : copies_) {
+        spend(id, gone.attempt);
+        // Another one answers to its names: directories that have not heard of it yet send nobody to a stopped copy.
+        if (gone.ready && gone.current && replaced_elsewhere(id))
+            containers_.at(*gone.current).retry_at = now_ + kLinger;
+    }
     copies_ = std::move(next);
     for (auto& [id, copy] : copies_)
         if (!copy.current) adopt(id, copy);

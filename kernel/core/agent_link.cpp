@@ -104,6 +104,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     choose_controller();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
+    say_leaving();
 }
 
 void Agent::State::on(const FromController& input) {
@@ -122,6 +123,7 @@ void Agent::State::on(const FromController& input) {
 // --- what the controller says ---------------------------------------------------------------------------------------
 
 void Agent::State::take_ack(const HeartbeatAck& message) {
+    if (message.left && leave_at_ != kNever) leave_at_ = now_;
     if (message.current == shown_applied() && accepted_) confirmed_ = true;
     const bool old_names = message.current.term == names_.term && message.names_no > names_.names_no;
     const bool other_term = message.current.term > names_.term && message.names_no != 0;

@@ -145,7 +145,8 @@ struct PullSpecs {
 };
 struct Leaving {
     Identity id;
-};  // the machine goes down
+    bool waits = false;  // until HeartbeatAck says that it has left: its copies have time to move
+};                       // the machine goes down
 struct Hold {
     Identity id;
 };  // gantryd restarts
@@ -186,6 +187,7 @@ struct HeartbeatAck {
     std::uint64_t seq = 0;  // of the heartbeat
     ListNo current;
     std::uint64_t names_no = 0;
+    bool left = false;  // the node is left: nothing more will be moved from it
 };
 
 struct ListEntry {
@@ -193,6 +195,7 @@ struct ListEntry {
     std::string service;  // name, for logs and tables
     std::string spec_digest;
     bool is_static = false;  // starts after a reboot though no controller answers
+    bool is_next = false;    // of a planned move: not to be named before the table of names has it
     friend bool operator==(const ListEntry&, const ListEntry&) = default;
 };
 

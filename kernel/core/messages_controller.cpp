@@ -52,13 +52,15 @@ void put(json::object& out, const HeartbeatAck& m) {
     out["seq"] = m.seq;
     out["current"] = list_no_json(m.current);
     out["names_no"] = m.names_no;
+    if (m.left) out["left"] = true;
 }
 
 Status take(Fields& f, HeartbeatAck& out) {
     GANTRY_TRY(seq, need_number<std::uint64_t>(f, "seq"));
     GANTRY_TRY(current, read_list_no(f, "current"));
     GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
-    out = {seq, current, names_no};
+    GANTRY_TRY(left, f.boolean("left", false));
+    out = {seq, current, names_no, left};
     return {};
 }
 
@@ -128,7 +130,8 @@ Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(service, need_text(f, "service"));
     GANTRY_TRY(spec, need_text(f, "spec"));
     GANTRY_TRY(is_static, f.boolean("static", false));
-    return ListEntry{copy, std::move(service), std::move(spec), is_static};
+    GANTRY_TRY(is_next, f.boolean("next", false));
+    return ListEntry{copy, std::move(service), std::move(spec), is_static, is_next};
 }
 
 // [name, address, node, port, copy]: a cluster has thousands of names and this table holds all of them.
@@ -173,6 +176,7 @@ void put(json::object& out, const NodeList& m) {
     for (const auto& c : m.copies) {
         json::object entry{{"copy", c.copy.text()}, {"service", c.service}, {"spec", c.spec_digest}};
         if (c.is_static) entry["static"] = true;
+        if (c.is_next) entry["next"] = true;
         copies.push_back(std::move(entry));
     }
     out["copies"] = std::move(copies);

@@ -200,7 +200,7 @@ TEST_CASE("an operation whose end is not known is followed by a list") {
         s.step(OperationDone{std::get<Create>(s.held.at(0)).id, std::unexpected(kNobodyKnows)});
         CHECK(s.running().empty());
         CHECK_THAT(s.reported(kA)->reason, Contains("took too long"));
-        s.run_for(seconds(1));
+        s.run_for(milliseconds(1'200));
         CHECK(s.running() == std::vector<std::string>{kName2});
     }
     SECTION("it was started") {
@@ -254,7 +254,7 @@ TEST_CASE("a container that vanished is made anew once two lists agree") {
     s.boxes["oci"].clear();
     s.step(ContainerExited{"oci", "", 0});
     CHECK(s.reported(kA)->reason == "its container is gone");
-    s.run_for(seconds(1));
+    s.run_for(milliseconds(1'200));
     CHECK(s.running() == std::vector<std::string>{kName2});
 }
 
