@@ -101,6 +101,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     timing_.restart_delay = milliseconds(message.restart_delay_ms);
     timing_.stable_after = milliseconds(message.stable_after_ms);
     timing_.crashes_to_move = message.crashes_to_move;
+    timing_.restart_delay_max = milliseconds(message.restart_delay_max_ms);
     choose_controller();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};

@@ -164,6 +164,7 @@ class Agent::State {
     void runs(Copy& copy, bool adopted);
     void ended(Copy& copy, Container& container);
     void crash(Copy& copy, const std::string& what);
+    Duration pause_after(const Copy& copy) const;
     const std::string& digest_of(const Copy& copy) const;  // of the spec by which it is run now
     const CopySpec* spec_of(const Copy& copy) const;
     void forget_specs();

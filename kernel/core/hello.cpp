@@ -178,7 +178,7 @@ void Controller::State::welcome(Node& node, PeerId peer) {
     peers_[peer] = &node;
     send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
                        timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),
-                       timing_.crashes_to_move});
+                       timing_.crashes_to_move, timing_.restart_delay_max / milliseconds(1)});
 }
 
 }  // namespace gantry::core

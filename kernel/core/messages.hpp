@@ -177,6 +177,7 @@ struct Welcome {
     std::string address;  // the node's, as the controller sees it (names answer it)
     std::int64_t restart_delay_ms = 1'000, stable_after_ms = 10'000;
     std::uint32_t crashes_to_move = 5;
+    std::int64_t restart_delay_max_ms = 60'000;
 };
 
 struct Refused {

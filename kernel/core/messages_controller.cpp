@@ -18,6 +18,7 @@ void put(json::object& out, const Welcome& m) {
     out["restart_delay_ms"] = m.restart_delay_ms;
     out["stable_after_ms"] = m.stable_after_ms;
     out["crashes_to_move"] = m.crashes_to_move;
+    out["restart_delay_max_ms"] = m.restart_delay_max_ms;
 }
 
 Status take(Fields& f, Welcome& out) {
@@ -30,13 +31,15 @@ Status take(Fields& f, Welcome& out) {
     GANTRY_TRY(restart_delay, f.integer("restart_delay_ms", out.restart_delay_ms, 1, kLongest));
     GANTRY_TRY(stable_after, f.integer("stable_after_ms", out.stable_after_ms, 1, kLongest));
     GANTRY_TRY(crashes, f.integer("crashes_to_move", out.crashes_to_move, 1, UINT32_MAX));
+    GANTRY_TRY(restart_delay_max, f.integer("restart_delay_max_ms", out.restart_delay_max_ms, 1, kLongest));
     out = {std::move(cluster_id),
            term,
            heartbeat_ms,
            std::move(address),
            restart_delay,
            stable_after,
-           static_cast<std::uint32_t>(crashes)};
+           static_cast<std::uint32_t>(crashes),
+           restart_delay_max};
     return {};
 }
 
