@@ -116,13 +116,18 @@ Status AgentLoop::start() {
 }
 
 void AgentLoop::stop(bool machine_goes_down, std::function<void()> done) {
+    stopped_ = std::move(done);
     turn(core::ShutDown{machine_goes_down});
-    stopping_ = true;
+    if (!machine_goes_down || !core_) stop_now();
+}
+
+void AgentLoop::stop_now() {
+    if (std::exchange(stopping_, true)) return;
     if (saving_) effects_.clear();  // the farewell has passed them; nothing comes after it
     timer_.stop();
     load_timer_.cancel();
     dial_timer_.expires_after(kGoodbye);
-    dial_timer_.async_wait([done = std::move(done)](auto) { done(); });
+    dial_timer_.async_wait([this](auto) { stopped_(); });
 }
 
 void AgentLoop::turn(const core::AgentInput& input) {
@@ -196,6 +201,7 @@ void AgentLoop::act(core::AgentEffect effect) {
     if (auto* create = std::get_if<core::Create>(&effect)) return act_container(std::move(*create));
     if (auto* question = std::get_if<core::Check>(&effect)) return check(*question);
     if (auto* names = std::get_if<core::ServeNames>(&effect)) return serve(*names);
+    if (std::holds_alternative<core::MayStop>(effect)) return stop_now();
     if (auto* drop = std::get_if<core::DropPeer>(&effect)) {
         parts_.log(host::LogLevel::kWarn, "leaving this controller: " + drop->reason);
         return outbox_.close(drop->peer);

@@ -51,7 +51,10 @@ class AgentLoop {
     void controller_found(const std::string& address);
     void controller_gone(const std::string& address) { std::erase(controllers_, address); }
     // Says what the shutdown means, gives the message 200 ms, then done.
+    // done: as soon as the farewell is said; if the machine goes down, when the node's copies have moved, or at a
+    // limit.
     void stop(bool machine_goes_down, std::function<void()> done);
+    void stop_now();  // after stop(): without waiting for moves
 
     // --- the peer that we dialled ---
     bool owns(host::PeerId peer) const { return peers_.contains(peer); }
@@ -113,6 +116,7 @@ class AgentLoop {
     std::vector<std::string> controllers_;
     std::size_t next_controller_ = 0;
     unsigned dial_failures_ = 0;
+    std::function<void()> stopped_;  // what stop() was given
     std::string last_dial_error_;
     std::uint64_t cpu_busy_ = 0, cpu_total_ = 0;
     std::int64_t cpu_milli_ = 0;

@@ -198,6 +198,7 @@ Result<core::Timing> read_timing(Table table, const host::SourcePlace& place) {
                                                            {"return_hold", &t.return_hold},
                                                            {"mass_pause", &t.mass_pause},
                                                            {"restart_delay", &t.restart_delay},
+                                                           {"restart_delay_max", &t.restart_delay_max},
                                                            {"stable_after", &t.stable_after}};
     for (auto [key, target] : keys) {
         GANTRY_TRY(value, table.duration(key, *target));

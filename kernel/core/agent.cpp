@@ -8,6 +8,13 @@
 
 namespace gantry::core {
 
+namespace {
+
+constexpr Duration kLeaveLimit = seconds(30);  // above the controller's
+constexpr Duration kAloneLimit = seconds(2);   // without one
+
+}  // namespace
+
 Agent::Agent(AgentFacts facts, Timing timing) : state_(std::make_unique<State>(std::move(facts), timing)) {}
 Agent::~Agent() = default;
 Agent::Agent(Agent&&) noexcept = default;
@@ -57,6 +64,7 @@ void Agent::State::work() {
     serve_names();
     give_up_waiting();
     tell();
+    wait_to_leave();
 }
 
 void Agent::State::event(std::string kind, std::string text, json::object fields) {
@@ -74,15 +82,28 @@ void Agent::State::event_of_report(std::string kind, std::string text, json::obj
 }
 
 void Agent::State::on(const ShutDown& input) {
-    if (current_ != 0) {
-        if (input.machine_goes_down)
-            send(Leaving{identity()});
-        else
-            send(Hold{identity()});
+    if (input.machine_goes_down) {
+        leave_at_ = now_ + kLeaveLimit;
+        return say_leaving();
     }
-    // A machine that goes down still follows its lists: they take its copies away one by one.
-    silent_ = !input.machine_goes_down;
-    if (silent_) deadline_ = kNever;
+    if (current_ != 0) send(Hold{identity()});
+    silent_ = true;
+    deadline_ = kNever;
+}
+
+// The node goes on as before: its lists take its copies away, one by one, as others replace them.
+void Agent::State::say_leaving() {
+    if (current_ != 0 && leave_at_ != kNever) send(Leaving{identity(), true});
+}
+
+void Agent::State::wait_to_leave() {
+    if (leave_at_ == kNever) return;
+    if (current_ == 0) leave_at_ = std::min(leave_at_, now_ + kAloneLimit);
+    if (now_ < leave_at_) return wait_until(leave_at_);
+    if (current_ != 0) send(Leaving{identity()});
+    out_.emplace_back(MayStop{});
+    silent_ = true;
+    deadline_ = kNever;
 }
 
 std::optional<Agent::CopyPlace> Agent::State::container_of(const CopyId& copy) const {

@@ -101,7 +101,7 @@ struct LoadMeasured {
 struct AgentTick {};
 struct ShutDown {
     bool machine_goes_down = false;
-};  // false: gantryd restarts (hold); true: leaving
+};  // false: gantryd restarts (hold); true: leaving, until MayStop
 
 using AgentInput =
     std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController, OperationDone,
@@ -164,13 +164,15 @@ struct AgentEvent {
     std::string kind, text;
     json::object fields;
 };  // for this node's log; the agent itself sends it on
+// The machine goes down, and nothing is gained by waiting any longer: gantryd can end.
+struct MayStop {};
 struct DropPeer {
     PeerId peer = 0;
     std::string reason;
 };
 
 using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop,
-                                 Remove, Check, ServeNames, AgentEvent, DropPeer>;
+                                 Remove, Check, ServeNames, AgentEvent, MayStop, DropPeer>;
 using AgentEffects = std::vector<AgentEffect>;  // in order; everything behind a Save waits for it
 
 class Agent {

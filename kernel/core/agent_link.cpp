@@ -101,9 +101,11 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     timing_.restart_delay = milliseconds(message.restart_delay_ms);
     timing_.stable_after = milliseconds(message.stable_after_ms);
     timing_.crashes_to_move = message.crashes_to_move;
+    timing_.restart_delay_max = milliseconds(message.restart_delay_max_ms);
     choose_controller();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
+    say_leaving();
 }
 
 void Agent::State::on(const FromController& input) {
@@ -122,6 +124,7 @@ void Agent::State::on(const FromController& input) {
 // --- what the controller says ---------------------------------------------------------------------------------------
 
 void Agent::State::take_ack(const HeartbeatAck& message) {
+    if (message.left && leave_at_ != kNever) leave_at_ = now_;
     if (message.current == shown_applied() && accepted_) confirmed_ = true;
     const bool old_names = message.current.term == names_.term && message.names_no > names_.names_no;
     const bool other_term = message.current.term > names_.term && message.names_no != 0;

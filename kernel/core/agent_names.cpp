@@ -26,22 +26,33 @@ void Agent::State::take_names(const Names& names) {
     names_changed_ = dirty_ = true;
 }
 
+bool Agent::State::replaced_elsewhere(const CopyId& id) const {
+    return std::any_of(names_.entries.begin(), names_.entries.end(), [&](const NameEntry& entry) {
+        return entry.copy.instance == id.instance && entry.copy.epoch > id.epoch;
+    });
+}
+
 void Agent::State::serve_names() {
     if (!names_changed_) return;
     names_changed_ = false;
     std::vector<NameEntry> entries;
     std::map<InstanceId, std::uint64_t> newest;
+    std::set<CopyId> named;  // here, by the controller
     for (const auto& entry : names_.entries) {
         auto& epoch = newest[entry.copy.instance];
         epoch = std::max(epoch, entry.copy.epoch);
         // Own copies come below: not ready here, not named here.
-        if (entry.node != facts_.node) entries.push_back(entry);
+        if (entry.node != facts_.node)
+            entries.push_back(entry);
+        else
+            named.insert(entry.copy);
     }
     for (const auto& [id, copy] : copies_) {
         const auto* spec = spec_of(copy);
         if (!copy.ready || !spec) continue;
         // The controller knows a newer copy elsewhere: this one is about to be stopped.
         if (const auto at = newest.find(id.instance); at != newest.end() && at->second > id.epoch) continue;
+        if (copy.entry.is_next && !named.contains(id)) continue;
         for (const auto& endpoint : spec->spec.endpoints)
             if (!endpoint.name.empty())
                 entries.push_back({endpoint.name, own_address(), facts_.node, endpoint.port, id});

@@ -127,6 +127,8 @@ class Agent::State {
     void on(const LoadMeasured& input) { load_ = input.load; }
     void on(const AgentTick&) {}
     void on(const ShutDown& input);
+    void say_leaving();
+    void wait_to_leave();
 
     // agent_saved.cpp
     void on(const AgentStart& input);
@@ -162,6 +164,7 @@ class Agent::State {
     void runs(Copy& copy, bool adopted);
     void ended(Copy& copy, Container& container);
     void crash(Copy& copy, const std::string& what);
+    Duration pause_after(const Copy& copy) const;
     const std::string& digest_of(const Copy& copy) const;  // of the spec by which it is run now
     const CopySpec* spec_of(const Copy& copy) const;
     void forget_specs();
@@ -187,6 +190,7 @@ class Agent::State {
 
     // agent_names.cpp
     void take_names(const Names& names);
+    bool replaced_elsewhere(const CopyId& id) const;
     void serve_names();
 
     // agent_link.cpp
@@ -219,10 +223,11 @@ class Agent::State {
     Instant deadline_ = kNever;
     std::uint64_t turn_ = 0;
     AgentEffects out_;
-    bool dirty_ = false;    // the durable part changed in this turn
-    bool started_ = false;  // AgentStart came
-    bool looked_ = false;   // every runtime answered its first list
-    bool silent_ = false;   // gantryd ends
+    bool dirty_ = false;         // the durable part changed in this turn
+    bool started_ = false;       // AgentStart came
+    bool looked_ = false;        // every runtime answered its first list
+    bool silent_ = false;        // gantryd ends
+    Instant leave_at_ = kNever;  // the machine goes down: by then gantryd ends, moved or not
 
     // Durable.
     std::string cluster_id_, list_boot_, address_;

@@ -22,7 +22,8 @@ void Controller::State::on(const ApiRemoveService& input) {
         set_prepull(service, -1);
         std::size_t copies = 0;
         while (!service.instances.empty()) {
-            copies += service.instances.rbegin()->second.node != nullptr;
+            copies += (service.instances.rbegin()->second.current.node != nullptr) +
+                      (service.instances.rbegin()->second.next.node != nullptr);
             remove_instance(service, service.instances.rbegin()->first);
         }
         service.removing = true;
@@ -178,7 +179,8 @@ void Controller::State::on(const ApiSetSecret& input) {
             // The containers stay: the password is what probes log in with.
             for (auto& [number, revision] : service.revisions) derive(revision);
             for (const auto& [index, instance] : service.instances)
-                if (instance.node) dirty_list(*instance.node);
+                for (const Copy* copy : {&instance.current, &instance.next})
+                    if (copy->node) dirty_list(*copy->node);
         }
     }
     reply(input.request, json::object{{"name", input.name}});

@@ -67,13 +67,15 @@ Effects Controller::State::step(const Input& input, Instant now) {
 // they are sent when no question follows, or at the next input (next_deadline() is then at once).
 void Controller::State::settle() {
     if (!removing_.empty()) check_removed();
+    check_leaving();
     plan_moves();
     retry_waiting();
     pump();
     const bool more_follows = !out_->ranks.empty();
+    // Names first: who is told to stop a copy knows by then who answers instead.
+    if (!more_follows) flush_names();
     if (!more_follows) flush_lists();
     flush_documents();
-    if (!more_follows) flush_names();
 }
 
 void Controller::State::on(const Tick&) {
@@ -97,6 +99,7 @@ void Controller::State::on(const LoopLate& input) {
         node.heard = std::min(node.heard + input.lag, now_);
         shift(node.dropped);
         if (node.hold_until.ns != 0) shift(node.hold_until);
+        if (node.leaves_by) shift(*node.leaves_by);
     }
     for (auto& [id, question] : questions_) shift(question.deadline);
     for (auto& [id, until] : moves_) shift(until);
@@ -106,9 +109,10 @@ void Controller::State::on(const LoopLate& input) {
 Instant Controller::State::next_deadline() const {
     if (!dirty_lists_.empty() || names_dirty_) return now_;
     if (paused_until_ && !anybody_silent()) return now_;
-    Instant due = kNever;
+    Instant due = plan_again_;
     for (const auto& [name, node] : nodes_) {
         if (node.down()) continue;
+        if (node.leaves_by) due = std::min(due, *node.leaves_by);
         if (node.liveness == Liveness::kReady) due = std::min(due, suspect_at(node));
         const Instant lost = lost_at(node);
         due = std::min(due, paused_until_ && silent(node) ? std::max(lost, *paused_until_) : lost);

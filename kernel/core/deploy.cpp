@@ -177,6 +177,7 @@ void Controller::State::on(const ApiDeploy& input) {
 void Controller::State::change(Service& service, Revision revision) {
     if (!service.revisions.empty()) {
         cancel_placing(service);
+        give_up_plans(service);
         set_prepull(service, -1);
     }
     const std::uint64_t number = revision.number;
@@ -195,7 +196,7 @@ Instance& Controller::State::add_instance(Service& service, std::uint32_t index)
     Instance& instance = service.instances[index];
     instance.service = &service;
     instance.index = index;
-    instance.since = now_;
+    instance.current.since = now_;
     service.unplaced.insert(index);
     return instance;
 }
@@ -220,7 +221,9 @@ void Controller::State::match_static(Service& service) {
     std::set<std::string> wanted(service.last().spec.nodes.begin(), service.last().spec.nodes.end());
     std::vector<std::uint32_t> superfluous;
     for (auto& [index, instance] : service.instances) {
-        const std::string& name = !instance.bound.empty() ? instance.bound : instance.node ? instance.node->name : "";
+        const std::string& name = !instance.bound.empty() ? instance.bound
+                                  : instance.shown().node ? instance.shown().node->name
+                                                          : "";
         if (wanted.erase(name) == 0) {
             superfluous.push_back(index);
         } else if (instance.bound.empty()) {
@@ -248,7 +251,7 @@ std::map<std::string, std::uint32_t> static_places(const Service* service, const
     if (service)
         for (const auto& [index, instance] : service->instances) {
             const std::string& name = !instance.bound.empty() ? instance.bound
-                                      : instance.node         ? instance.node->name
+                                      : instance.shown().node ? instance.shown().node->name
                                                               : "";
             if (wanted.erase(name) == 0) continue;
             out[name] = index;
@@ -315,13 +318,19 @@ void Controller::State::imagine_instance(DryRun& dry, const Service* service, st
     const Instance* now = nullptr;
     if (service)
         if (const auto at = service->instances.find(index); at != service->instances.end()) now = &at->second;
-    if (now && now->node && (bound.empty() || now->node->name == bound)) {
+    if (now && now->current.node && (bound.empty() || now->current.node->name == bound)) {
         Instance then = *now;
         then.bound = bound;
-        if (!changed || !outdated(dry.service, then)) return show(now->node->name, "stays");
-        const bool fits = fits_somewhere(dry.service, then, false);
-        return show(now->node->name, fits ? "runs now; replaced when its turn comes"
-                                          : "stays at its revision: the new one fits no node");
+        const std::string& here = now->current.node->name;
+        if (!changed || !outdated(dry.service, then, then.current)) return show(here, "stays");
+        switch (fit(dry.service, then)) {
+            case Fit::kBeside:
+                return show(here, "runs now; replaced when its turn comes, without a gap");
+            case Fit::kInstead:
+                return show(here, "runs now; replaced when its turn comes, with a gap: no second copy fits beside it");
+            case Fit::kNowhere:
+                return show(here, "stays at its revision: the new one fits no node");
+        }
     }
     if (bound.empty()) return dry.left.push_back(index);
     const auto at = nodes_.find(bound);

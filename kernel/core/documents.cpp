@@ -64,17 +64,18 @@ json::object Controller::State::service_document(const Service& service) const {
     std::size_t placed = 0, running = 0, old = 0;
     const Instance* pending = nullptr;
     for (const auto& [index, instance] : service.instances) {
-        placed += instance.node != nullptr;
-        running += instance.node && copy_runs(instance.state);
-        old += outdated(service, instance);
-        if (!instance.node && !instance.stopping && !pending) pending = &instance;
+        const Copy& copy = instance.shown();
+        placed += copy.node != nullptr;
+        running += copy.node && copy_runs(copy.state);
+        old += outdated(service, instance, instance.current);
+        if (instance.pending() && !pending) pending = &instance;
     }
     const std::size_t desired = service.instances.size();
     std::string state = "deploying", why;
     if (service.removing) {
         state = "removing";
         why = "its copies are being stopped";
-    } else if (last.failing) {
+    } else if (last.failing && (service.ready != desired || old != 0)) {
         state = "failing";
         for (const auto& node : last.failed) why += (why.empty() ? "keeps crashing on " : ", ") + node;
     } else if (pending) {
@@ -88,7 +89,7 @@ json::object Controller::State::service_document(const Service& service) const {
         why = std::to_string(old) + " of " + std::to_string(desired) + " still run an older revision";
     } else {
         for (const auto& [index, instance] : service.instances)
-            if (!instance.ready && why.empty()) why = instance.text() + ": " + instance.reason;
+            if (!instance.current.ready && why.empty()) why = instance.text() + ": " + instance.shown().reason;
     }
     return {{"name", service.name},
             {"revision", last.number},
@@ -114,37 +115,42 @@ json::array Controller::State::services() const {
 
 json::object Controller::State::instance_document(const Service& service, const Instance& instance,
                                                   const json::array& pending) const {
-    std::string state(copy_state_name(instance.state)), why = instance.reason;
-    if (!instance.node) {
+    const Copy& copy = instance.shown();
+    std::string state(copy_state_name(copy.state)), why = copy.reason;
+    if (!copy.node) {
         state = "pending";
         if (instance.stopping)
-            why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(instance.epoch);
-    } else if (service.last().failing && instance.crashes >= timing_.crashes_to_move) {
+            why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(copy.epoch);
+    } else if (service.last().failing && copy.crashes >= timing_.crashes_to_move) {
         state = "failing";
-    } else if (instance.node->intent == Intent::kDraining && !moving_out(*instance.node) &&
-               !fits_somewhere(service, instance, true)) {
-        why = service.is_static() ? "stays on the draining node: its placement is static"
-                                  : "stays on the draining node: no other node can take it";
-    } else if (outdated(service, instance) && !fits_somewhere(service, instance, false)) {
-        why = "stays at its revision: the new one fits no node";
     }
+    if (const auto stays = why_it_stays(service, instance); !stays.empty()) why = stays;
     if (!instance.moving_from.empty() && !moves_.contains(instance.id()))
         why += (why.empty() ? "" : "; ") + slow_move(instance);
     json::object out{{"instance", instance.text()},
                      {"service", service.name},
                      {"index", instance.index},
-                     {"epoch", instance.epoch},
-                     {"revision", instance.node ? instance.revision : service.last().number},
+                     {"epoch", copy.epoch},
+                     {"revision", copy.node ? copy.revision : service.last().number},
                      {"state", std::move(state)},
-                     {"node", instance.node ? instance.node->name : ""},
-                     {"attempt", instance.attempt},
-                     {"restarts", instance.restarts},
-                     {"crashes", instance.crashes},
-                     {"exit_code", instance.exit_code},
+                     {"node", copy.node ? copy.node->name : ""},
+                     {"attempt", copy.attempt},
+                     {"restarts", copy.restarts},
+                     {"crashes", copy.crashes},
+                     {"exit_code", copy.exit_code},
                      {"reason", std::move(why)},
-                     {"since_ms", ms(now_ - instance.since)}};
-    out["pending"] = instance.node || instance.stopping ? json::array() : pending;
+                     {"since_ms", ms(now_ - copy.since)}};
+    if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
+    out["pending"] = instance.pending() ? pending : json::array();
     return out;
+}
+
+json::object Controller::State::next_document(const Instance& instance) const {
+    const Copy& next = instance.next;
+    return {{"node", next.node->name},   {"epoch", next.epoch},
+            {"revision", next.revision}, {"state", copy_state_name(next.state)},
+            {"reason", next.reason},     {"since_ms", ms(now_ - next.since)},
+            {"why", instance.why}};
 }
 
 namespace {
@@ -165,7 +171,7 @@ json::array Controller::State::instances_of(const Service& service) const {
     json::array reasons;
     bool shown = false;
     for (const auto& [index, instance] : service.instances) {
-        const bool pending = !instance.node && !instance.stopping;
+        const bool pending = instance.pending();
         if (pending && !shown) reasons = pending_reasons(service);
         out.push_back(instance_document(service, instance, reasons));
         if (pending && !std::exchange(shown, true)) reasons = cut(reasons);
@@ -243,10 +249,11 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     if (service == services_.end()) return fail(Code::kNotFound, "there is no service " + instance.substr(0, dot));
     const auto at = service->second.instances.find(index);
     if (at == service->second.instances.end()) return fail(Code::kNotFound, "there is no instance " + instance);
-    if (!at->second.node) return fail(Code::kUnavailable, instance + " is on no node: it is pending");
-    const Node& node = *at->second.node;
+    const Copy& copy = at->second.shown();
+    if (!copy.node) return fail(Code::kUnavailable, instance + " is on no node: it is pending");
+    const Node& node = *copy.node;
     if (node.peer == 0) return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is not connected");
-    return Place{node.name, node.peer, at->second.copy()};
+    return Place{node.name, node.peer, {at->second.id(), copy.epoch}};
 }
 
 }  // namespace gantry::core

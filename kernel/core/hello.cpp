@@ -113,6 +113,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
             node.liveness = Liveness::kNew;
     }
     node.hold_until = {};
+    node.leaves_by.reset();  // an agent that still goes down says so again
 }
 
 // Takes what the hello says of the machine; true if something that is stored changed.
@@ -150,7 +151,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     touched_.insert(&node);
     if (address != node.public_address())
         for (const auto& [id, instance] : node.copies)
-            if (instance->ready) announce_copy(*instance, true);
+            if (id.epoch == instance->current.epoch && instance->current.ready) announce_copy(*instance, true);
     return before != document(node);
 }
 
@@ -177,7 +178,7 @@ void Controller::State::welcome(Node& node, PeerId peer) {
     peers_[peer] = &node;
     send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
                        timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),
-                       timing_.crashes_to_move});
+                       timing_.crashes_to_move, timing_.restart_delay_max / milliseconds(1)});
 }
 
 }  // namespace gantry::core

@@ -26,6 +26,10 @@ std::uint64_t Controller::State::next_epoch(const Instance& instance) const {
     return std::max({instance.epoch, instance.seen, instance.service->epoch_floor}) + 1;
 }
 
+const Need& Controller::State::need_of(const Instance& instance, const Copy& copy) const {
+    return instance.service->revisions.at(copy.revision).need;
+}
+
 void Controller::State::use(Node& node, const Need& need, int sign) {
     node.cpu_used += sign * need.cpu_milli;
     node.memory_used += sign * need.memory_bytes;
@@ -37,112 +41,115 @@ void Controller::State::use(Node& node, const Need& need, int sign) {
     ++node.load_version;
 }
 
-void Controller::State::attach(Instance& instance, Node& node) {
-    const Revision& revision = instance.service->revisions.at(instance.revision);
-    instance.node = &node;
-    node.copies[instance.copy()] = &instance;
-    use(node, revision.need, 1);
+void Controller::State::attach(Instance& instance, Copy& copy, Node& node) {
+    const Need& need = need_of(instance, copy);
+    copy.node = &node;
+    node.copies[{instance.id(), copy.epoch}] = &instance;
+    use(node, need, 1);
     ++node.of_service[instance.service->no];
     ++copies_total_;
-    if (copy_runs(instance.state)) {
+    if (copy_runs(copy.state)) {
         ++node.running;
     } else {
         ++node.pending;
-        node.memory_pending += revision.need.memory_bytes;
+        node.memory_pending += need.memory_bytes;
     }
     instance.service->unplaced.erase(instance.index);
 }
 
+// A new copy: beside the current one or one that may come back it is the next, else it is the current one.
 void Controller::State::assign(Instance& instance, Node& node) {
-    instance.epoch = next_epoch(instance);
-    instance.revision = instance.service->last().number;
-    instance.state = CopyState::kWaiting;
-    instance.attempt = 0;
-    instance.crashes = instance.restarts = 0;
-    instance.exit_code = 0;
-    instance.reason = "sent to " + node.name;
-    instance.since = now_;
-    attach(instance, node);
+    Copy& copy = instance.current.node || instance.may_return ? instance.next : instance.current;
+    copy = Copy();
+    copy.epoch = instance.epoch = next_epoch(instance);
+    copy.revision = instance.service->last().number;
+    copy.reason = "sent to " + node.name;
+    copy.since = now_;
+    instance.planned = false;
+    attach(instance, copy, node);
     dirty(instance);
     dirty_list(node);
     moves_dirty_ = true;
 }
 
-void Controller::State::detach(Instance& instance, bool planned, bool gone) {
-    Node& node = *instance.node;
-    const Revision& revision = instance.service->revisions.at(instance.revision);
-    const CopyId copy = instance.copy();
-    set_ready(instance, false);
-    Stale stale{instance.text(), revision.need, CopyState::kStopping,     {term_, node.list_no + 1}, now_, {},
-                planned,         false,         copy_runs(instance.state)};
-    if (copy_runs(instance.state)) {
+// The copy becomes stale, or is gone.
+void Controller::State::detach(Instance& instance, Copy& copy, bool planned, bool gone) {
+    Node& node = *copy.node;
+    const CopyId id{instance.id(), copy.epoch};
+    if (&copy == &instance.current) set_ready(instance, false);
+    const Need& need = need_of(instance, copy);
+    const bool runs = copy_runs(copy.state);
+    Stale stale{instance.text(), need, CopyState::kStopping, {term_, node.list_no + 1}, now_, {}, planned, false, runs};
+    if (runs) {
         --node.running;
     } else {
         --node.pending;
-        node.memory_pending -= revision.need.memory_bytes;
+        node.memory_pending -= need.memory_bytes;
     }
-    use(node, revision.need, -1);
-    if (auto& count = node.of_service[copy.instance.service_no]; --count == 0)
-        node.of_service.erase(copy.instance.service_no);
+    use(node, need, -1);
+    if (auto& count = node.of_service[id.instance.service_no]; --count == 0)
+        node.of_service.erase(id.instance.service_no);
     --copies_total_;
-    node.copies.erase(copy);
-    instance.node = nullptr;
-    instance.state = CopyState::kWaiting;
-    instance.reason.clear();
-    instance.since = now_;
-    if (!gone) add_stale(node, copy, std::move(stale));
+    node.copies.erase(id);
+    copy.node = nullptr;
+    copy.state = CopyState::kWaiting;
+    copy.reason.clear();
+    copy.since = now_;
+    if (&copy == &instance.next) copy = Copy();
+    // Without a current copy beside it the next one is named by its node.
+    if (instance.next.node) dirty_list(*instance.next.node);
+    if (!gone) add_stale(node, id, std::move(stale));
     touched_.insert(&node);
     dirty(instance);
     dirty_list(node);
     moves_dirty_ = true;
 }
 
-void Controller::State::set_state(Instance& instance, CopyState state) {
-    if (instance.state == state) return;
-    const bool ran = copy_runs(instance.state), runs = copy_runs(state);
-    instance.state = state;
-    instance.since = now_;
+void Controller::State::set_state(Instance& instance, Copy& copy, CopyState state) {
+    if (copy.state == state) return;
+    const bool ran = copy_runs(copy.state), runs = copy_runs(state);
+    copy.state = state;
+    copy.since = now_;
     if (ran == runs) return;
-    Node& node = *instance.node;
-    const std::int64_t memory = instance.service->revisions.at(instance.revision).need.memory_bytes;
+    Node& node = *copy.node;
+    const std::int64_t memory = need_of(instance, copy).memory_bytes;
     node.running += runs ? 1u : -1u;
     node.pending -= runs ? 1u : -1u;
     node.memory_pending += runs ? -memory : memory;
 }
 
+// Of the current copy.
 void Controller::State::set_ready(Instance& instance, bool ready) {
-    if (instance.ready == ready) return;
-    instance.ready = ready;
+    if (instance.current.ready == ready) return;
+    instance.current.ready = ready;
     instance.service->ready += ready ? 1u : -1u;
     announce_copy(instance, ready);
     dirty(instance);
     moves_dirty_ = true;
     if (!ready) return;
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.second <= now_; });
-    end_move(instance);
+    if (!instance.moves()) end_move(instance);
 }
 
-void Controller::State::begin_move(Instance& instance, const std::string& why) {
-    Node& node = *instance.node;
-    event("moving", instance.text() + " is stopped on " + node.name + ": " + why,
-          {{"service", instance.service->name},
-           {"instance", instance.text()},
-           {"node", node.name},
-           {"epoch", instance.epoch}});
-    end_move(instance);
-    instance.moving_from = node.name;
-    instance.stopping = true;
-    moves_[instance.id()] = now_ + kMoveLimit;
-    detach(instance, true, false);
-}
-
-void Controller::State::end_move(Instance& instance) {
-    if (instance.moving_from.empty()) return;
-    moves_.erase(instance.id());
-    instance.moving_from.clear();
-    instance.stopping = false;
-    moves_dirty_ = true;
+// Next becomes current, and the old copy is stopped: one commit, and one step in the table of names.
+void Controller::State::promote(Instance& instance) {
+    if (instance.current.node) detach(instance, instance.current, true, false);
+    const bool ready = std::exchange(instance.next.ready, false);
+    instance.current = std::exchange(instance.next, Copy());
+    instance.may_return = false;
+    dirty_list(*instance.current.node);
     dirty(instance);
+    end_move(instance);
+    set_ready(instance, ready);
+}
+
+// Takes the next copy away. Where there is no other it is current from now on: whatever it is, there is no better one.
+void Controller::State::drop_next(Instance& instance) {
+    if (instance.planned) forget_plan(instance);
+    if (!instance.next.node) return;
+    if (!instance.current.node) return promote(instance);
+    detach(instance, instance.next, true, false);
+    end_move(instance);
 }
 
 void Controller::State::add_stale(Node& node, const CopyId& copy, Stale stale) {
@@ -165,16 +172,20 @@ void Controller::State::stale_gone(Node& node, const CopyId& copy, bool told) {
               stale.instance + " epoch " + std::to_string(copy.epoch) + " stopped on " + node.name,
               {{"instance", stale.instance}, {"node", node.name}, {"epoch", copy.epoch}});
     if (Instance* instance = find(copy.instance);
-        instance && instance->stopping && instance->moving_from == node.name && instance->epoch == copy.epoch) {
-        instance->stopping = false;
-        dirty(*instance);
-        wants_place(*instance);
-    }
+        instance && instance->stopping && instance->moving_from == node.name && instance->current.epoch == copy.epoch)
+        stop_confirmed(*instance);
+}
+
+void Controller::State::stop_confirmed(Instance& instance) {
+    instance.stopping = false;
+    dirty(instance);
+    wants_place(instance);
 }
 
 // A pending instance that nothing holds back takes part in the next placement.
 void Controller::State::wants_place(Instance& instance) {
-    if (instance.node || instance.stopping || instance.service->removing) return;
+    if (!instance.pending() || instance.service->removing) return;
+    instance.planned = false;
     instance.service->unplaced.insert(instance.index);
     enqueue(*instance.service);
 }
@@ -182,7 +193,8 @@ void Controller::State::wants_place(Instance& instance) {
 void Controller::State::remove_instance(Service& service, std::uint32_t index) {
     Instance& instance = service.instances.at(index);
     end_move(instance);
-    if (instance.node) detach(instance, true, false);
+    if (instance.next.node) detach(instance, instance.next, true, false);
+    if (instance.current.node) detach(instance, instance.current, true, false);
     service.epoch_floor = std::max({service.epoch_floor, instance.epoch, instance.seen});
     service.unplaced.erase(index);
     if (worth_storing(instance)) dirty_instances_.insert(instance.id());
@@ -209,7 +221,8 @@ void Controller::State::forget_revisions(Service& service) {
     if (service.revisions.size() == 1) return;
     std::set<std::uint64_t> used = {service.last().number};
     for (const auto& [index, instance] : service.instances)
-        if (instance.epoch != 0) used.insert(instance.revision);
+        for (const Copy* copy : {&instance.current, &instance.next})
+            if (copy->epoch != 0) used.insert(copy->revision);
     const auto erased =
         std::erase_if(service.revisions, [&](const auto& entry) { return !used.contains(entry.first); });
     if (erased != 0) dirty(service);

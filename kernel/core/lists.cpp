@@ -13,8 +13,10 @@ NodeList Controller::State::list_of(const Node& node) const {
     list.copies.reserve(node.copies.size());
     for (const auto& [copy, instance] : node.copies) {
         const Service& service = *instance->service;
-        list.copies.push_back(
-            {copy, service.name, service.revisions.at(instance->revision).digest, service.is_static()});
+        const bool is_next = copy.epoch == instance->next.epoch;
+        const Copy& listed = is_next ? instance->next : instance->current;
+        list.copies.push_back({copy, service.name, service.revisions.at(listed.revision).digest, service.is_static(),
+                               is_next && instance->current.node});
     }
     // What does not fit is fetched when it is needed.
     for (const auto& [image, services] : node.prepull)
@@ -43,10 +45,10 @@ void Controller::State::prepull(Node& node, std::uint32_t image, int sign) {
 }
 
 void Controller::State::announce_copy(Instance& instance, bool present) {
-    const auto revision = instance.service->revisions.find(instance.revision);
+    const auto revision = instance.service->revisions.find(instance.current.revision);
     for (const auto& endpoint : revision->second.spec.endpoints) {
         if (endpoint.name.empty()) continue;
-        const std::pair key(endpoint.name, instance.copy());
+        const std::pair key(endpoint.name, instance.current_id());
         names_dirty_ = true;
         if (!present) {
             names_.erase(key);
@@ -54,8 +56,8 @@ void Controller::State::announce_copy(Instance& instance, bool present) {
         }
         Named& named = names_[key];
         if (named.entry.name.empty()) named.since = now_;
-        named.entry = {endpoint.name, instance.node->public_address(), instance.node->name, endpoint.port,
-                       instance.copy()};
+        named.entry = {endpoint.name, instance.current.node->public_address(), instance.current.node->name,
+                       endpoint.port, instance.current_id()};
     }
 }
 

@@ -102,10 +102,7 @@ void Controller::State::node_lost(Node& node, Liveness becomes, const std::strin
     // What it had not yet confirmed will not be waited for.
     for (const auto& [copy, stale] : node.stale) {
         Instance* instance = find(copy.instance);
-        if (!instance || !instance->stopping || instance->moving_from != node.name) continue;
-        instance->stopping = false;
-        dirty(*instance);
-        wants_place(*instance);
+        if (instance && instance->stopping && instance->moving_from == node.name) stop_confirmed(*instance);
     }
     // A connection that went quiet is worth nothing; the node says hello again when it can.
     if (becomes == Liveness::kLost && node.peer != 0) {
@@ -115,6 +112,7 @@ void Controller::State::node_lost(Node& node, Liveness becomes, const std::strin
         node.quiet = Quiet::kClosed;
     }
     node.hold_until = {};
+    node.leaves_by.reset();
     moves_dirty_ = true;
     touched_.insert(&node);
     dirty(node);
@@ -132,7 +130,13 @@ void Controller::State::copies_lost(Node& node, const std::string& cause, bool r
         std::erase_if(instance->lost_on,
                       [&](const auto& held) { return held.first == node.name || held.second <= now_; });
         instance->lost_on.emplace_back(node.name, now_ + timing_.return_hold);
-        detach(*instance, false, rebooted);
+        if (copy.epoch == instance->next.epoch) {
+            detach(*instance, instance->next, false, rebooted);
+            end_move(*instance);
+        } else {
+            detach(*instance, instance->current, false, rebooted);
+            instance->may_return = !rebooted;
+        }
         wants_place(*instance);
     }
 }

@@ -41,10 +41,11 @@ bool take_number(std::string_view& text, std::uint64_t& out) {
 Status Controller::State::load_meta(const json::value& value) {
     Fields fields(&value, "meta");
     GANTRY_TRY(version, fields.integer("version"));
-    if (version != 1)
+    if (version < 1 || version > kStoredVersion)
         return fail(Code::kUnsupported,
-                    "the stored form has version " + std::to_string(version) +
-                        ", expected 1: a newer gantryd wrote it; run that one, or restore a backup",
+                    "the stored form has version " + std::to_string(version) + ", expected at most " +
+                        std::to_string(kStoredVersion) +
+                        ": a newer gantryd wrote it; run that one, or restore a backup",
                     "meta.version");
     GANTRY_TRY(cluster, fields.text("cluster_id"));
     GANTRY_TRY(term, number(fields, "term"));
@@ -170,44 +171,89 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     if (!service || service->removing)
         return fail(Code::kInvalid, "the instance belongs to no service", "instance/" + id);
     Instance& instance = add_instance(*service, static_cast<std::uint32_t>(index));
-    GANTRY_TRY(epoch, number(fields, "epoch"));
     GANTRY_TRY(seen, number(fields, "seen"));
-    GANTRY_TRY(revision, number(fields, "revision"));
     GANTRY_TRY(bound, fields.text("bound"));
     GANTRY_TRY(moving_from, fields.text("moving_from"));
+    GANTRY_TRY(why, fields.text("why", ""));
     GANTRY_TRY(stopping, fields.boolean("stopping", false));
     GANTRY_TRY(lost_on, fields.texts("lost_on"));
-    if (const auto* next = fields.member("next"); next && !next->is_null())
-        return fail(Code::kUnsupported, "planned moves with two copies are not yet supported", fields.path("next"));
-    instance.epoch = epoch;
+    GANTRY_TRY(may_return, fields.boolean("may_return", !lost_on.empty()));
     instance.seen = seen;
-    instance.revision = revision;
     instance.bound = std::move(bound);
     instance.moving_from = std::move(moving_from);
+    instance.why = std::move(why);
     instance.stopping = stopping;
+    instance.may_return = may_return;
     // Since when is not stored: they are held for the whole time again.
     for (auto& name : lost_on) instance.lost_on.emplace_back(std::move(name), now_ + timing_.return_hold);
-    if ((epoch != 0 || stopping) && !service->revisions.contains(revision))
-        return fail(Code::kInvalid, "there is no revision " + std::to_string(revision) + " of the service",
-                    fields.path("revision"));
-    if (const auto* current = fields.member("current"); current && !current->is_null()) {
-        Fields copy(current, fields.path("current"));
-        GANTRY_TRY(name, copy.text("node"));
-        GANTRY_TRY(ready, copy.boolean("ready", false));
-        GANTRY_CHECK(copy.finish());
-        const auto at = nodes_.find(name);
-        if (at == nodes_.end() || at->second.down() || epoch == 0)
-            return fail(Code::kInvalid, "no copy can be on node " + name, fields.path("current.node"));
-        // What was ready is taken to be so until its node says otherwise: names outlive a controller's restart.
-        instance.state = ready ? CopyState::kReady : CopyState::kWaiting;
-        attach(instance, at->second);
-        instance.ready = ready;
-        // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
-        if (service->last().failed.contains(name)) instance.crashes = timing_.crashes_to_move;
-        service->ready += ready;
-        if (ready) announce_copy(instance, true);
-    }
+    GANTRY_CHECK(load_copies(fields, instance));
     return fields.finish();
+}
+
+Status Controller::State::load_copies(Fields& fields, Instance& instance) {
+    const auto known = [&](std::uint64_t revision, const std::string& path) -> Status {
+        if (instance.service->revisions.contains(revision)) return {};
+        return fail(Code::kInvalid, "there is no revision " + std::to_string(revision) + " of the service", path);
+    };
+    GANTRY_TRY(epoch, number(fields, "epoch"));
+    GANTRY_TRY(revision, number(fields, "revision"));
+    if (epoch != 0 || instance.stopping) GANTRY_CHECK(known(revision, fields.path("revision")));
+    instance.current.epoch = epoch;
+    instance.current.revision = revision;
+    instance.epoch = epoch;
+    if (fields.has("assigned")) {
+        GANTRY_TRY(assigned, number(fields, "assigned"));
+        instance.epoch = assigned;
+    }
+    if (const auto* current = fields.member("current"); current && !current->is_null())
+        GANTRY_CHECK(load_current(*current, fields.path("current"), instance));
+    if (const auto* next = fields.member("next"); next && !next->is_null()) {
+        GANTRY_CHECK(load_next(*next, fields.path("next"), instance));
+        GANTRY_CHECK(known(instance.next.revision, fields.path("next.revision")));
+        attach(instance, instance.next, *instance.next.node);
+    }
+    return {};
+}
+
+Result<Node*> Controller::State::node_of_copy(const std::string& name, const std::string& path) {
+    const auto at = nodes_.find(name);
+    if (at == nodes_.end() || at->second.down())
+        return fail(Code::kInvalid, "no copy can be on node " + name, path + ".node");
+    return &at->second;
+}
+
+Status Controller::State::load_current(const json::value& value, const std::string& path, Instance& instance) {
+    Fields fields(&value, path);
+    GANTRY_TRY(name, fields.text("node"));
+    GANTRY_TRY(ready, fields.boolean("ready", false));
+    GANTRY_CHECK(fields.finish());
+    GANTRY_TRY(node, node_of_copy(name, path));
+    if (instance.current.epoch == 0) return fail(Code::kInvalid, "no copy has epoch 0", path);
+    // What was ready is taken to be so until its node says otherwise: names outlive a controller's restart.
+    instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;
+    attach(instance, instance.current, *node);
+    instance.current.ready = ready;
+    // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
+    if (instance.service->last().failed.contains(name)) instance.current.crashes = timing_.crashes_to_move;
+    instance.service->ready += ready;
+    if (ready) announce_copy(instance, true);
+    return {};
+}
+
+Status Controller::State::load_next(const json::value& value, const std::string& path, Instance& instance) {
+    Fields fields(&value, path);
+    GANTRY_TRY(name, fields.text("node"));
+    GANTRY_TRY(epoch, number(fields, "epoch"));
+    GANTRY_TRY(revision, number(fields, "revision"));
+    GANTRY_CHECK(fields.finish());
+    GANTRY_TRY(node, node_of_copy(name, path));
+    if (epoch == 0 || epoch == instance.current.epoch || instance.stopping)
+        return fail(Code::kInvalid, "no next copy can have epoch " + std::to_string(epoch) + " here", path + ".epoch");
+    instance.next.node = node;
+    instance.next.epoch = epoch;
+    instance.next.revision = revision;
+    if (instance.service->last().failed.contains(name)) instance.next.crashes = timing_.crashes_to_move;
+    return {};
 }
 
 Status Controller::State::load_entry(const std::string& key, const json::value& value, Instant now) {
@@ -280,20 +326,20 @@ void Controller::State::loaded(Instant now) {
         set_prepull(service, 1);
         match_instances(service);
         for (auto& [index, instance] : service.instances) {
+            if (!instance.pending()) service.unplaced.erase(index);
             if (instance.moving_from.empty()) continue;
             const auto at = nodes_.find(instance.moving_from);
             moves_[instance.id()] = now + kMoveLimit;
             if (!instance.stopping) continue;
-            service.unplaced.erase(index);
             // Its node has not confirmed the stop: the copy counts until a report says that it is gone.
             Stale stale;
             stale.instance = instance.text();
-            stale.need = service.revisions.at(instance.revision).need;
+            stale.need = need_of(instance, instance.current);
             stale.gone_after = {term_, at == nodes_.end() ? 0 : at->second.list_no + 1};
             stale.since = now;
             stale.planned = true;
             if (at != nodes_.end() && !at->second.down()) {
-                add_stale(at->second, instance.copy(), std::move(stale));
+                add_stale(at->second, instance.current_id(), std::move(stale));
             } else {
                 instance.stopping = false;
                 service.unplaced.insert(index);

@@ -145,7 +145,8 @@ struct PullSpecs {
 };
 struct Leaving {
     Identity id;
-};  // the machine goes down
+    bool waits = false;  // until HeartbeatAck says that it has left: its copies have time to move
+};                       // the machine goes down
 struct Hold {
     Identity id;
 };  // gantryd restarts
@@ -176,6 +177,7 @@ struct Welcome {
     std::string address;  // the node's, as the controller sees it (names answer it)
     std::int64_t restart_delay_ms = 1'000, stable_after_ms = 10'000;
     std::uint32_t crashes_to_move = 5;
+    std::int64_t restart_delay_max_ms = 60'000;
 };
 
 struct Refused {
@@ -186,6 +188,7 @@ struct HeartbeatAck {
     std::uint64_t seq = 0;  // of the heartbeat
     ListNo current;
     std::uint64_t names_no = 0;
+    bool left = false;  // the node is left: nothing more will be moved from it
 };
 
 struct ListEntry {
@@ -193,6 +196,7 @@ struct ListEntry {
     std::string service;  // name, for logs and tables
     std::string spec_digest;
     bool is_static = false;  // starts after a reboot though no controller answers
+    bool is_next = false;    // of a planned move: not to be named before the table of names has it
     friend bool operator==(const ListEntry&, const ListEntry&) = default;
 };
 

@@ -175,8 +175,16 @@ Status take(Fields& f, Report& out) {
 
 void put(json::object& out, const PullList& m) { put(out, m.id); }
 Status take(Fields& f, PullList& out) { return take(f, out.id); }
-void put(json::object& out, const Leaving& m) { put(out, m.id); }
-Status take(Fields& f, Leaving& out) { return take(f, out.id); }
+void put(json::object& out, const Leaving& m) {
+    put(out, m.id);
+    if (m.waits) out["waits"] = true;
+}
+Status take(Fields& f, Leaving& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(waits, f.boolean("waits", false));
+    out.waits = waits;
+    return {};
+}
 void put(json::object& out, const Hold& m) { put(out, m.id); }
 Status take(Fields& f, Hold& out) { return take(f, out.id); }
 

@@ -18,6 +18,7 @@ void put(json::object& out, const Welcome& m) {
     out["restart_delay_ms"] = m.restart_delay_ms;
     out["stable_after_ms"] = m.stable_after_ms;
     out["crashes_to_move"] = m.crashes_to_move;
+    out["restart_delay_max_ms"] = m.restart_delay_max_ms;
 }
 
 Status take(Fields& f, Welcome& out) {
@@ -30,13 +31,15 @@ Status take(Fields& f, Welcome& out) {
     GANTRY_TRY(restart_delay, f.integer("restart_delay_ms", out.restart_delay_ms, 1, kLongest));
     GANTRY_TRY(stable_after, f.integer("stable_after_ms", out.stable_after_ms, 1, kLongest));
     GANTRY_TRY(crashes, f.integer("crashes_to_move", out.crashes_to_move, 1, UINT32_MAX));
+    GANTRY_TRY(restart_delay_max, f.integer("restart_delay_max_ms", out.restart_delay_max_ms, 1, kLongest));
     out = {std::move(cluster_id),
            term,
            heartbeat_ms,
            std::move(address),
            restart_delay,
            stable_after,
-           static_cast<std::uint32_t>(crashes)};
+           static_cast<std::uint32_t>(crashes),
+           restart_delay_max};
     return {};
 }
 
@@ -52,13 +55,15 @@ void put(json::object& out, const HeartbeatAck& m) {
     out["seq"] = m.seq;
     out["current"] = list_no_json(m.current);
     out["names_no"] = m.names_no;
+    if (m.left) out["left"] = true;
 }
 
 Status take(Fields& f, HeartbeatAck& out) {
     GANTRY_TRY(seq, need_number<std::uint64_t>(f, "seq"));
     GANTRY_TRY(current, read_list_no(f, "current"));
     GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
-    out = {seq, current, names_no};
+    GANTRY_TRY(left, f.boolean("left", false));
+    out = {seq, current, names_no, left};
     return {};
 }
 
@@ -128,7 +133,8 @@ Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(service, need_text(f, "service"));
     GANTRY_TRY(spec, need_text(f, "spec"));
     GANTRY_TRY(is_static, f.boolean("static", false));
-    return ListEntry{copy, std::move(service), std::move(spec), is_static};
+    GANTRY_TRY(is_next, f.boolean("next", false));
+    return ListEntry{copy, std::move(service), std::move(spec), is_static, is_next};
 }
 
 // [name, address, node, port, copy]: a cluster has thousands of names and this table holds all of them.
@@ -173,6 +179,7 @@ void put(json::object& out, const NodeList& m) {
     for (const auto& c : m.copies) {
         json::object entry{{"copy", c.copy.text()}, {"service", c.service}, {"spec", c.spec_digest}};
         if (c.is_static) entry["static"] = true;
+        if (c.is_next) entry["next"] = true;
         copies.push_back(std::move(entry));
     }
     out["copies"] = std::move(copies);

@@ -61,19 +61,21 @@ void Controller::State::on(const PeerMessage& input) {
         heard_from(*node, message->load, message->applied);
         // Before the first report a node is told nothing: its list may be older than what it runs.
         if (node->reported || node->down())
-            send(*node, HeartbeatAck{message->id.seq, {term_, node->list_no}, names_no_});
+            send(*node,
+                 HeartbeatAck{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft});
     } else if (const auto* full = std::get_if<Report>(&input.message)) {
         report(*node, *full);
     } else if (std::holds_alternative<PullList>(input.message)) {
         heard_from(*node, node->load, node->applied);
         if (!node->reported && !node->down()) return;
-        send(*node, list_of(*node));
+        if (dirty_lists_.contains(node)) return;  // a newer one is about to be sent
         send_names(*node);
+        send(*node, list_of(*node));
     } else if (const auto* pull = std::get_if<PullSpecs>(&input.message)) {
         heard_from(*node, node->load, node->applied);
         send_specs(*node, *pull);
-    } else if (std::holds_alternative<Leaving>(input.message)) {
-        leave(*node);
+    } else if (const auto* leaving = std::get_if<Leaving>(&input.message)) {
+        leave(*node, *leaving);
     } else if (std::holds_alternative<Hold>(input.message)) {
         hold(*node);
     } else if (const auto* told = std::get_if<NodeEvent>(&input.message)) {
@@ -138,10 +140,33 @@ void Controller::State::hold(Node& node) {
           {{"node", node.name}});
 }
 
-void Controller::State::leave(Node& node) {
+// Planned moves, then left. One that does not wait for them has left at once.
+void Controller::State::leave(Node& node, const Leaving& message) {
     node.heard = now_;
     if (node.down()) return;
-    node_lost(node, Liveness::kLeft, "leaving");
+    if (!message.waits) return node_lost(node, Liveness::kLeft, "leaving");
+    if (node.leaves_by) return;
+    node.leaves_by = now_ + kLeaveLimit;
+    event("node-leaving", node.name + " goes down, " + std::to_string(node.copies.size()) + " copies to move",
+          {{"node", node.name}});
+    touched_.insert(&node);
+    moves_dirty_ = true;
+}
+
+void Controller::State::check_leaving() {
+    for (auto& [name, node] : nodes_)
+        if (node.leaves_by && (now_ >= *node.leaves_by || !may_still_move(node)))
+            node_lost(node, Liveness::kLeft, "leaving");
+}
+
+// Whether waiting on spares an instance of this node a gap.
+bool Controller::State::may_still_move(const Node& node) const {
+    if (!node.stale.empty()) return true;
+    return std::any_of(node.copies.begin(), node.copies.end(), [&](const auto& entry) {
+        const Instance& instance = *entry.second;
+        if (instance.service->is_static()) return false;
+        return instance.moves() || fit(*instance.service, instance) == Fit::kBeside;
+    });
 }
 
 void Controller::State::send(const Node& node, ControllerMessage message) {

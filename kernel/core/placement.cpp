@@ -67,6 +67,7 @@ void Controller::State::enqueue(Service& service) {
 }
 
 void Controller::State::wait_for_node(Service& service) {
+    give_up_plans(service);
     if (service.unplaced.empty()) return stop_waiting(service);
     waiting_.insert(service.no);
     still_pending(service);
@@ -237,6 +238,10 @@ Node* Controller::State::choose(Question& question, const Revision& revision, co
             question.order.erase(at);
             return nullptr;
         }
+        if (instance && instance->current.node && !takes_next(revision, *node)) {
+            ++at;
+            continue;
+        }
         if (!instance || !held(*instance, *node, now_)) return node;
         if (!last_resort) last_resort = node;
         ++at;
@@ -255,6 +260,7 @@ void Controller::State::advance(Question& question) {
             end_question(question.id);
             // While the policy was thinking a node may have come to fit that it was not asked about.
             const auto& pool = pool_of(service);
+            give_up_plans(service);
             const bool fits = std::any_of(pool.begin(), pool.end(), [&](const PoolNode& candidate) {
                 return passes(rules(service.last(), candidate), true);
             });
@@ -278,12 +284,17 @@ void Controller::State::advance(Question& question) {
 }
 
 void Controller::State::tell_placed(const Instance& instance, const std::string& why, const Keys* keys) {
+    const Copy& copy = instance.next.node ? instance.next : instance.current;
     json::object fields{{"service", instance.service->name},
                         {"instance", instance.text()},
-                        {"node", instance.node->name},
-                        {"epoch", instance.epoch}};
+                        {"node", copy.node->name},
+                        {"epoch", copy.epoch}};
+    if (instance.next.node && instance.current.node)
+        event("moving",
+              instance.text() + " moves from " + instance.moving_from + " to " + copy.node->name + ": " + instance.why,
+              fields);
     if (keys) fields["keys"] = json::array(keys->begin(), keys->end());
-    event("placed", instance.text() + " on " + instance.node->name + ": " + why, std::move(fields));
+    event("placed", instance.text() + " on " + copy.node->name + ": " + why, std::move(fields));
 }
 
 void Controller::State::question_failed(Question& question, const std::string& why) {

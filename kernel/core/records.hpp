@@ -30,6 +30,7 @@ enum class Exclusion : std::uint8_t {
     kLeft,
     kCordoned,
     kDraining,
+    kLeaving,
     kPlatform,
     kRuntime,
     kLabels,
@@ -65,30 +66,45 @@ struct Revision {
     std::string digest;  // of copy_spec
 };
 
-struct Instance {
-    Service* service = nullptr;
-    std::uint32_t index = 0;
-    // Stored. Planned moves will add `next`, a second copy; the stored form has its place.
-    std::uint64_t epoch = 0;     // last one assigned
-    std::uint64_t seen = 0;      // greatest one reported
-    std::uint64_t revision = 0;  // of the copy with `epoch`
-    Node* node = nullptr;        // has the current copy; none: pending
-    std::string bound;           // static mode: the only node
-    std::string moving_from;     // taken from this node by a drain or a rollout; until ready
-    bool stopping = false;       // moving_from has not confirmed the stop yet
+// One container of an instance. With no node: there is none; its epoch is then that of the one that was lost.
+struct Copy {
+    // Stored.
+    std::uint64_t epoch = 0, revision = 0;
+    Node* node = nullptr;
     bool ready = false;
     // From reports.
     CopyState state = CopyState::kWaiting;
     std::uint64_t attempt = 0;
     std::uint32_t crashes = 0, restarts = 0;
     int exit_code = 0;
-    std::string reason;
+    std::string reason{};
     Instant since{};
+};
+
+// Has one current copy, which its names mean, and during a planned move one next, which replaces it when it is ready.
+struct Instance {
+    Service* service = nullptr;
+    std::uint32_t index = 0;
+    // Stored.
+    Copy current;             // without a node: pending, or lost while next is on its way
+    Copy next;                // with a node, or there is none
+    std::uint64_t epoch = 0;  // greatest assigned
+    std::uint64_t seen = 0;   // greatest reported
+    std::string bound;        // static mode: the only node
+    std::string moving_from;  // the node that a planned move leaves; until another copy is ready
+    std::string why;          // of that move, for people
+    bool may_return = false;  // current was lost with its node; if it comes back it is current again
+    bool stopping = false;    // a gap is planned: moving_from has not confirmed the stop yet
+    bool planned = false;     // a next copy is wanted and has no node yet; not stored, it is planned anew
     std::vector<std::pair<std::string, Instant>> lost_on;  // node, held until
 
     InstanceId id() const;
-    CopyId copy() const { return {id(), epoch}; }
+    CopyId current_id() const { return {id(), current.epoch}; }
     std::string text() const;  // "axis_server.0"
+    bool pending() const { return !current.node && !next.node && !stopping; }
+    bool moves() const { return planned || stopping || next.node; }
+    // What people are shown: the current copy, or the one that is to be it.
+    const Copy& shown() const { return !current.node && next.node ? next : current; }
 };
 
 struct PoolNode {
@@ -105,7 +121,7 @@ struct Service {
     std::map<std::uint64_t, Revision> revisions;  // the last one, and older ones that copies still run
     // Derived.
     std::map<std::uint32_t, Instance> instances;
-    std::set<std::uint32_t> unplaced;  // pending and free to be placed
+    std::set<std::uint32_t> unplaced;  // free to be placed: pending, or a next copy is planned
     std::uint32_t ready = 0;
     mutable std::vector<PoolNode> pool;  // cache: of the last revision, by node name; see State::pool_of
     mutable std::uint64_t pool_version = 0;
@@ -162,17 +178,18 @@ struct Node {
     std::vector<std::uint32_t> images;  // ready, by number, sorted
     std::vector<std::string> fetching;
     // Derived.
-    std::map<CopyId, Instance*> copies;  // current ones
+    std::map<CopyId, Instance*> copies;  // current and next ones
     std::map<CopyId, Stale> stale;
-    std::int64_t cpu_used = 0, memory_used = 0;  // declared by current and stale copies
-    std::int64_t memory_pending = 0;             // declared by current copies that do not run yet
+    std::int64_t cpu_used = 0, memory_used = 0;  // declared by all of them and by stale copies
+    std::int64_t memory_pending = 0;             // declared by copies that do not run yet
     std::map<std::uint16_t, std::uint32_t> ports;
     std::uint32_t running = 0, pending = 0;
-    std::map<std::uint64_t, std::uint32_t> of_service;  // current copies, by service number
+    std::map<std::uint64_t, std::uint32_t> of_service;  // copies, by service number
     std::map<std::uint32_t, std::uint32_t> prepull;     // image number -> services that want it here
     std::uint64_t load_version = 0;                     // changes with what its copies take
     bool drain_told = false;
-    bool returning = false;  // it was lost or had left
+    std::optional<Instant> leaves_by;  // it goes down; its copies have so long to move
+    bool returning = false;            // it was lost or had left
 
     const std::string& public_address() const { return advertise.empty() ? address : advertise; }
     bool down() const { return liveness == Liveness::kLost || liveness == Liveness::kLeft; }

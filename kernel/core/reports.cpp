@@ -10,11 +10,11 @@ namespace gantry::core {
 
 namespace {
 
-json::object fields_of(const Instance& instance) {
+json::object fields_of(const Instance& instance, const Copy& copy) {
     return {{"service", instance.service->name},
             {"instance", instance.text()},
-            {"node", instance.node->name},
-            {"epoch", instance.epoch}};
+            {"node", copy.node->name},
+            {"epoch", copy.epoch}};
 }
 
 std::string times(std::uint32_t n) { return n == 1 ? "once" : std::to_string(n) + " times"; }
@@ -41,8 +41,13 @@ void Controller::State::report(Node& node, const Report& message) {
     for (const auto& copy : missing) {
         const auto at = node.copies.find(copy);
         if (at == node.copies.end()) continue;
-        set_state(*at->second, CopyState::kWaiting);
-        set_ready(*at->second, false);
+        Instance& instance = *at->second;
+        const bool current = copy.epoch == instance.current.epoch;
+        set_state(instance, current ? instance.current : instance.next, CopyState::kWaiting);
+        if (current)
+            set_ready(instance, false);
+        else
+            instance.next.ready = false;
     }
     if (!message.incomplete) drop_gone(node, message);
     if (!first) return;
@@ -62,28 +67,35 @@ void Controller::State::report_copy(Node& node, const CopyReport& copy) {
         service->epoch_floor = epoch;
         dirty(*service);
     }
+    if (!instance) return report_stale(node, copy);
 #ifdef GANTRY_BUG_STALE_REPORT
-    const bool current = instance && instance->node;
+    Copy* known = instance->current.node ? &instance->current : nullptr;
 #else
-    const bool current = instance && instance->node == &node && instance->epoch == epoch;
+    Copy* known = copy_on(*instance, node, epoch);
 #endif
-    if (current) return report_current(*instance, copy);
-    if (instance && take_back(node, *instance, copy)) return report_current(*instance, copy);
+    if (!known && take_back(node, *instance, copy)) known = &instance->current;
+    if (known) return report_known(*instance, *known, copy);
     report_stale(node, copy);
+}
+
+Copy* Controller::State::copy_on(Instance& instance, const Node& node, std::uint64_t epoch) {
+    for (Copy* copy : {&instance.current, &instance.next})
+        if (copy->node == &node && copy->epoch == epoch) return copy;
+    return nullptr;
 }
 
 // No epoch is used up while an instance is pending: its last copy, if it is still there, is current again.
 bool Controller::State::take_back(Node& node, Instance& instance, const CopyReport& copy) {
     Service& service = *instance.service;
-    if (instance.node || instance.stopping || !instance.moving_from.empty() || service.removing || node.down())
+    if (instance.current.node || !instance.may_return || service.removing || node.down() || node.leaves_by)
         return false;
-    if (copy.copy.epoch != instance.epoch || instance.seen > instance.epoch || copy.cannot_stop) return false;
+    if (copy.copy.epoch != instance.current.epoch || instance.seen > instance.epoch || copy.cannot_stop) return false;
     if (copy.state == CopyState::kStopping || copy.state == CopyState::kExited) return false;
     const Revision& last = service.last();
     if (!in_pool(last.spec, node) || fixed_rules(last, node) != Exclusion::kNone) return false;
     if (failed_here(last, node)) return false;
     if (service.is_static() && instance.bound != node.name) return false;
-    const auto revision = service.revisions.find(instance.revision);
+    const auto revision = service.revisions.find(instance.current.revision);
     if (revision == service.revisions.end()) return false;
     // It counts as stale until now; what it holds itself is no obstacle.
     const auto stale = node.stale.find(copy.copy);
@@ -91,59 +103,63 @@ bool Controller::State::take_back(Node& node, Instance& instance, const CopyRepo
     const auto fits = resource_rules(revision->second, node, own, nullptr);
     if (fits != Exclusion::kNone) return false;
     if (own) stale_gone(node, copy.copy, false);
-    instance.state = CopyState::kWaiting;
-    attach(instance, node);
-    instance.since = now_;
+    instance.current.state = CopyState::kWaiting;
+    attach(instance, instance.current, node);
+    instance.current.since = now_;
+    instance.may_return = instance.planned = false;
+    if (instance.next.node) dirty_list(*instance.next.node);
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.first == node.name; });
     rolling_.insert(service.no);
     dirty(instance);
     dirty_list(node);
     moves_dirty_ = true;
-    event("returned", instance.text() + " epoch " + std::to_string(instance.epoch) + " came back with " + node.name,
-          fields_of(instance));
+    event("returned",
+          instance.text() + " epoch " + std::to_string(instance.current.epoch) + " came back with " + node.name,
+          fields_of(instance, instance.current));
     return true;
 }
 
-void Controller::State::report_current(Instance& instance, const CopyReport& copy) {
-    const CopyState before = instance.state;
-    const bool was_ready = instance.ready;
-    const std::uint32_t crashes = instance.crashes;
-    tell_change(instance, copy, before, was_ready);
-    instance.attempt = copy.attempt;
-    instance.crashes = copy.crashes;
-    instance.restarts = copy.restarts;
-    instance.exit_code = copy.exit_code;
-    instance.reason = copy.reason;
-    set_state(instance, copy.state);
-    set_ready(instance, copy.state == CopyState::kReady);
-    if (copy.crashes >= timing_.crashes_to_move && copy.crashes != crashes)
-        kept_crashing(instance);
-    else if (instance.ready && copy.crashes == 0 && crashes >= timing_.crashes_to_move)
-        recovered(instance);
+void Controller::State::report_known(Instance& instance, Copy& copy, const CopyReport& report) {
+    const std::uint32_t crashes = copy.crashes;
+    tell_change(instance, copy, report);
+    copy.attempt = report.attempt;
+    copy.crashes = report.crashes;
+    copy.restarts = report.restarts;
+    copy.exit_code = report.exit_code;
+    copy.reason = report.reason;
+    set_state(instance, copy, report.state);
+    const bool ready = report.state == CopyState::kReady;
+    if (&copy == &instance.current)
+        set_ready(instance, ready);
+    else
+        copy.ready = ready;
+    if (report.crashes >= timing_.crashes_to_move && report.crashes != crashes) return kept_crashing(instance, copy);
+    if (ready && report.crashes == 0 && crashes >= timing_.crashes_to_move) recovered(instance, copy);
+    if (&copy == &instance.next && replaces_now(instance)) promote(instance);
 }
 
-void Controller::State::tell_change(const Instance& instance, const CopyReport& copy, CopyState before,
-                                    bool was_ready) {
+void Controller::State::tell_change(const Instance& instance, const Copy& copy, const CopyReport& report) {
     const std::string name = instance.text();
-    const std::string& node = instance.node->name;
-    if (copy.crashes > instance.crashes) {
-        json::object fields = fields_of(instance);
-        fields["exit_code"] = copy.exit_code;
-        const std::string code = "exited with " + std::to_string(copy.exit_code);
-        const bool never_ran = !copy.reason.empty() && !copy.reason.starts_with("exited with ");
+    const std::string& node = copy.node->name;
+    if (report.crashes > copy.crashes) {
+        json::object fields = fields_of(instance, copy);
+        fields["exit_code"] = report.exit_code;
+        const std::string code = "exited with " + std::to_string(report.exit_code);
+        const bool never_ran = !report.reason.empty() && !report.reason.starts_with("exited with ");
         std::string text = name + " " + (never_ran ? "failed" : code) + " on " + node;
-        if (never_ran) text += ": " + copy.reason;
-        if (copy.crashes > 1) text += ", " + times(copy.crashes) + " in a row";
+        if (never_ran) text += ": " + report.reason;
+        if (report.crashes > 1) text += ", " + times(report.crashes) + " in a row";
         event("exited", std::move(text), std::move(fields));
     }
-    if (copy.restarts > instance.restarts)
-        event("restarted", name + " restarted on " + node + ", " + times(copy.restarts), fields_of(instance));
-    if (copy_runs(copy.state) && !copy_runs(before)) event("running", name + " runs on " + node, fields_of(instance));
-    if (copy.state == CopyState::kReady && !was_ready)
-        event("ready", name + " is ready on " + node, fields_of(instance));
-    if (copy.state != CopyState::kReady && was_ready)
-        event("not-ready", name + " is not ready on " + node + (copy.reason.empty() ? "" : ": " + copy.reason),
-              fields_of(instance));
+    if (report.restarts > copy.restarts)
+        event("restarted", name + " restarted on " + node + ", " + times(report.restarts), fields_of(instance, copy));
+    if (copy_runs(report.state) && !copy_runs(copy.state))
+        event("running", name + " runs on " + node, fields_of(instance, copy));
+    if (report.state == CopyState::kReady && !copy.ready)
+        event("ready", name + " is ready on " + node, fields_of(instance, copy));
+    if (report.state != CopyState::kReady && copy.ready)
+        event("not-ready", name + " is not ready on " + node + (report.reason.empty() ? "" : ": " + report.reason),
+              fields_of(instance, copy));
 }
 
 void Controller::State::report_stale(Node& node, const CopyReport& copy) {
@@ -190,53 +206,67 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
 }
 
 // Failures count per (service, revision): the next candidate is tried until too many have failed.
-void Controller::State::kept_crashing(Instance& instance) {
+void Controller::State::kept_crashing(Instance& instance, Copy& copy) {
     Service& service = *instance.service;
     Revision& revision = service.last();
-    if (service.revisions.at(instance.revision).generation != revision.generation) return;  // the rollout replaces it
-    Node& node = *instance.node;
-    if (revision.failed.insert(node.name).second) dirty(service);
-    // Nodes that are no candidates now do not count, neither as tried nor as to be tried.
+    if (service.revisions.at(copy.revision).generation != revision.generation) return;  // the rollout replaces it
+    if (revision.failed.insert(copy.node->name).second) dirty(service);
+    std::string why;
+    const bool fails = gives_up(service, *copy.node, why);
+    if (fails && !revision.failing)
+        event(
+            "failing",
+            instance.text() + " keeps crashing on " + copy.node->name +
+                (&copy == &instance.next && instance.current.node ? ": its older copy stays, " : " and stays there: ") +
+                why,
+            fields_of(instance, copy));
+    if (fails != revision.failing) {
+        revision.failing = fails;
+        dirty(service);
+        moves_dirty_ = true;
+    }
+    if (!fails)
+        event("gives-up-node",
+              instance.text() + " crashed " + times(copy.crashes) + " in a row on " + copy.node->name +
+                  ": another node is tried",
+              fields_of(instance, copy));
+    if (&copy == &instance.next && instance.current.node) return drop_next(instance);
+    if (!fails) try_elsewhere(instance, copy);
+}
+
+// Nodes that are no candidates now do not count, neither as tried nor as to be tried.
+bool Controller::State::gives_up(const Service& service, const Node& node, std::string& why) const {
+    if (service.is_static()) {
+        why = "its placement is static";
+        return true;
+    }
+    const Revision& revision = service.last();
     std::size_t candidates = 1, failed = 1;
     for (const auto& candidate : pool_of(service)) {
         if (candidate.node == &node || !passes(rules(revision, candidate), true)) continue;
         ++candidates;
         failed += revision.failed.contains(candidate.node->name);
     }
-    const std::size_t enough = std::min<std::size_t>(timing_.nodes_to_give_up, candidates);
-    const bool give_up = service.is_static() || failed >= enough;
-    if (give_up) {
-        if (!revision.failing) {
-            revision.failing = true;
-            dirty(service);
-            event("failing",
-                  instance.text() + " keeps crashing on " + node.name + " and stays there: " +
-                      (service.is_static() ? "its placement is static"
-                                           : "it failed on " + std::to_string(failed) + " of " +
-                                                 std::to_string(candidates) + " candidates"),
-                  fields_of(instance));
-        }
-        return;
-    }
-    if (revision.failing) {
-        revision.failing = false;
-        dirty(service);
-    }
-    event("gives-up-node",
-          instance.text() + " crashed " + times(instance.crashes) + " in a row on " + node.name +
-              ": another node is tried",
-          fields_of(instance));
-    detach(instance, true, false);
+    why = "it failed on " + std::to_string(failed) + " of " + std::to_string(candidates) + " candidates";
+    return failed >= std::min<std::size_t>(timing_.nodes_to_give_up, candidates);
+}
+
+void Controller::State::try_elsewhere(Instance& instance, Copy& copy) {
+    // What replaces it is on its way.
+    if (&copy == &instance.current && instance.next.node) return;
+    if (instance.planned) drop_next(instance);
+    detach(instance, copy, true, false);
     wants_place(instance);
 }
 
 // It kept crashing and runs well now. That another one runs well on the same node says nothing of those that crash.
-void Controller::State::recovered(Instance& instance) {
+void Controller::State::recovered(Instance& instance, const Copy& copy) {
     Service& service = *instance.service;
     for (const auto& [index, other] : service.instances)
-        if (other.node == instance.node && other.crashes >= timing_.crashes_to_move) return;
+        for (const Copy* its : {&other.current, &other.next})
+            if (its->node == copy.node && its->crashes >= timing_.crashes_to_move) return;
     Revision& revision = service.last();
-    if (revision.failed.erase(instance.node->name) == 0) return;
+    if (revision.failed.erase(copy.node->name) == 0) return;
     revision.failing = service.is_static() && !revision.failed.empty();
     dirty(service);
 }

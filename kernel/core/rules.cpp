@@ -124,6 +124,7 @@ Exclusion state_rules(const Node& node) {
         case Liveness::kReady:
             break;
     }
+    if (node.leaves_by) return Exclusion::kLeaving;
     switch (node.intent) {
         case Intent::kCordoned:
             return Exclusion::kCordoned;
@@ -183,16 +184,28 @@ bool Controller::State::held(const Instance& instance, const Node& node, Instant
                        [&](const auto& lost) { return lost.first == node.name && lost.second > now; });
 }
 
-// Whether the instance could be placed if its copy were stopped now.
-bool Controller::State::fits_somewhere(const Service& service, const Instance& instance, bool without_own_node) const {
-    const Need* own = &service.revisions.at(instance.revision).need;
+// A node on which the revision kept crashing gets no next copy: the current one is better than that.
+Fit Controller::State::fit(const Service& service, const Instance& instance) const {
+    const Revision& last = service.last();
+    Fit best = Fit::kNowhere;
     for (const auto& candidate : pool_of(service)) {
-        const bool here = candidate.node == instance.node;
         if (service.is_static() && candidate.node->name != instance.bound) continue;
-        if (here && without_own_node) continue;
-        if (rules(service.last(), candidate, here ? own : nullptr) == Exclusion::kNone) return true;
+        if (!takes_next(last, *candidate.node)) continue;
+        if (rules(last, candidate) == Exclusion::kNone) return Fit::kBeside;
+        if (candidate.node != instance.current.node) continue;
+        const Need& own = need_of(instance, instance.current);
+        if (rules(last, candidate, &own) == Exclusion::kNone) best = Fit::kInstead;
     }
-    return false;
+    return best;
+}
+
+// Whether an instance could be placed on another node than its own.
+bool Controller::State::fits_elsewhere(const Service& service, const Node& own) const {
+    if (service.is_static()) return false;
+    const auto& pool = pool_of(service);
+    return std::any_of(pool.begin(), pool.end(), [&](const PoolNode& candidate) {
+        return candidate.node != &own && rules(service.last(), candidate) == Exclusion::kNone;
+    });
 }
 
 std::string Controller::State::reason(Exclusion exclusion, const Revision& revision, const Node& node) const {
@@ -214,6 +227,8 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
             return "cordoned";
         case Exclusion::kDraining:
             return "draining";
+        case Exclusion::kLeaving:
+            return "goes down";
         case Exclusion::kPlatform:
             return "the image is " + revision.system + "/" + revision.architecture + ", the node runs " +
                    platforms(node);

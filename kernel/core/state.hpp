@@ -12,12 +12,21 @@
 
 namespace gantry::core {
 
-inline constexpr Duration kRankLimit = seconds(1);   // a policy that has not answered by then failed
-inline constexpr Duration kRankRetry = seconds(1);   // a service whose policy failed asks again
-inline constexpr Duration kMoveLimit = seconds(30);  // a drain waits so long for the instance that it moved last
-inline constexpr Duration kTellAgain = seconds(60);  // a refused node is an event at most so often
-inline constexpr std::size_t kReasonsShown = 100;    // nodes with a reason in one document
-inline constexpr std::size_t kDryRunShown = 1'000;   // instances placed by a dry run
+inline constexpr Duration kRankLimit = seconds(1);    // a policy that has not answered by then failed
+inline constexpr Duration kRankRetry = seconds(1);    // a service whose policy failed asks again
+inline constexpr Duration kMoveLimit = seconds(30);   // a drain waits so long for the instance that it moved last
+inline constexpr Duration kLeaveLimit = seconds(20);  // a node that goes down keeps its copies so long
+inline constexpr Duration kTellAgain = seconds(60);   // a refused node is an event at most so often
+inline constexpr int kStoredVersion = 2;              // 1: without next copies; it is read as well
+inline constexpr std::size_t kReasonsShown = 100;     // nodes with a reason in one document
+inline constexpr std::size_t kDryRunShown = 1'000;    // instances placed by a dry run
+
+// Where another copy of an instance would find room.
+enum class Fit : std::uint8_t {
+    kNowhere,
+    kInstead,  // only on its own node, once the copy there is gone
+    kBeside,   // while the copy that it has goes on
+};
 
 // What a dry run has placed so far: nothing of it is real.
 struct Imagined {
@@ -121,7 +130,9 @@ class Controller::State {
     bool take_facts(Node& node, const PeerMessage& input, const Hello& message);
     void heard_from(Node& node, const Load& load, const ListNo& applied);
     void hold(Node& node);
-    void leave(Node& node);
+    void leave(Node& node, const Leaving& message);
+    void check_leaving();
+    bool may_still_move(const Node& node) const;
     void send_specs(const Node& node, const PullSpecs& message);
     void send(const Node& node, ControllerMessage message);
     void send_names(const Node& node);
@@ -142,25 +153,30 @@ class Controller::State {
     // --- reports (reports.cpp)
     void report(Node& node, const Report& message);
     void report_copy(Node& node, const CopyReport& copy);
-    void report_current(Instance& instance, const CopyReport& copy);
-    void tell_change(const Instance& instance, const CopyReport& copy, CopyState before, bool was_ready);
+    void report_known(Instance& instance, Copy& copy, const CopyReport& report);
+    void tell_change(const Instance& instance, const Copy& copy, const CopyReport& report);
     void report_stale(Node& node, const CopyReport& copy);
     void drop_gone(Node& node, const Report& message);
     bool take_back(Node& node, Instance& instance, const CopyReport& copy);
-    void kept_crashing(Instance& instance);
-    void recovered(Instance& instance);
+    void kept_crashing(Instance& instance, Copy& copy);
+    bool gives_up(const Service& service, const Node& node, std::string& why) const;
+    void try_elsewhere(Instance& instance, Copy& copy);
+    void recovered(Instance& instance, const Copy& copy);
 
     // --- instances (instances.cpp)
     void assign(Instance& instance, Node& node);
-    void attach(Instance& instance, Node& node);               // bookkeeping of a current copy
-    void detach(Instance& instance, bool planned, bool gone);  // the copy becomes stale, or is gone
-    void set_state(Instance& instance, CopyState state);
+    void attach(Instance& instance, Copy& copy, Node& node);
+    void detach(Instance& instance, Copy& copy, bool planned, bool gone);
+    void set_state(Instance& instance, Copy& copy, CopyState state);
     void set_ready(Instance& instance, bool ready);
-    void end_move(Instance& instance);
-    void begin_move(Instance& instance, const std::string& why);
+    void promote(Instance& instance);
+    void drop_next(Instance& instance);
+    const Need& need_of(const Instance& instance, const Copy& copy) const;
+    static Copy* copy_on(Instance& instance, const Node& node, std::uint64_t epoch);
     void use(Node& node, const Need& need, int sign);
     void add_stale(Node& node, const CopyId& copy, Stale stale);
     void stale_gone(Node& node, const CopyId& copy, bool told);
+    void stop_confirmed(Instance& instance);
     void wants_place(Instance& instance);
     void remove_instance(Service& service, std::uint32_t index);
     void check_removed();
@@ -186,7 +202,9 @@ class Controller::State {
     static bool passes(Exclusion exclusion, bool failed_too) {
         return exclusion == Exclusion::kNone || (failed_too && exclusion == Exclusion::kFailedHere);
     }
-    bool fits_somewhere(const Service& service, const Instance& instance, bool without_own_node) const;
+    Fit fit(const Service& service, const Instance& instance) const;
+    bool fits_elsewhere(const Service& service, const Node& own) const;
+    static bool takes_next(const Revision& revision, const Node& node) { return !revision.failed.contains(node.name); }
     RankCandidate candidate(const Revision& revision, std::uint64_t service_no, const Node& node,
                             const Imagined* imagined) const;
     Rank question_for(const Service& service, std::uint32_t wanted) const;
@@ -211,14 +229,24 @@ class Controller::State {
     void still_pending(Service& service);
     json::array pending_reasons(const Service& service) const;
 
-    // --- rollout (rollout.cpp)
+    // --- planned moves (moves.cpp, rollout.cpp)
     void plan_moves();
-    void plan_rollout(Service& service);
     void plan_drain(Node& node);
-    bool outdated(const Service& service, const Instance& instance) const;
+    bool begin_drain(Instance& instance, const std::string& why);
+    void plan_next(Instance& instance, const std::string& why);
+    void begin_gap(Instance& instance, const std::string& why);
+    void give_up_plans(Service& service);
+    void forget_plan(Instance& instance);
+    bool turn_away(Instance& instance);
+    void end_move(Instance& instance);
+    static bool replaces_now(const Instance& instance);
     bool moving_out(const Node& node) const;
     void check_moves();
     std::string slow_move(const Instance& instance) const;
+    std::string why_it_stays(const Service& service, const Instance& instance) const;
+    void plan_rollout(Service& service);
+    bool begin_update(Service& service, Instance& instance);
+    bool outdated(const Service& service, const Instance& instance, const Copy& copy) const;
 
     // --- API (api.cpp, deploy.cpp)
     void reply(RequestId request, Result<json::value> result);
@@ -266,6 +294,10 @@ class Controller::State {
     Status load_node(const std::string& name, const json::value& value, Instant now);
     Status load_service(const std::string& name, const json::value& value);
     Status load_instance(const std::string& id, const json::value& value);
+    Status load_copies(Fields& fields, Instance& instance);
+    Status load_current(const json::value& value, const std::string& path, Instance& instance);
+    Status load_next(const json::value& value, const std::string& path, Instance& instance);
+    Result<Node*> node_of_copy(const std::string& name, const std::string& path);
     Status load_image(const std::string& name, const json::value& value);
     Status load_entry(const std::string& key, const json::value& value, Instant now);
     void loaded(Instant now);
@@ -274,6 +306,7 @@ class Controller::State {
     json::object node_document(const Node& node, Instant now) const;
     json::array instances_of(const Service& service) const;
     json::object service_document(const Service& service) const;
+    json::object next_document(const Instance& instance) const;
     json::object instance_document(const Service& service, const Instance& instance, const json::array& pending) const;
 
     void event(std::string kind, std::string text, json::object fields = {});
@@ -318,6 +351,7 @@ class Controller::State {
     std::set<std::uint64_t> removing_;
     std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
     bool moves_dirty_ = false;
+    Instant plan_again_ = kNever;  // a policy failed while moves were planned
     std::optional<Instant> paused_until_;
 };
 

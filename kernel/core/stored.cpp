@@ -7,7 +7,10 @@
 namespace gantry::core {
 
 json::object Controller::State::meta_document() const {
-    return {{"version", 1}, {"cluster_id", cluster_id_}, {"term", term_}, {"next_service_no", next_service_no_}};
+    return {{"version", kStoredVersion},
+            {"cluster_id", cluster_id_},
+            {"term", term_},
+            {"next_service_no", next_service_no_}};
 }
 
 json::object Controller::State::document(const Image& image) const {
@@ -40,17 +43,23 @@ bool Controller::State::worth_storing(const Instance& instance) {
 }
 
 json::object Controller::State::document(const Instance& instance) const {
-    json::value current;
-    if (instance.node) current = json::object{{"node", instance.node->name}, {"ready", instance.ready}};
+    json::value current, next;
+    if (instance.current.node)
+        current = json::object{{"node", instance.current.node->name}, {"ready", instance.current.ready}};
+    if (const Copy& copy = instance.next; copy.node)
+        next = json::object{{"node", copy.node->name}, {"epoch", copy.epoch}, {"revision", copy.revision}};
     json::array lost_on;
     for (const auto& [node, until] : instance.lost_on) lost_on.emplace_back(node);
-    return {{"epoch", instance.epoch},
+    return {{"epoch", instance.current.epoch},
+            {"assigned", instance.epoch},
             {"seen", instance.seen},
-            {"revision", instance.revision},
+            {"revision", instance.current.revision},
             {"current", std::move(current)},
-            {"next", nullptr},
+            {"next", std::move(next)},
+            {"may_return", instance.may_return},
             {"bound", instance.bound},
-            {"moving_from", instance.moving_from},
+            {"moving_from", instance.planned ? "" : instance.moving_from},
+            {"why", instance.planned ? "" : instance.why},
             {"stopping", instance.stopping},
             {"lost_on", std::move(lost_on)}};
 }

@@ -41,6 +41,8 @@ Status check_timing(const Timing& t) {
     GANTRY_CHECK(
         at_least("mass_pause", t.mass_pause, "no less than lost_after: it is a pause before the loss", t.lost_after));
     GANTRY_CHECK(at_least("restart_delay", t.restart_delay, "a pause between crashes", milliseconds(1)));
+    GANTRY_CHECK(at_least("restart_delay_max", t.restart_delay_max, "no less than restart_delay: pauses grow up to it",
+                          t.restart_delay));
     GANTRY_CHECK(at_least("stable_after", t.stable_after, "more than restart_delay: else no crash ever follows another",
                           t.restart_delay + milliseconds(1)));
     if (t.crashes_to_move < 1)

@@ -17,7 +17,8 @@ struct Timing {
     Duration start_grace = seconds(5);           // after a controller start: nodes may take this long to come back
     Duration return_hold = seconds(30);          // the node on which an instance was lost is left out so long
     Duration mass_pause = seconds(30);           // more than half silent together: moves wait this long
-    Duration restart_delay = seconds(1);         // of a crashed container
+    Duration restart_delay = seconds(1);         // of a crashed container; doubles with every crash of a row
+    Duration restart_delay_max = seconds(60);    // it grows no further
     Duration stable_after = seconds(10);         // running this long ends a row of crashes
     std::uint32_t crashes_to_move = 5;           // in a row, then another node
     std::uint32_t nodes_to_give_up = 3;          // failed on so many (or all candidates): it stays and is failing

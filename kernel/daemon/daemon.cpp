@@ -183,7 +183,10 @@ void Daemon::give_up(const Error& error, int status) {
 }
 
 void Daemon::stop(bool machine_goes_down) {
-    if (std::exchange(stopping_, true)) return;
+    if (std::exchange(stopping_, true)) {
+        if (agent_ && !machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
+        return;
+    }
     log(host::LogLevel::kInfo, "gantryd",
         machine_goes_down ? "the machine goes down: leaving" : "stopping; containers go on");
     const auto end = [this] {

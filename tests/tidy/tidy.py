@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 17000
+KERNEL_LINES_MAX = 18400
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 
 # Who may include what of ours: a folder's own files, and headers that begin with one of these; ARCHITECTURE.md has the

@@ -285,7 +285,7 @@ TEST_CASE("a copy that crashes on and on gets another node") {
     auto c = deployed();
     for (int i = 0; i < 5 && c.where() == 0; ++i) {
         c.shell(0).crash(c.shell(0).running().at(0));
-        c.run_for(milliseconds(1500));
+        c.run_for(seconds(1 << i) * 5 / 4);
     }
     c.run_for(seconds(2));
     CHECK(c.where() == 1);

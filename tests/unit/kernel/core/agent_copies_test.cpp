@@ -125,7 +125,7 @@ TEST_CASE("a crashed container starts again after a second under a new name") {
     CHECK(s.agent->container_of(kA)->container == kName1);  // its logs can still be read
     s.run_for(milliseconds(999));
     CHECK(s.running().empty());
-    s.run_for(milliseconds(1));
+    s.run_for(milliseconds(126));  // up to an eighth longer
     CHECK(s.running() == std::vector<std::string>{kName2});
     CHECK_FALSE(s.boxes["oci"].contains(kName1));
     CHECK(s.reported(kA)->restarts == 1);
@@ -142,18 +142,35 @@ TEST_CASE("a stable time ends a row of crashes") {
     CHECK(s.reported(kA)->crashes == 0);
 }
 
-TEST_CASE("from the fifth crash in a row on the pause is ten times as long") {
+TEST_CASE("the pause before a restart doubles with every crash of a row, up to a limit, and begins anew") {
     auto s = connected();
     s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
-    for (std::uint64_t attempt = 1; attempt <= 5; ++attempt) {
-        REQUIRE(s.until([&] { return !s.running().empty(); }, seconds(2)));
-        s.crash(container_name(kCluster, kA, attempt));
+    std::uint64_t attempt = 1;
+    for (const int pause_s : {1, 2, 4, 8, 16, 32, 60, 60}) {
+        s.crash(container_name(kCluster, kA, attempt++));
+        CHECK(s.reported(kA)->crashes == attempt - 1);
+        s.run_for(seconds(pause_s) - milliseconds(1));
+        CHECK(s.running().empty());
+        s.run_for(seconds(pause_s) / 8 + milliseconds(2));
+        CHECK(s.running().size() == 1);
     }
-    CHECK(s.reported(kA)->crashes == 5);
-    s.run_for(milliseconds(9'900));
-    CHECK(s.running().empty());
-    s.run_for(milliseconds(200));
+    s.run_for(seconds(11));
+    s.crash(container_name(kCluster, kA, attempt));
+    s.run_for(milliseconds(1'200));
     CHECK(s.running().size() == 1);
+}
+
+TEST_CASE("copies that failed together are not started together, and a history repeated gives the same pauses") {
+    const auto pause_of = [](const CopyId& copy) {
+        auto s = connected();
+        s.give({1, 1}, {s.entry(copy, AgentShell::spec("axis_server"))});
+        s.crash(container_name(kCluster, copy, 1));
+        const Instant began = s.now;
+        REQUIRE(s.until([&] { return !s.running().empty(); }, seconds(2)));
+        return s.now - began;
+    };
+    CHECK(pause_of(kA) == pause_of(kA));
+    CHECK(pause_of(kA) != pause_of(kB));
 }
 
 TEST_CASE("a container that cannot be created or started counts as crashed, with the reason") {
@@ -161,10 +178,10 @@ TEST_CASE("a container that cannot be created or started counts as crashed, with
     s.failures["create"] = kBroken;
     s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
     CHECK(s.reported(kA)->reason == "cannot be created: engine broken");
-    s.run_for(seconds(3));
+    s.run_for(seconds(4));
     CHECK(s.reported(kA)->crashes >= 3);
     s.failures = {{"start", kBroken}};
-    s.run_for(milliseconds(1100));
+    s.run_for(milliseconds(4'500));
     CHECK(s.reported(kA)->reason == "cannot be started: engine broken");
     s.failures.clear();
     s.run_for(seconds(11));
@@ -200,7 +217,7 @@ TEST_CASE("an operation whose end is not known is followed by a list") {
         s.step(OperationDone{std::get<Create>(s.held.at(0)).id, std::unexpected(kNobodyKnows)});
         CHECK(s.running().empty());
         CHECK_THAT(s.reported(kA)->reason, Contains("took too long"));
-        s.run_for(seconds(1));
+        s.run_for(milliseconds(1'200));
         CHECK(s.running() == std::vector<std::string>{kName2});
     }
     SECTION("it was started") {
@@ -254,7 +271,7 @@ TEST_CASE("a container that vanished is made anew once two lists agree") {
     s.boxes["oci"].clear();
     s.step(ContainerExited{"oci", "", 0});
     CHECK(s.reported(kA)->reason == "its container is gone");
-    s.run_for(seconds(1));
+    s.run_for(milliseconds(1'200));
     CHECK(s.running() == std::vector<std::string>{kName2});
 }
 

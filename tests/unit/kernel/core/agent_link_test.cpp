@@ -149,7 +149,7 @@ TEST_CASE("events are kept while nobody listens, the oldest are dropped with a c
     s.disconnect();
     s.sent.clear();
     for (std::uint64_t attempt = 1; attempt <= 300; ++attempt) {
-        REQUIRE(s.until([&] { return !s.running().empty(); }));
+        REQUIRE(s.until([&] { return !s.running().empty(); }, seconds(70)));
         s.crash(container_name(kCluster, kA, attempt));
     }
     s.connect();

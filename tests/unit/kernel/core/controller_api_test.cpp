@@ -75,7 +75,7 @@ TEST_CASE("a dry run shows difference and placement, and changes nothing") {
         R"([{"field":"resources.memory","from":null,"to":419430400},{"field":"service.instances","from":null,"to":4}])");
     const auto& placement = told->at("placement").as_array();
     REQUIRE(placement.size() == 4);
-    CHECK(placement[0].at("reason").as_string() == "runs now; replaced when its turn comes");
+    CHECK(placement[0].at("reason").as_string() == "runs now; replaced when its turn comes, without a gap");
     CHECK(placement[1].at("node").as_string() == "b");
     CHECK(placement[2].at("node").as_string() == "a");
     CHECK(placement[3].at("node").as_string() == "b");
@@ -237,7 +237,7 @@ TEST_CASE("a stored form that is not ours is refused with the key and what is wr
     CHECK(load([](auto& s) { s["meta"] = "{"; }).find("meta") != std::string::npos);
     CHECK(load([](auto& s) { s.erase("meta"); }).find("no key meta") != std::string::npos);
     CHECK(load([](auto& s) {
-              s["meta"] = R"({"version":2,"cluster_id":"x","term":1,"next_service_no":1})";
+              s["meta"] = R"({"version":3,"cluster_id":"x","term":1,"next_service_no":1})";
           }).find("a newer gantryd") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/9.0"] = s.at("instance/1.0"); }).find("instance/9.0") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/1.x"] = s.at("instance/1.0"); }).find("instance/1.x") != std::string::npos);
@@ -288,7 +288,7 @@ TEST_CASE("a dry run tells what a deployment does") {
     }
     SECTION("another pool: what is outside of it is replaced") {
         CHECK(dry(c, manifest("s", {"b"}, 2)) ==
-              Lines{"s.0 a: runs now; replaced when its turn comes", "s.1 b: stays"});
+              Lines{"s.0 a: runs now; replaced when its turn comes, without a gap", "s.1 b: stays"});
         CHECK(dry(c, manifest("s", {"z"}, 2)) == Lines{"s.0 a: stays at its revision: the new one fits no node",
                                                        "s.1 b: stays at its revision: the new one fits no node"});
     }

@@ -65,10 +65,13 @@ void World::misfortune() {
             break;
         case 4:  // the machine goes down in order
             if (!node.up || node.left || !node.welcomed) break;
-            say(node, Leaving{});
-            node.left = true;
-            node.up = false;
-            node.up_at = now_ + random_.time(500, 5'000);
+            if (random_.chance(50)) {
+                say(node, Leaving{});
+                leave(node);
+            } else if (node.leave_at == kNever) {
+                say(node, Leaving{{}, true});
+                node.leave_at = now_ + random_.time(500, 6'000);
+            }
             break;
         case 5:
             if (random_.chance(30)) kill_controller();
@@ -176,28 +179,33 @@ void World::check_placed() {
         if (need.port) total.ports[need.port].push_back(copy);
     };
     std::vector<std::pair<std::string, std::string>> placed;  // node, copy
-    for (const auto& value : core_->instances()) {
-        const auto& instance = value.as_object();
-        const std::string node = text(instance.at("node"));
-        if (node.empty()) continue;
+    const auto look = [&](const json::object& instance, const json::object& its) {
+        const std::string node = text(its.at("node"));
+        if (node.empty()) return;
         const std::string copy =
-            text(instance.at("instance")) + "#" + std::to_string(instance.at("epoch").to_number<std::uint64_t>());
+            text(instance.at("instance")) + "#" + std::to_string(its.at("epoch").to_number<std::uint64_t>());
         const auto known = taken_.find(copy);
         const auto full = core_->service(text(instance.at("service")));
-        const bool fresh = instance.at("since_ms").to_number<int>() == 0 && text(instance.at("state")) == "waiting" &&
-                           text(instance.at("reason")).starts_with("sent to ");
-        // One that was placed under a revision before this one, in the same instant, was judged then.
-        if (fresh && instance.at("revision") == full->at("revision")) {
+        const bool fresh = its.at("since_ms").to_number<int>() == 0 && text(its.at("state")) == "waiting" &&
+                           text(its.at("reason")).starts_with("sent to ");
+        // One that was placed by an earlier turn of the same instant was judged then.
+        const bool judged = known != taken_.end() && known->second.placed == now_;
+        if (fresh && !judged && its.at("revision") == full->at("revision")) {
             placed.emplace_back(node, copy);
-            const bool twice = known != taken_.end() && known->second.placed != now_;  // of a service that was removed
+            const bool twice = known != taken_.end();  // of a service that was removed
             taken_[copy] = takes(full->at("document"));
             taken_[copy].placed = now_;
             taken_[copy].twice = twice;
         }
         const auto at = taken_.find(copy);
-        if (at == taken_.end()) continue;
+        if (at == taken_.end()) return;
         at->second.run = controller_starts;
         add(node, copy, at->second);
+    };
+    for (const auto& value : core_->instances()) {
+        const auto& instance = value.as_object();
+        look(instance, instance);
+        if (const auto* next = instance.if_contains("next")) look(instance, next->as_object());
     }
     if (placed.empty()) return;
     std::map<std::string, json::object> nodes;
@@ -325,6 +333,7 @@ std::string World::unlike_desired() {
         }
         ++expected;
         const std::string state = text(instance.at("state"));
+        if (instance.contains("next")) return name + " still moves: " + to_text(value);
         const bool rests =
             crashing_ == copy.instance && (state == "failing" || text(instance.at("reason")).starts_with("stays "));
         if (state != "ready" && !rests) return name + " is not ready: " + to_text(value);
@@ -372,7 +381,7 @@ bool World::fits_somewhere(const json::object& instance, bool failed_too) {
     const auto stored = as_stored("service/" + text(instance.at("service")));
     const auto& last = stored.at("revisions").as_array().back();
     std::set<std::string> failed;
-    if (!failed_too && !last.at("failing").as_bool())
+    if (!failed_too && (!last.at("failing").as_bool() || text(instance.at("state")) == "ready"))
         for (const auto& name : last.at("failed").as_array()) failed.insert(text(name));
     const auto own = as_stored("instance/" + std::to_string(stored.at("no").to_number<std::uint64_t>()) + "." +
                                std::to_string(instance.at("index").to_number<std::size_t>()));

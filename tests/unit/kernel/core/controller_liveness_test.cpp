@@ -308,10 +308,10 @@ TEST_CASE("4: a node that is forgotten ends the moves from it") {
     c.obey("n1", CopyState::kReady);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"}, 2)).has_value());
     REQUIRE(c.api(ApiSetIntent{0, "n1", "draining"}).has_value());
-    c.obey("n1", CopyState::kReady);
-    REQUIRE(c.where("s.0") == "n2");
+    REQUIRE(c.store.at("instance/1.0").find("\"moving_from\":\"n1\"") != std::string::npos);
     c.reset("n1");
     REQUIRE(c.api(ApiRemoveNode{0, "n1", true}).has_value());
+    CHECK(c.where("s.0") == "n2");
     CHECK(c.store.at("instance/1.0").find("\"moving_from\":\"\"") != std::string::npos);
     // Under the same name it can be drained again.
     c.nodes.erase("n1");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// faults.md 6, and planned moves until `next` exists: return, drain, changed manifests, failures.
+// faults.md 6: return, drain, changed manifests, failures.
 #include "tests/unit/kernel/core/controller_shell.hpp"
 
 using namespace gantry;
@@ -23,6 +23,31 @@ void crash(ControllerShell& c, const std::string& node, const CopyId& copy, std:
         c.set(node, copy, CopyState::kWaiting, i);
         c.report(node);
     }
+}
+
+std::string next_of(const ControllerShell& c, const std::string& instance) {
+    const auto found = c.instance(instance);
+    const auto* next = found.if_contains("next");
+    return next ? std::string(next->at("node").as_string()) : "";
+}
+
+bool lists(ControllerShell& c, const std::string& node, const CopyId& copy) {
+    const auto& copies = c.node(node).list.copies;
+    return std::any_of(copies.begin(), copies.end(), [&](const ListEntry& entry) { return entry.copy == copy; });
+}
+
+// The node does what its list says, and its copies from this epoch on get `state`; those before are ready.
+void obey_some(ControllerShell& c, const std::string& node, CopyState state, std::uint64_t epoch) {
+    auto& peer = c.node(node);
+    peer.applied = peer.list.no;
+    std::map<CopyId, CopyReport> has;
+    for (const auto& entry : peer.list.copies) {
+        has[entry.copy] = peer.copies[entry.copy];
+        has[entry.copy].copy = entry.copy;
+        has[entry.copy].state = entry.copy.epoch >= epoch ? state : CopyState::kReady;
+    }
+    peer.copies = std::move(has);
+    c.report(node);
 }
 
 }  // namespace
@@ -58,7 +83,7 @@ TEST_CASE("6: a copy that returns is not taken back to a node that is none for i
     CHECK(c.node_document("a").at("stale").as_array().size() == 1);
 }
 
-TEST_CASE("6: a changed manifest replaces one instance at a time: stopped, confirmed, placed, ready, next") {
+TEST_CASE("6: a changed manifest replaces one instance at a time: the next copy is ready before the old one stops") {
     ControllerShell c;
     for (const auto* name : {"a", "b", "c"}) c.join(name);
     REQUIRE(c.deploy(version(1, {"a", "b", "c"}, 3)).has_value());
@@ -68,27 +93,243 @@ TEST_CASE("6: a changed manifest replaces one instance at a time: stopped, confi
     CHECK(c.count("moving") == 0);
 
     REQUIRE(c.deploy(version(2, {"a", "b", "c"}, 3)).has_value());
-    for (int i = 0; i < 3; ++i) {
+    for (std::uint32_t i = 0; i < 3; ++i) {
         const std::string instance = "s." + std::to_string(i);
         CHECK(c.count("moving") == std::size_t(i) + 1);
-        CHECK(c.where(instance) == "");
-        CHECK(c.instance(instance).at("reason").as_string().starts_with("waits for "));
         const std::string old = i == 0 ? "a" : i == 1 ? "b" : "c";
-        c.obey(old, CopyState::kRunning);
-        const std::string now = c.where(instance);
-        REQUIRE_FALSE(now.empty());
+        CHECK(c.where(instance) == old);
+        CHECK(state(c, instance) == "ready");
+        const std::string there = next_of(c, instance);
+        REQUIRE_FALSE(there.empty());
+        obey_some(c, there, CopyState::kRunning, 2);
+        CHECK(c.copy(instance).epoch == 1);
+        CHECK(lists(c, old, c.copy(instance)));
+        CHECK(c.count("moving") == std::size_t(i) + 1);
+        obey_some(c, there, CopyState::kReady, 2);
+        CHECK(c.where(instance) == there);
         CHECK(c.copy(instance).epoch == 2);
-        CHECK(c.count("moving") == std::size_t(i) + 1);
-        c.obey(now, CopyState::kRunning);
-        CHECK(c.count("moving") == std::size_t(i) + 1);
-        c.set(now, c.copy(instance), CopyState::kReady);
-        c.report(now);
+        CHECK_FALSE(lists(c, old, {c.copy(instance).instance, 1}));
     }
+    CHECK(c.count("gap-planned") == 0);
+    for (const auto* name : {"a", "b", "c"}) c.obey(name, CopyState::kReady);
     CHECK(c.core->service("s")->at("state").as_string() == "ready");
     CHECK(c.core->service("s")->at("revision").to_number<int>() == 2);
-    // The old revision is forgotten.
-    const auto stored = parse_json(c.store.at("service/s"));
-    CHECK(stored->at("revisions").as_array().size() == 1);
+}
+
+TEST_CASE("6: in the table of names the new copy replaces the old one in one step, before the old one is stopped") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    auto document = version(1, {"a", "b"});
+    document.as_object()["endpoint"] = json::array{json::object{{"name", "s"}, {"port", 3000}}};
+    REQUIRE(c.deploy(document).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.names.entries.size() == 1);
+    REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
+    CHECK(next_of(c, "s.0") == "b");
+    REQUIRE(c.node("b").list.copies.size() == 1);
+    CHECK(c.node("b").list.copies[0].is_next);
+    const auto before = c.names.names_no;
+    c.obey("b", CopyState::kReady);
+    CHECK(c.names.names_no == before + 1);
+    REQUIRE(c.names.entries.size() == 1);
+    CHECK(c.names.entries[0].node == "b");
+    CHECK(c.node("a").list.copies.empty());
+    CHECK_FALSE(c.node("b").list.copies.at(0).is_next);
+    CHECK(c.count("moving") == 1);
+    c.obey("a", CopyState::kReady);
+    CHECK(c.count("drained") == 1);
+}
+
+TEST_CASE("6: the current copy is lost during a move: next becomes current when it is ready") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"})).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
+    c.obey("b", CopyState::kRunning);
+    c.reset("a");
+    c.wait(seconds(1), {"b"});
+    CHECK(c.where("s.0") == "b");
+    CHECK(c.copy("s.0").epoch == 2);
+    CHECK(state(c, "s.0") == "running");
+    SECTION("ready") {
+        c.set("b", c.copy("s.0"), CopyState::kReady);
+        c.report("b");
+        CHECK(state(c, "s.0") == "ready");
+        c.connect("a");
+        c.report("a");
+        CHECK(c.copy("s.0").epoch == 2);
+        CHECK(c.count("returned") == 0);
+    }
+    SECTION("it returns before: it is current again until next is ready, and no epoch is used up") {
+        c.connect("a");
+        c.report("a");
+        CHECK(c.count("returned") == 1);
+        CHECK(c.where("s.0") == "a");
+        CHECK(c.copy("s.0").epoch == 1);
+        CHECK(next_of(c, "s.0") == "b");
+        c.obey("b", CopyState::kReady);
+        CHECK(c.where("s.0") == "b");
+        CHECK(c.copy("s.0").epoch == 2);
+        CHECK(c.node("a").list.copies.empty());
+    }
+    SECTION("the controller starts again meanwhile") {
+        c.start();
+        c.connect("b");
+        c.report("b");
+        CHECK(c.where("s.0") == "b");
+        c.set("b", c.copy("s.0"), CopyState::kReady);
+        c.report("b");
+        CHECK(state(c, "s.0") == "ready");
+        CHECK(c.copy("s.0").epoch == 2);
+    }
+}
+
+TEST_CASE("6: a node that returns before the replacement is ready keeps its copy until then") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b"})).has_value());
+    c.obey("a", CopyState::kReady);
+    c.reset("a");
+    c.wait(seconds(1), {"b"});
+    REQUIRE(c.where("s.0") == "b");
+    c.connect("a");
+    c.report("a");
+    CHECK(c.where("s.0") == "a");
+    CHECK(state(c, "s.0") == "ready");
+    CHECK(lists(c, "a", {c.copy("s.0").instance, 1}));
+    c.obey("b", CopyState::kReady);
+    CHECK(c.where("s.0") == "b");
+    c.obey("a", CopyState::kReady);
+    CHECK(c.node("a").copies.empty());
+}
+
+TEST_CASE("6: the next copy is lost: the move is planned again and the current one stays") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a", "b", "c"})).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
+    REQUIRE(next_of(c, "s.0") == "b");
+    c.reset("b");
+    c.wait(seconds(1), {"a", "c"});
+    CHECK(c.where("s.0") == "a");
+    CHECK(state(c, "s.0") == "ready");
+    CHECK(next_of(c, "s.0") == "c");
+    c.obey("c", CopyState::kReady);
+    CHECK(c.where("s.0") == "c");
+    CHECK(c.copy("s.0").epoch == 3);
+}
+
+TEST_CASE("6: a next copy that keeps crashing is tried elsewhere; at the end the current one stays") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.deploy(version(2, {"a", "b", "c"})).has_value());
+    std::set<std::string> tried;
+    for (int i = 0; i < 3; ++i) {
+        const std::string there = next_of(c, "s.0");
+        REQUIRE_FALSE(there.empty());
+        CHECK(tried.insert(there).second);
+        const CopyId next{c.copy("s.0").instance, static_cast<std::uint64_t>(i) + 2};
+        obey_some(c, there, CopyState::kRunning, 1 + i);
+        crash(c, there, next, 5);
+        CHECK(state(c, "s.0") == "ready");
+        CHECK(c.where("s.0") == "a");
+    }
+    CHECK(next_of(c, "s.0").empty());
+    CHECK(c.count("failing") == 1);
+    CHECK(c.core->service("s")->at("state").as_string() == "failing");
+    CHECK(c.instance("s.0").at("reason").as_string() == "stays at its revision: the new one keeps crashing");
+    c.wait_all(seconds(60));
+    CHECK(next_of(c, "s.0").empty());
+    REQUIRE(c.deploy(version(3, {"a", "b", "c"})).has_value());
+    CHECK_FALSE(next_of(c, "s.0").empty());
+}
+
+TEST_CASE("6: where only the old copy's room is left a gap is planned, and said") {
+    ControllerShell c;
+    c.join("a");
+    const auto fixed_port = [](int v) {
+        auto document = version(v, {"a"});
+        document.as_object()["endpoint"] = json::array{json::object{{"name", "s"}, {"port", 3000}}};
+        return document;
+    };
+    REQUIRE(c.deploy(fixed_port(1)).has_value());
+    c.obey("a", CopyState::kReady);
+    const auto dry = c.deploy(fixed_port(2), true);
+    CHECK(dry->at("placement").as_array().at(0).at("reason").as_string() ==
+          "runs now; replaced when its turn comes, with a gap: no second copy fits beside it");
+    REQUIRE(c.deploy(fixed_port(2)).has_value());
+    CHECK(c.count("gap-planned") == 1);
+    CHECK(c.where("s.0") == "");
+    CHECK(c.instance("s.0").at("reason").as_string().starts_with("waits for a to stop"));
+    CHECK(c.names.entries.empty());
+    SECTION("stopped, confirmed, started") {
+        c.obey("a", CopyState::kReady);
+        CHECK(c.where("s.0") == "a");
+        CHECK(state(c, "s.0") == "ready");
+        CHECK(c.copy("s.0").epoch == 2);
+    }
+    SECTION("also over a start of the controller") {
+        c.start();
+        c.connect("a");
+        c.report("a");
+        CHECK(c.where("s.0") == "");
+        c.obey("a", CopyState::kReady);
+        CHECK(state(c, "s.0") == "ready");
+    }
+}
+
+TEST_CASE("4: a node that goes down keeps its copies until others are ready, then it has left") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b", "c"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a"}, 3)).has_value());
+    c.obey("a", CopyState::kReady);
+    REQUIRE(c.deploy(version(1, {"a", "b", "c"}, 3)).has_value());
+    c.say("a", Leaving{{}, true});
+    CHECK(c.liveness("a") == "ready");
+    // All at once.
+    for (int i = 0; i < 3; ++i) CHECK_FALSE(next_of(c, "s." + std::to_string(i)).empty());
+    CHECK(c.core->service("s")->at("ready").to_number<int>() == 3);
+    SECTION("they move") {
+        for (const auto* name : {"b", "c"}) c.obey(name, CopyState::kReady);
+        CHECK(c.core->service("s")->at("ready").to_number<int>() == 3);
+        CHECK(c.liveness("a") == "ready");
+        c.obey("a", CopyState::kReady);
+        c.heartbeat("a");
+        CHECK(c.liveness("a") == "left");
+        CHECK(c.count("lost") == 0);
+    }
+    SECTION("they do not get ready in time") {
+        c.wait_all(seconds(19));
+        CHECK(c.liveness("a") == "ready");
+        c.wait_all(seconds(2));
+        CHECK(c.liveness("a") == "left");
+        CHECK(c.count("lost") == 3);
+    }
+    SECTION("it does not wait for the end") {
+        c.say("a", Leaving{});
+        CHECK(c.liveness("a") == "left");
+    }
+    SECTION("it comes back after all") {
+        ++c.node("a").id.session;
+        c.node("a").id.seq = 0;
+        c.connect("a");
+        c.report("a");
+        c.wait_all(seconds(30));
+        CHECK(c.liveness("a") == "ready");
+    }
+}
+
+TEST_CASE("4: a node that goes down waits for nothing that cannot move") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    REQUIRE(c.deploy(version(1, {"a"})).has_value());
+    c.obey("a", CopyState::kReady);
+    c.say("a", Leaving{{}, true});
+    CHECK(c.liveness("a") == "left");
 }
 
 TEST_CASE("6: another number or another pool replaces no copy that may stay") {
@@ -104,6 +345,7 @@ TEST_CASE("6: another number or another pool replaces no copy that may stay") {
     // Those on a move, one after the other.
     for (int i = 0; i < 20; ++i)
         for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    CHECK(c.count("gap-planned") == 0);
     for (int i = 0; i < 4; ++i) CHECK(c.where("s." + std::to_string(i)) == "b");
     CHECK(c.count("moving") == 2);
     REQUIRE(c.deploy(version(1, {"b"}, 1)).has_value());
@@ -128,18 +370,18 @@ TEST_CASE("6: a revision that fits no node replaces nothing") {
     CHECK(state(c, "s.0") == "ready");
 }
 
-TEST_CASE("6: a broken revision stops the rollout at its first instance; the next revision goes on from there") {
+TEST_CASE("6: a revision that does not get ready stops the rollout at its first instance; the next one goes on") {
     ControllerShell c;
     for (const auto* name : {"a", "b"}) c.join(name);
     REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
     for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
     REQUIRE(c.deploy(version(2, {"a", "b"}, 2)).has_value());
-    c.obey("a", CopyState::kRunning);
-    const std::string there = c.where("s.0");
-    c.obey(there, CopyState::kRunning);
+    const std::string there = next_of(c, "s.0");
+    obey_some(c, there, CopyState::kRunning, 2);
     c.wait_all(seconds(60));
     CHECK(c.count("moving") == 1);
-    CHECK(c.where("s.1") == "b");
+    CHECK(c.core->service("s")->at("ready").to_number<int>() == 2);
+    CHECK(next_of(c, "s.1").empty());
     REQUIRE(c.deploy(version(3, {"a", "b"}, 2)).has_value());
     CHECK(c.count("moving") == 2);
     for (int i = 0; i < 20; ++i)
@@ -153,13 +395,14 @@ TEST_CASE("6: the controller starts again in the middle of a replacement and fin
     REQUIRE(c.deploy(version(1, {"a", "b"}, 2)).has_value());
     for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
     REQUIRE(c.deploy(version(2, {"a", "b"}, 2)).has_value());
+    const std::string there = next_of(c, "s.0");
     c.start();
     for (const auto* name : {"a", "b"}) {
         c.connect(name);
         c.report(name);
     }
-    // Not confirmed yet: the old copy is still there.
-    CHECK(c.where("s.0") == "");
+    CHECK(c.where("s.0") == "a");
+    CHECK(next_of(c, "s.0") == there);
     for (int i = 0; i < 20; ++i)
         for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
     CHECK(c.core->service("s")->at("state").as_string() == "ready");
@@ -178,10 +421,10 @@ TEST_CASE("6: a drain moves one instance at a time and ends; active ends it earl
     CHECK_FALSE(c.api(ApiSetIntent{0, "a", "asleep"}).has_value());
     REQUIRE(c.api(ApiSetIntent{0, "a", "draining"}).has_value());
     CHECK(c.count("moving") == 1);
-    c.obey("a", CopyState::kReady);
+    CHECK(c.where("s.0") == "a");
+    CHECK(next_of(c, "s.0") == "b");
+    obey_some(c, "b", CopyState::kReady, 1);
     CHECK(c.where("s.0") == "b");
-    CHECK(c.count("moving") == 1);
-    c.obey("b", CopyState::kReady);
     CHECK(c.count("moving") == 2);
     SECTION("to its end: what has no other candidate stays, with the reason") {
         for (int i = 0; i < 10; ++i)
@@ -200,6 +443,7 @@ TEST_CASE("6: a drain moves one instance at a time and ends; active ends it earl
         for (int i = 0; i < 10; ++i)
             for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
         CHECK(c.count("moving") == 2);
+        CHECK(c.where("s.1") == "b");
         CHECK(c.where("s.2") == "a");
         CHECK(c.core->service("s")->at("ready").to_number<int>() == 3);
     }
@@ -385,13 +629,7 @@ TEST_CASE("6: one bad instance does not hold a drain back for ever") {
     SECTION("it never gets ready") {
         c.obey("a", CopyState::kReady);
         c.obey("b", CopyState::kRunning);
-        REQUIRE(c.where("s.0") == "b");
-    }
-    SECTION("it does not stop") {
-        const auto copy = c.node("a").copies.begin()->first;
-        c.set("a", copy, CopyState::kStopping);
-        c.node("a").copies[copy].cannot_stop = true;
-        c.report("a");
+        REQUIRE(c.where("s.0") == "a");
     }
     SECTION("the controller starts again meanwhile") {
         c.obey("a", CopyState::kReady);
@@ -408,5 +646,5 @@ TEST_CASE("6: one bad instance does not hold a drain back for ever") {
     CHECK(c.count("moving") == 2);
     CHECK(c.count("move-slow") == 1);
     CHECK(c.instance("s.0").at("reason").as_string().ends_with(
-        "is not ready 30 s after it was taken from a: a drain there goes on without it"));
+        "is not ready 30 s after its move from a began: a drain there goes on without it"));
 }

@@ -26,9 +26,9 @@ TEST_CASE("3: a stale report changes nothing: its copy is only one more to stop"
     REQUIRE(c.where("s.0") == "b");
     const auto current = c.copy("s.0");
     CHECK(current.epoch == 2);
-    // a is back and still says that epoch 1 is ready; epoch 2 on b is only being created.
+    // Epoch 2 was ready on b and is being created anew; a is back and still says that epoch 1 is ready.
+    c.obey("b", CopyState::kReady);
     c.set("b", current, CopyState::kCreating);
-    c.node("b").applied = c.node("b").list.no;
     c.report("b");
     c.connect("a");
     c.report("a");

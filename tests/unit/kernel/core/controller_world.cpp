@@ -4,6 +4,8 @@
 #include "tests/unit/kernel/core/controller_world.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 
 namespace gantry::core {
 
@@ -80,6 +82,7 @@ void World::kill_controller() {
     gate_ = CommitGate();
     slow_ranks_.clear();
     deploys_.clear();
+    named_.clear();
     for (auto& [peer, name] : links_)
         if (nodes_.at(name).peer == peer) nodes_.at(name).heard = now_ - seconds(10);
     links_.clear();
@@ -164,6 +167,24 @@ void World::check_stored() {
     const auto live = mapped(core_->stored());
     if (live != durable_) return broken("the stored state equals the live one", first_difference(durable_, live));
     if (random_.chance(5)) check_reload();
+    if (random_.chance(20)) check_bookkeeping();
+}
+
+// One current copy and at most one next, and each node counts those that it has.
+void World::check_bookkeeping() {
+    std::map<std::string, std::size_t> copies;
+    for (const auto& [key, text] : durable_) {
+        if (!key.starts_with("instance/")) continue;
+        const auto stored = *parse_json(text);
+        for (const auto* slot : {"current", "next"})
+            if (const auto* copy = stored.at(slot).if_object()) ++copies[std::string(copy->at("node").as_string())];
+        if (const auto* next = stored.at("next").if_object(); next && next->at("epoch") == stored.at("epoch"))
+            broken("one current copy and at most one next", key + ": " + text);
+    }
+    for (const auto& node : core_->nodes(now_))
+        if (const std::string name(node.at("name").as_string());
+            node.at("copies").to_number<std::size_t>() != copies[name])
+            broken("one current copy and at most one next", name + " counts other copies than are stored");
 }
 
 void World::check_reload() {
@@ -191,8 +212,18 @@ void World::act(const Effect& effect) {
         announced(announce->names);
         for (const auto& [peer, name] : links_) send({peer, announce->names, false}, nodes_.at(name));
     } else if (const auto* event = std::get_if<Event>(&effect)) {
+        if (std::getenv("GANTRY_TELL"))
+            std::printf("%8.3f s  %s: %s\n", static_cast<double>(now_.ns) / 1e9, event->kind.c_str(),
+                        event->text.c_str());
         placements += event->kind == "placed";
         losses += event->kind == "lost";
+        gaps += event->kind == "gap-planned";
+        if (event->kind == "moving" && event->text.find(" moves from ") != std::string::npos)
+            planned_.insert({std::string(event->fields.at("instance").as_string()),
+                             event->fields.at("epoch").to_number<std::uint64_t>()});
+        if (event->kind == "lost")
+            lost_.insert({std::string(event->fields.at("instance").as_string()),
+                          event->fields.at("epoch").to_number<std::uint64_t>()});
         moves += event->kind == "moving";
     } else if (const auto* reply = std::get_if<Reply>(&effect)) {
         const auto at = deploys_.find(reply->request);
@@ -226,13 +257,44 @@ void World::published(PeerId peer, const NodeList& list) {
             broken("one current copy of an instance",
                    entry.copy.text() + " was listed on " + at->second + " and on " + node->name);
     }
+    check_stopped(*node, list);
     auto& last = last_list_[node->name];
     if (list.no < last) broken("lists only grow", node->name);
     last = list.no;
 }
 
+// What leaves a list is stopped: no name means it any more, and it is not replaced by what was never ready.
+void World::check_stopped(const SimNode& node, const NodeList& list) {
+    std::set<CopyId> copies;
+    for (const auto& entry : list.copies) {
+        copies.insert(entry.copy);
+        of_instance_[entry.copy.instance].insert(entry.copy);
+        instance_of_[entry.copy] = entry.service + "." + std::to_string(entry.copy.instance.index);
+    }
+    for (const auto& entry : named_)
+        if (entry.node == node.name && !copies.contains(entry.copy))
+            broken("names never point at a stopped copy",
+                   entry.name + " means " + entry.copy.text() + " on " + node.name);
+    for (const auto& copy : listed_[node.name]) {
+        const auto sim = node.copies.find(copy);
+        if (copies.contains(copy) || sim == node.copies.end() || sim->second.state != CopyState::kReady) continue;
+        const CopyId newest = *of_instance_.at(copy.instance).rbegin();
+        const auto where = published_on_.find(newest);
+        if (newest == copy || was_ready_.contains({newest, where->second})) continue;
+        const std::string& instance = instance_of_.at(copy);
+        if (!planned_.contains({instance, newest.epoch}) || lost_.contains({instance, copy.epoch})) continue;
+        const auto now = core_->instances();  // one that was taken away meanwhile is stopped, next copy and all
+        const bool there = std::any_of(now.begin(), now.end(), [&](const json::value& entry) {
+            return entry.at("instance").as_string() == instance && entry.at("epoch") == newest.epoch;
+        });
+        if (there) broken("next is ready before current stops", copy.text() + " is stopped for " + newest.text());
+    }
+    listed_[node.name] = std::move(copies);
+}
+
 // A name is answered by a copy that its node has reported ready.
 void World::announced(const Names& names) {
+    named_ = names.entries;
     for (const auto& entry : names.entries)
         if (!was_ready_.contains({entry.copy, entry.node}))
             broken("a stale report accepted as current", entry.name + " is said to be " + entry.copy.text() + " on " +

@@ -60,7 +60,7 @@ class World {
     // No more faults, from now on; runs until desired equals actual or the time is up.
     void settle(Duration at_most);
     std::string breach;  // the invariant that was broken first, and how
-    std::size_t commits = 0, placements = 0, losses = 0, moves = 0, controller_starts = 0;
+    std::size_t commits = 0, placements = 0, losses = 0, moves = 0, gaps = 0, controller_starts = 0;
 
   private:
     struct SimCopy {
@@ -77,6 +77,7 @@ class World {
         int boots = 1;
         bool up = false, left = false, has_process = false;
         Instant up_at{};
+        Instant leave_at = kNever;  // it goes down, and waits for its copies to move
         Instant cut_until{};
         bool cut_resets = false;
         PeerId peer = 0;
@@ -106,8 +107,11 @@ class World {
     void apply(const CommitGate::Commit& commit);
     void act(const Effect& effect);
     void published(PeerId peer, const NodeList& list);
+    void check_stopped(const SimNode& node, const NodeList& list);
     void announced(const Names& names);
     void check_placed();
+    void check_bookkeeping();
+    void leave(SimNode& node);
     void check_question(const Rank& rank);
     void check_stored();
     void check_reload();
@@ -157,6 +161,12 @@ class World {
     std::map<RequestId, std::pair<std::string, std::uint64_t>> deploys_;  // service, revision that the answer promises
     std::map<CopyId, std::string> published_on_;                          // every copy ever listed, and where
     std::set<std::pair<CopyId, std::string>> was_ready_;
+    std::map<std::string, std::set<CopyId>> listed_;           // by node, in its last list
+    std::map<CopyId, std::string> instance_of_;                // "s1.0"
+    std::map<InstanceId, std::set<CopyId>> of_instance_;       // every copy ever listed
+    std::set<std::pair<std::string, std::uint64_t>> planned_;  // instance, epoch of a next copy beside a current one
+    std::set<std::pair<std::string, std::uint64_t>> lost_;     // instance, epoch: told as lost
+    std::vector<NameEntry> named_;                             // what the last table said
     std::map<std::string, ListNo> last_list_;
     std::map<std::string, Takes> taken_;  // by copy ("s1.0#3")
     std::string draining_;                // when faults have stopped

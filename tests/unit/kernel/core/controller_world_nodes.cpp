@@ -41,6 +41,7 @@ void World::step() {
 void World::boot(SimNode& node) {
     node.up = true;
     node.left = false;
+    node.leave_at = kNever;
     ++node.boots;
     node.id.boot_id = "boot-" + std::to_string(node.boots);
     ++node.id.session;
@@ -57,6 +58,7 @@ void World::run(SimNode& node) {
         return;
     }
     run_copies(node);
+    if (now_ >= node.leave_at) leave(node);
     if (node.left) return;
     if (node.peer == 0) {
         if (now_ >= node.connect_at) connect(node);
@@ -69,6 +71,13 @@ void World::run(SimNode& node) {
         node.beat_at = now_ + timing_.heartbeat;
         say(node, Heartbeat{{}, node.applied, {512 * kMiB, 0}});
     }
+}
+
+void World::leave(SimNode& node) {
+    if (node.welcomed && random_.chance(50)) say(node, Leaving{});
+    node.left = true;
+    node.up = false;
+    node.up_at = now_ + random_.time(500, 5'000);
 }
 
 void World::connect(SimNode& node) {
@@ -102,9 +111,11 @@ void World::take(SimNode& node, const ControllerMessage& message) {
     if (std::holds_alternative<Welcome>(message)) {
         node.welcomed = true;
         node.changed = true;
+        if (node.leave_at != kNever) say(node, Leaving{{}, true});
     } else if (std::holds_alternative<Refused>(message)) {
         drop(node, true);
     } else if (const auto* ack = std::get_if<HeartbeatAck>(&message)) {
+        if (ack->left) node.leave_at = std::min(node.leave_at, node.leave_at == kNever ? kNever : now_);
         if (node.welcomed && ack->current != node.applied) say(node, PullList{});
     } else if (const auto* list = std::get_if<NodeList>(&message)) {
         const bool again = list->no == node.known && node.applied == ListNo{};
