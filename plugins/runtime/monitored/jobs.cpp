@@ -129,6 +129,9 @@ void MonitoredRuntime::stop(gantry::Instant deadline) {
     lock.unlock();
     dropped.clear();
     if (image_thread_.joinable()) image_thread_.join();
+    // Closing it waits some milliseconds for the kernel: here, and not in the destructor, which holds the loop.
+    host().unwatch(inotify_watch_);
+    inotify_.reset();
     if (!idle) throw gantry::Failure(Code::kDeadline, "work on containers did not end in time");
 }
 
