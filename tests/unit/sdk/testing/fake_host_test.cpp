@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <future>
 #include <gantry/testing/drivers.hpp>
+#include <gantry/testing/monitor.hpp>
 
 #include "tests/support/leak.hpp"
 #include "tests/unit/kernel/host/contract.hpp"
@@ -191,4 +193,34 @@ TEST_CASE("with real time the clock moves by itself") {
     const Instant begin = host.now();
     host.advance(20ms);
     CHECK(host.now() >= begin + 20ms);
+}
+
+TEST_CASE("A monitor hears of every call between a plugin and its host, and may refuse one") {
+    struct Ear final : Monitor {
+        gantry_status host_called(const HostCall& call) noexcept override {
+            heard.push_back(std::string(call.slot) + (call.alive ? "" : " late"));
+            return std::string_view(call.slot) == refused ? GANTRY_FULL : GANTRY_OK;
+        }
+        void slot_entered(const char* slot) noexcept override { heard.push_back(std::string("> ") + slot); }
+        void slot_left(const char* slot) noexcept override { heard.push_back(std::string("< ") + slot); }
+        std::vector<std::string> heard;
+        std::string_view refused;
+    } ear;
+    set_monitor(&ear);
+    {
+        FakeHost host;
+        Instance& instance = host.load(entry_of<Rolls>());
+        DiscoveryDriver driver(instance);
+        instance.start();
+        ear.heard.clear();
+        driver.begin_search();
+        CHECK(ear.heard == std::vector<std::string>{"> start", "random", "found", "< start"});
+        ear.refused = "found";
+        driver.begin_search();
+        host.turn();
+        CHECK(driver.found.size() == 1);
+        ear.heard.clear();
+    }
+    set_monitor(nullptr);
+    CHECK(std::count(ear.heard.begin(), ear.heard.end(), "> destroy") == 1);
 }
