@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // static: what the file says without being loaded, by the rules that the kernel applies (sdk/elf).
+#include <gantry/abi/directory.h>
+#include <gantry/abi/discovery.h>
+#include <gantry/abi/frontend.h>
+#include <gantry/abi/placement.h>
+#include <gantry/abi/probe.h>
+#include <gantry/abi/runtime.h>
+#include <gantry/abi/store.h>
+#include <gantry/abi/transport.h>
+
 #include <algorithm>
 #include <array>
 #include <gantry/elf/rules.hpp>
@@ -10,8 +19,9 @@
 namespace gantry::check {
 namespace {
 
-constexpr std::array<std::string_view, 8> kRoles{"discovery/1", "placement/1", "runtime/1",   "probe/1",
-                                                 "transport/1", "directory/1", "draft.store", "draft.frontend"};
+constexpr std::array<std::string_view, 8> kInterfaces{
+    GANTRY_ROLE_DISCOVERY, GANTRY_ROLE_PLACEMENT, GANTRY_ROLE_RUNTIME, GANTRY_ROLE_PROBE,
+    GANTRY_ROLE_TRANSPORT, GANTRY_ROLE_DIRECTORY, GANTRY_ROLE_STORE,   GANTRY_ROLE_FRONTEND};
 
 template <elf::Rule rule>
 void keep_rule(Trial& trial) {
@@ -22,10 +32,10 @@ void keep_rule(Trial& trial) {
 
 void know_role(Trial& trial) {
     const std::string& role = trial.subject.reading.note.role;
-    if (std::ranges::find(kRoles, role) != kRoles.end()) return;
+    if (std::ranges::find(kInterfaces, elf::role_interface(role)) != kInterfaces.end()) return;
     std::string known;
-    for (std::string_view name : kRoles) known += (known.empty() ? "" : ", ") + std::string(name);
-    throw Failed{"one of the roles " + known, role};
+    for (std::string_view interface : kInterfaces) known += (known.empty() ? "" : ", ") + std::string(interface);
+    throw Failed{"a role with one of the interfaces " + known, role};
 }
 
 void describe(Trial& trial) {
@@ -60,7 +70,7 @@ void add_static(std::vector<Check>& out) {
                    &keep_rule<Rule::kBorder>});
     out.push_back({"static.role",
                    "The role is one that the kernel knows.",
-                   "Write the role in plugin.toml as the table in docs/plugins.md spells it.",
+                   "Write the role in plugin.toml as the table in docs/plugins/README.md spells it.",
                    {"static.abi"},
                    &know_role});
     out.push_back({"static.description",

@@ -145,7 +145,7 @@ void run_out_of_time(Trial& trial) {
     Opened store(trial);
     std::vector<testing::Pending<StoreCommit>> pending;
     for (int i = 0; i < kBatches; ++i) {
-        store.instance.limit = std::chrono::microseconds(i % 4 == 0 ? 0 : trial.random() % 3'000);
+        store.instance.limit = std::chrono::microseconds(i % 4 == 0 ? 0 : trial.random() % 30'000);
         pending.push_back(store.driver.commit({pair_of(i), false}));
         if (i % 7 == 0) pending.back().cancel();
     }

@@ -164,7 +164,7 @@ void go_down(Trial& trial) {
     expect(talking.server.driver.messages.size() == 10, "what waited is sent before the close",
            std::to_string(talking.server.driver.messages.size()) + " of 10 messages");
     expect(talking.server.driver.downs.front().reason == Down::kClosed, "the reason CLOSED", "another one");
-    talking.until([&] { return talking.server.driver.downs.size() > 1; });
+    talking.rig.host.run_until([&] { return talking.server.driver.downs.size() > 1; }, 200ms);
     expect(talking.server.driver.downs.size() == 1 && talking.client.driver.downs.size() == 1, "down comes once",
            "more often");
     const auto again = talking.client.driver.dial(talking.address).wait();

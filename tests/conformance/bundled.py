@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""gantry-plugin check on a bundled plugin, in surroundings in which every check of its role can run.
+
+    bundled.py BUILD ROLE/NAME [ARGUMENT ...]    BUILD: the build's folder; further arguments go to gantry-plugin check
+
+Exits with 77 where the machine cannot have the surroundings.
+"""
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+SHELL = ["/bin/busybox", "sh", "-c"]
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def write_layout(folder):
+    """An OCI image of one layer that holds busybox; its manifest's digest."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(data):
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"digest": "sha256:" + digest, "size": len(data)}
+
+    def put_json(document):
+        return put(json.dumps(document).encode())
+
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for name in ("bin", "etc", "tmp", "proc", "sys", "dev"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        program = pathlib.Path(BUSYBOX).read_bytes()
+        entry = tarfile.TarInfo("bin/busybox")
+        entry.size, entry.mode = len(program), 0o755
+        tar.addfile(entry, io.BytesIO(program))
+    oci = "application/vnd.oci.image."
+    packed = {**put(layer.getvalue()), "mediaType": oci + "layer.v1.tar"}
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    config = {"architecture": architecture, "os": "linux", "config": {"Env": ["PATH=/bin"], "Entrypoint": SHELL},
+              "rootfs": {"type": "layers", "diff_ids": [packed["digest"]]}}
+    manifest = put_json({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json", "layers": [packed],
+                         "config": {**put_json(config), "mediaType": oci + "config.v1+json"}})
+    index = {"schemaVersion": 2, "manifests": [{**manifest, "mediaType": oci + "manifest.v1+json"}]}
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return manifest["digest"]
+
+
+def images(scratch):
+    if BUSYBOX is None:
+        skip("there is no busybox; apt-get install busybox-static")
+    layout = scratch / "layout"
+    within = "B=$GANTRY_ROOT/bin/busybox; "
+    return {"layout": str(layout), "image": write_layout(layout),
+            "sleeps": [*SHELL, within + "exec $B sleep 60"], "exits": [*SHELL, "exit 7"],
+            "ignores_stop": [*SHELL, within + "trap '' TERM; while :; do $B sleep 0.05; done"]}
+
+
+def remove_cgroups(name):
+    """Those that an engine leaves empty when its last container is gone."""
+    for tree in [pathlib.Path("/sys/fs/cgroup"), *pathlib.Path("/sys/fs/cgroup").iterdir()]:
+        for folder in sorted((tree / name).rglob("*/"), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            (tree / name).rmdir()
+
+
+class World:
+    """What a plugin finds around it; its tables are those of --config."""
+
+    def __init__(self, build, scratch, stack):
+        self.build, self.scratch, self.stack = build, scratch, stack
+        self.tables, self.before = {}, []
+
+    def discovery_static(self):
+        self.tables["settings"] = {"controllers": ["10.0.0.1:3900", "[fd00::1]:3900"], "nodes": ["SNode1"]}
+
+    def placement_least_loaded(self):
+        pass
+
+    def probe_tcp(self):
+        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.tables["probe"] = {"healthy": f"127.0.0.1:{listener.getsockname()[1]}"}
+
+    def probe_vsoa(self):
+        server = subprocess.Popen([self.build / "tests" / "vsoa_tools_server", "secret"], text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.stack.callback(server.communicate)
+        port = server.stdout.readline().split()[1]
+        self.tables["probe"] = {"healthy": f"127.0.0.1:{port}", "params": ["password=secret"]}
+
+    def directory_vsoa(self):
+        self.tables["settings"] = {"listen": "127.0.0.1:0"}
+        self.tables["directory"] = {"lookup": [str(self.build / "bin" / "vsoa"), "resolve", "{name}", "--pos",
+                                               "127.0.0.1:{port}"]}
+
+    def store_sqlite(self):
+        self.tables["settings"] = {"path": "{folder}/store/state.db", "reserve": "1MiB"}
+
+    def frontend_http(self):
+        self.tables["settings"] = {"socket": "{folder}/api.sock", "group": ""}
+
+    def transport_vsoa(self):
+        self.tables["settings"] = {"secret_file": "{folder}/one"}
+        self.tables["stranger"] = {"secret_file": "{folder}/another"}
+        self.tables["files"] = {"one": "a secret that is long enough\n", "another": "another one, as long as that\n"}
+
+    def runtime_process(self):
+        self.tables["runtime"] = images(self.scratch)
+
+    def runtime_oci(self):
+        if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:
+            skip("containers need root, runc and conmon")
+        name = f"gantry-check-{os.getpid()}"
+        self.tables["settings"] = {"cgroup_parent": name}
+        self.tables["runtime"] = images(self.scratch)
+        self.stack.callback(remove_cgroups, name)
+        # Whatever is left running or mounted ends with its init.
+        self.before = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def toml(tables):
+    out = ""
+    for name, table in tables.items():
+        out += f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    return out
+
+
+def main():
+    build, plugin = pathlib.Path(sys.argv[1]), sys.argv[2]
+    with contextlib.ExitStack() as stack:
+        # Short: a Unix socket's path has 107 bytes.
+        scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gantry-")))
+        world = World(build, scratch, stack)
+        getattr(world, plugin.replace("/", "_").replace("-", "_"))()
+        config = scratch / "world.toml"
+        config.write_text(toml(world.tables))
+        file = build / "lib" / "gantry" / "plugins" / f"{plugin}.so"
+        done = subprocess.run([*world.before, build / "bin" / "gantry-plugin", "check", file, "--config", config,
+                               *sys.argv[3:]])
+        return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
