@@ -1,6 +1,6 @@
 // A plugin's file as the reader finds it before anything of it is loaded: whatever it is, there is one verdict with one
 // sentence, nothing in it is longer than promised, and the note of a sound one can be written and read again.
-#include <gantry/elf/reader.hpp>
+#include <gantry/elf/rules.hpp>
 
 #include "tests/fuzz/targets/input.hpp"
 
@@ -18,6 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     for (const auto* names : {&facts.exported, &facts.needed, &facts.versions}) {
         for (const std::string& name : *names) demand(name.size() <= kSymbolNameMax, "a name is short");
     }
+    const std::vector<Objection> against = objections(reading);
+    demand(reading.fault == Fault::kNone || !against.empty(), "what cannot be read is not loaded");
+    for (const Objection& one : against) demand(!one.text.empty(), "an objection has its sentence");
     if (reading.fault != Fault::kNone) return 0;
     const std::string written = write_note(reading.note);
     if (written.size() > kNoteMax) return 0;
