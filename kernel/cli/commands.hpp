@@ -60,6 +60,8 @@ Outcome<int> secret_set(const Session& session, const std::string& name, const s
 Outcome<int> secret_remove(const Session& session, const std::string& name);
 
 Outcome<int> plugins(const Session& session);
+// what: "allow", "clear".
+Outcome<int> plugin_crashes(const Session& session, const std::string& name, const std::string& what);
 Outcome<int> status(const Session& session);
 Outcome<int> version(const Session& session);
 

@@ -160,7 +160,18 @@ void add_other_commands(CLI::App& app, Given& given) {
     sub->add_option("--node", given.events.node, "Only events of a node");
     sub->footer("Example:\n  gantry events -f --service axis_server");
     add(app, given, "status", "Summary of the cluster", status);
-    add(app, given, "plugins", "List the plugins of this gantryd and their state", plugins);
+    auto* plugins_app = app.add_subcommand("plugins", "List the plugins of this gantryd and their state");
+    plugins_app->callback([&given, plugins_app] {
+        if (plugins_app->get_subcommands().empty()) given.chosen = plugins;  // this comes after those of its commands
+    });
+    const auto crashes = [&](const char* what, const char* about) {
+        sub = add(*plugins_app, given, what, about,
+                  [&given, what](const Session& s) { return plugin_crashes(s, given.name, what); });
+        sub->add_option("NAME", given.name, "The plugin's table, with its role if others have that name: probe.tcp")
+            ->required();
+    };
+    crashes("allow", "Run it as configured, however often it crashed and will");
+    crashes("clear", "Forget its crashes, and that they were allowed");
     add(app, given, "version", "Versions of gantry and gantryd", version);
 }
 

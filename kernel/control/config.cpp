@@ -95,6 +95,13 @@ class Table {
         return wrong(*node, key, "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
     }
 
+    Result<bool> flag(std::string_view key, bool fallback) {
+        const auto* node = get(key);
+        if (!node) return fallback;
+        if (auto value = node->value_exact<bool>()) return *value;
+        return wrong(*node, key, "true or false");
+    }
+
     Result<Duration> duration(std::string_view key, Duration fallback) {
         const auto* node = get(key);
         if (!node) return fallback;
@@ -295,9 +302,8 @@ Result<host::PluginTable> read_plugin(const std::filesystem::path& file, std::st
             GANTRY_TRY(plugin, table.text(text, ""));
             out.plugin = plugin;
         } else if (text == "required") {
-            auto flag = value.value_exact<bool>();
-            if (!flag) return table.wrong(value, text, "true or false");
-            out.required = *flag;
+            GANTRY_TRY(required, table.flag(text, false));
+            out.required = required;
         } else if (text == "isolation") {
             GANTRY_TRY(isolation, table.text(text, "none"));
             if (isolation != "none") return table.wrong(value, text, "\"none\": other kinds are not yet supported");
@@ -381,7 +387,14 @@ Result<Config> read_tables(Config config, const toml::table& root) {
         } else if (name == "plugins") {
             Table plugins(config.file, table, "plugins");
             GANTRY_TRY(paths, plugins.texts("path"));
+            GANTRY_TRY(keys, plugins.text("trusted_keys", config.trust.keys.string()));
+            GANTRY_TRY(require, plugins.flag("require_signature", false));
             GANTRY_CHECK(plugins.finish());
+            if (!keys.starts_with('/')) {
+                return plugins.wrong(*table.get("trusted_keys"), "trusted_keys", "an absolute path");
+            }
+            config.trust.keys = keys;
+            config.trust.require_signature = require;
             config.plugin_path.assign(paths.begin(), paths.end());
         } else {
             GANTRY_TRY(level, read_log_level(Table(config.file, table, "log")));
@@ -409,6 +422,7 @@ Result<Config> read_tables(Config config, const toml::table& root) {
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path) {
     Config config;
     config.file = file;
+    config.trust.package = default_plugin_path;
     try {
         const auto root = toml::parse_file(file.string());
         GANTRY_TRY(read, read_tables(std::move(config), root));

@@ -38,13 +38,14 @@ struct Config {
     std::optional<NodeConfig> node;
     std::optional<ControllerConfig> controller;
     std::vector<std::filesystem::path> plugin_path;
+    trust::Options trust;
     unsigned workers = 2;
     host::LogLevel log_level = host::LogLevel::kInfo;
     std::vector<host::PluginTable> plugins;  // in order of the file
 };
 
 // Reads and checks the kernel's own tables; the plugins' are checked by host::Host against their schemas.
-// `default_plugin_path` is used where the file names none.
+// `default_plugin_path` is where the plugins of this gantryd's own package are; it is used where the file names none.
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path);
 
 }  // namespace gantry::control

@@ -365,6 +365,7 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         answer(json::object{{"leaving", true}});
         return parts_.leave();
     }
+    if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
         if (!parts_.controller) return answer(no_controller());
         auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
@@ -452,6 +453,33 @@ host::ControlResponse Tree::events(const Route& route) const {
     return {200, last, body + "],\"revision\":" + std::to_string(last) + "}"};
 }
 
+// What is remembered of a plugin's crashes. It is named by its table, with the role if there are several.
+Result<json::value> Tree::change_plugin(const Route& route) {
+    const auto &name = route.parts[1], &what = route.parts[2];
+    if ((what != "allow" && what != "clear") || !parts_.crashes) {
+        return fail(Code::kNotFound, "a plugin can be asked to allow or clear, got " + what);
+    }
+    std::vector<host::PluginInfo> found;
+    for (auto& plugin : parts_.host.plugins()) {
+        if (plugin.name == name || plugin.role + "." + plugin.name == name) found.push_back(std::move(plugin));
+    }
+    if (found.empty()) return fail(Code::kNotFound, "no plugin " + name);
+    if (found.size() > 1) {
+        return fail(Code::kInvalid, "several plugins are named " + name + ": write " + found[0].role + "." + name +
+                                        " or " + found[1].role + "." + name);
+    }
+    const auto title = found[0].role + "." + found[0].name;
+    if (what == "allow" && found[0].digest.empty()) {
+        return fail(Code::kConflict, title + " has no file that could be allowed: " + found[0].reason);
+    }
+    GANTRY_CHECK(what == "allow" ? parts_.crashes->allow(title, found[0].digest) : parts_.crashes->clear(title));
+    parts_.events.add(what == "allow" ? "plugin-allowed" : "plugin-cleared",
+                      title + ": crashes " + (what == "allow" ? "do not count" : "forgotten"),
+                      {{"plugin", title}, {"by", route.who}});
+    const auto standing = parts_.crashes->standing(title, found[0].digest);
+    return json::object{{"plugin", title}, {"crashes", standing.crashes}, {"allowed", standing.allowed}};
+}
+
 json::value Tree::plugins() const {
     json::array items;
     for (const auto& p : parts_.host.plugins()) {
@@ -464,6 +492,9 @@ json::value Tree::plugins() const {
                                      {"reason", p.reason},
                                      {"required", p.required},
                                      {"file", p.file},
+                                     {"trust", p.trust},
+                                     {"digest", p.digest},
+                                     {"crashes", p.crashes},
                                      {"calls", p.calls},
                                      {"slow_calls", p.slow_calls},
                                      {"operations_pending", p.operations_pending},

@@ -40,7 +40,8 @@ class Tree : public host::ResourceTree {
         ControllerLoop* controller;  // nullptr: this gantryd is no controller
         AgentLoop* agent;            // nullptr: this gantryd is no node
         std::string version;
-        std::function<void()> leave;  // `gantry node leave`: the machine goes down
+        std::function<void()> leave;       // `gantry node leave`: the machine goes down
+        crash::Record* crashes = nullptr;  // of plugins
     };
 
     explicit Tree(Parts parts) : parts_(std::move(parts)) {}
@@ -71,6 +72,7 @@ class Tree : public host::ResourceTree {
     void stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
                      Answer answer);
     json::value plugins() const;
+    Result<json::value> change_plugin(const Route& route);
     json::value cluster(const core::Controller* core) const;
 
     Parts parts_;

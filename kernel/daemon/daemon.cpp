@@ -3,6 +3,8 @@
 
 #include <csignal>
 
+#include "kernel/control/machine.hpp"
+#include "kernel/crash/witness.hpp"
 #include "kernel/daemon/log.hpp"
 #include "kernel/daemon/version.hpp"
 
@@ -10,12 +12,17 @@ namespace gantry::daemon {
 namespace {
 
 constexpr int kConfigStatus = 78;  // EX_CONFIG
+constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
+constexpr std::size_t kCrashesMax = 4 << 20;  // bytes of the record
 
-host::HostOptions host_options(const control::Config& config, control::EventLog& events) {
+host::HostOptions host_options(const control::Config& config, control::EventLog& events,
+                               crash::Record* crashes = nullptr) {
     host::HostOptions options;
     options.plugin_path = config.plugin_path;
     options.state_dir = config.state_dir;
     options.workers = config.workers;
+    options.trust = config.trust;
+    options.crashes = crashes;
     options.log = [](host::LogLevel level, std::string_view plugin, std::string_view text) {
         log(level, plugin, text);
     };
@@ -56,13 +63,17 @@ Daemon::Daemon(control::Config config)
       signals_(io_, SIGTERM, SIGINT),
       events_(config_.controller ? config_.state_dir / "events.jsonl" : std::filesystem::path{}),
       blobs_(config_.state_dir / "images"),
-      host_(io_, host_options(config_, events_)) {}
+      crashes_([file = config_.state_dir / "crashes.json"](auto text) { return control::write_file(file, text); },
+               control::read_boot_id(kBootId).value_or("")),
+      host_(io_, host_options(config_, events_, &crashes_)) {}
 
 int Daemon::run() {
     if (auto ok = blobs_.open(); !ok) {
         report("gantryd", ok.error());
         return 1;
     }
+    const crash::SignalStack stack;
+    recall_crash();
     if (auto ok = host_.configure(config_.plugins); !ok) {
         report("gantryd", ok.error());
         return kConfigStatus;
@@ -78,10 +89,32 @@ int Daemon::run() {
     return status_;
 }
 
+// What the last gantryd died of goes into the record before anything is decided by it. Trouble with these files is told
+// and costs no more than the memory of crashes.
+void Daemon::recall_crash() {
+    const auto kept = control::read_file(config_.state_dir / "crashes.json", kCrashesMax);
+    if (kept) {
+        if (auto ok = crashes_.read(*kept); !ok) report("gantryd: crashes.json", ok.error());
+    } else if (kept.error().code != Code::kNotFound) {
+        report("gantryd", kept.error());
+    }
+    auto last = crash::watch(config_.state_dir / "last-crash", crashes_.boot());
+    if (!last) return report("gantryd", last.error());
+    if (!*last) return;
+    const crash::Report& died = **last;
+    const std::string text = "the last gantryd ended by " + died.how + " in " +
+                             (died.plugin.empty() ? "no call into a plugin" : died.slot + " of " + died.plugin);
+    log(host::LogLevel::kError, "gantryd", text);
+    events_.add("gantryd-crashed", text, {{"plugin", died.plugin}, {"slot", died.slot}, {"how", died.how}});
+    if (died.plugin.empty()) return;
+    auto ok = crashes_.note(died.plugin, died.digest, {died.slot, died.how, died.boot, died.at, false});
+    if (!ok) report("gantryd", ok.error());
+}
+
 Status Daemon::start_plugins() {
     // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
-    tree_ = std::make_unique<control::Tree>(
-        control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr, kVersion, [this] { stop(true); }});
+    tree_ = std::make_unique<control::Tree>(control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr,
+                                                                 kVersion, [this] { stop(true); }, &crashes_});
     host_.set_tree(tree_.get());
     return host_.start();
 }

@@ -24,6 +24,7 @@ class Daemon {
     int run();
 
   private:
+    void recall_crash();
     Status start_plugins();
     void start_roles();
     void route_transport();
@@ -37,6 +38,7 @@ class Daemon {
     boost::asio::signal_set signals_;
     control::EventLog events_;
     control::BlobStore blobs_;
+    crash::Record crashes_;
     host::Host host_;
     std::unique_ptr<control::ControllerLoop> controller_;
     std::unique_ptr<control::AgentLoop> agent_;

@@ -59,9 +59,10 @@ struct Context::Watch {
     std::uint32_t waiting = 0;  // asked of the loop; on the loop
 };
 
-Context::Context(std::shared_ptr<Core> with, std::string called, std::uint64_t number)
+Context::Context(std::shared_ptr<Core> with, std::string called, std::string_view digest, std::uint64_t number)
     : core(std::move(with)),
       name(std::move(called)),
+      subject(name, digest),
       handle(number),
       pending(std::make_shared<std::atomic<std::uint64_t>>(0)) {}
 
@@ -70,13 +71,13 @@ Context::~Context() {
     numbers().living.erase(handle);
 }
 
-std::shared_ptr<Context> Context::make(std::shared_ptr<Core> core, std::string name) {
+std::shared_ptr<Context> Context::make(std::shared_ptr<Core> core, std::string name, std::string_view digest) {
     std::uint64_t number = 0;
     {
         std::lock_guard lock(numbers().mutex);
         number = ++numbers().last;
     }
-    std::shared_ptr<Context> made(new Context(std::move(core), std::move(name), number));
+    std::shared_ptr<Context> made(new Context(std::move(core), std::move(name), digest, number));
     std::lock_guard lock(numbers().mutex);
     numbers().living[number] = made;
     return made;
@@ -283,7 +284,10 @@ gantry_status Context::end_watch(std::uint64_t id) {
 
 gantry_status Context::work(gantry_work_fn fn, void* arg) {
     if (fn == nullptr) return GANTRY_INVALID;
-    const bool taken = core->pool.submit(handle, [self = shared_from_this(), fn, arg] { fn(arg); });
+    const bool taken = core->pool.submit(handle, [self = shared_from_this(), fn, arg] {
+        const crash::Crumbs crumbs(self->subject, "a job");
+        fn(arg);
+    });
     return taken ? GANTRY_OK : GANTRY_FULL;
 }
 

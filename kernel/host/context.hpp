@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "kernel/crash/crumb.hpp"
 #include "kernel/host/core.hpp"
 
 namespace gantry::host {
@@ -22,8 +23,8 @@ inline constexpr Duration kVerySlowCall = milliseconds(50);  // logged
 
 class Context : public std::enable_shared_from_this<Context> {
   public:
-    // name: "placement.least-loaded"
-    static std::shared_ptr<Context> make(std::shared_ptr<Core> core, std::string name);
+    // name: "placement.least-loaded"; digest: of its file.
+    static std::shared_ptr<Context> make(std::shared_ptr<Core> core, std::string name, std::string_view digest = {});
     // The living context of that number, or nullptr. [any]
     static std::shared_ptr<Context> find(std::uint64_t handle);
     ~Context();
@@ -60,6 +61,7 @@ class Context : public std::enable_shared_from_this<Context> {
 
     const std::shared_ptr<Core> core;
     const std::string name;
+    const crash::Subject subject;  // the same for a dying process
     const std::uint64_t handle;
     const std::shared_ptr<std::atomic<std::uint64_t>> pending;  // operations
     std::atomic<std::uint64_t> calls{0}, slow_calls{0};
@@ -73,7 +75,8 @@ class Context : public std::enable_shared_from_this<Context> {
     struct Watch;
     class Stopwatch {
       public:
-        Stopwatch(Context& context, const char* slot) : context_(context), slot_(slot), begin_(boottime_now()) {}
+        Stopwatch(Context& context, const char* slot)
+            : context_(context), slot_(slot), begin_(boottime_now()), crumbs_(context.subject, slot) {}
         ~Stopwatch() { context_.count(slot_, boottime_now() - begin_); }
         Stopwatch(const Stopwatch&) = delete;
         Stopwatch& operator=(const Stopwatch&) = delete;
@@ -82,9 +85,10 @@ class Context : public std::enable_shared_from_this<Context> {
         Context& context_;
         const char* slot_;
         Instant begin_;
+        crash::Crumbs crumbs_;
     };
 
-    Context(std::shared_ptr<Core> with, std::string called, std::uint64_t number);
+    Context(std::shared_ptr<Core> with, std::string called, std::string_view digest, std::uint64_t number);
     void count(const char* slot, Duration took);
     void arm(const std::shared_ptr<Timer>& timer, std::uint64_t id);
     void fire(std::uint64_t id);

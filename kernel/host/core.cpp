@@ -6,7 +6,12 @@
 namespace gantry::host {
 
 Core::Core(boost::asio::io_context& io, HostOptions with)
-    : loop(io), options(std::move(with)), tree(options.tree), operations(loop), pool(options.workers) {}
+    : loop(io),
+      options(std::move(with)),
+      tree(options.tree),
+      verifier(options.trust),
+      operations(loop),
+      pool(options.workers) {}
 
 void Core::close() {
     tree = nullptr;

@@ -27,6 +27,7 @@ struct Core {
     std::atomic<ResourceTree*> tree;        // used on the loop
     std::atomic<std::size_t> followers{0};  // of events, at most limits::kWatchers; see Seat
     std::mutex log_mutex;
+    trust::Verifier verifier;  // used on the loop
     Operations operations;
     Pool pool;  // last: its jobs use all the rest
 };

@@ -83,6 +83,7 @@ void Host::set_tree(ResourceTree* tree) { impl_->core->tree = tree; }
 
 Status Host::configure(std::vector<PluginTable> tables) {
     Status first;
+    impl_->core->verifier.refresh();
     for (PluginTable& table : tables) {
         if (known_role(table.role).empty()) {
             return fail(Code::kInvalid, "unknown role `" + table.role + "` in [" + table.role + "." + table.name + "]",

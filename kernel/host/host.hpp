@@ -23,6 +23,7 @@
 #include "kernel/base/json.hpp"
 #include "kernel/base/result.hpp"
 #include "kernel/host/roles.hpp"
+#include "kernel/host/ruling.hpp"
 
 namespace gantry::host {
 
@@ -50,6 +51,8 @@ struct HostOptions {
     std::vector<std::filesystem::path> plugin_path;  // absolute; a plugin is PATH/<role>/<name>.so
     std::filesystem::path state_dir;                 // instances get state_dir/plugins/<role>.<name>
     unsigned workers = 2;                            // threads of the pool
+    trust::Options trust;
+    crash::Record* crashes = nullptr;  // of plugins, kept by the caller; nullptr: none are known
     // Called on any thread, one call at a time. It must not call the host.
     std::function<void(LogLevel, std::string_view plugin, std::string_view text)> log;
     // Called on the loop.
@@ -62,8 +65,11 @@ std::string_view plugin_state_name(PluginState state);
 
 struct PluginInfo {
     std::string role, name, plugin, id, version, license, file, reason;
+    std::string trust;   // who vouches for the file: "package", "signed by acme", "not signed"
+    std::string digest;  // SHA-256 of the file, 64 hexadecimal digits
     PluginState state = PluginState::kLoaded;
     bool required = false;
+    std::uint64_t crashes = 0;  // remembered of this file
     std::uint64_t calls = 0, slow_calls = 0, operations_pending = 0;
     std::string address;  // of a frontend's door
     std::vector<std::pair<std::string, double>> metrics;

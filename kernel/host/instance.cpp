@@ -6,6 +6,8 @@
 #include <system_error>
 #include <thread>
 
+#include "kernel/crash/witness.hpp"
+
 namespace gantry::host {
 namespace {
 
@@ -47,7 +49,8 @@ Status Instance::give_up(PluginState state, Error error) {
 }
 
 Status Instance::prepare() {
-    Result<std::shared_ptr<PluginFile>> file = open_plugin(core_->options.plugin_path, table_.role, info_.plugin);
+    Result<std::shared_ptr<PluginFile>> file =
+        open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier);
     if (!file) {
         (void)give_up(PluginState::kRefused, std::move(file).error());  // recorded; start() answers for it
         return {};
@@ -57,8 +60,25 @@ Status Instance::prepare() {
     info_.id = line(file_->note.id);
     info_.version = line(file_->note.version);
     info_.license = line(file_->note.license);
+    info_.trust = line(file_->origin.text);
+    info_.digest = file_->origin.digest;
     GANTRY_TRY(config, check_table(table_, file_->note.config));
     config_ = std::move(config);
+    if (Status allowed = judge(); !allowed) (void)give_up(PluginState::kRefused, std::move(allowed).error());
+    return {};
+}
+
+crash::Standing Instance::crashes() const {
+    const crash::Record* const record = core_->options.crashes;
+    return record == nullptr ? crash::Standing() : record->standing(title_, info_.digest);
+}
+
+// Where its code may run; the reason is shown also of one that runs.
+Status Instance::judge() {
+    const Case c{file_->origin, core_->verifier.options().require_signature, false, false, table_.required, crashes()};
+    const Ruling ruling = decide(c);
+    info_.reason = ruling.why;
+    if (ruling.where == Where::kRefused) return fail(Code::kRefused, file_->path + ": " + ruling.why);
     return {};
 }
 
@@ -86,7 +106,7 @@ Status Instance::start() {
 }
 
 Status Instance::create() {
-    context_ = Context::make(core_, title_);
+    context_ = Context::make(core_, title_, info_.digest);
     const gantry_host raw{sizeof(raw), 0, context_->handle, &query_service};
     plugin_ = {};
     plugin_.struct_size = sizeof(plugin_);
@@ -127,7 +147,7 @@ Status Instance::init() {
 
 Status Instance::attach() try {
     const std::string interface = elf::role_interface(file_->note.role);
-    const void* const raw = plugin_.query(plugin_.self, str(interface));
+    const void* const raw = context_->timed("query", [&] { return plugin_.query(plugin_.self, str(interface)); });
     if (raw == nullptr) return fail(Code::kRefused, "has no table " + interface + ", which its note promises");
     const auto site = [&]<class Table>(const Table* table) { return Site<Table>{context_, plugin_.self, table}; };
     if (interface == GANTRY_ROLE_DISCOVERY)
@@ -143,7 +163,9 @@ Status Instance::attach() try {
     if (interface == GANTRY_ROLE_STORE) adapters_.store = adapt(site(static_cast<const gantry_store*>(raw)));
     if (interface == GANTRY_ROLE_FRONTEND) {
         const auto door = site(static_cast<const gantry_frontend*>(raw));
-        if (door.has(&gantry_frontend::address)) info_.address = line(door.table->address(plugin_.self));
+        if (door.has(&gantry_frontend::address)) {
+            info_.address = line(context_->timed("address", [&] { return door.table->address(plugin_.self); }));
+        }
     }
     return {};
 } catch (const std::runtime_error& e) {
@@ -162,7 +184,9 @@ void Instance::stop(Duration limit) {
     if (start_called_) {
         auto shared = std::make_shared<Stopping>();
         const std::int64_t deadline = (boottime_now() + limit).ns;
-        std::thread thread([shared, plugin = plugin_, deadline] {
+        std::thread thread([shared, plugin = plugin_, deadline, context = context_] {
+            const crash::SignalStack stack;
+            const crash::Crumbs crumbs(context->subject, "stop");
             const gantry_status status = plugin.stop(plugin.self, deadline, &shared->error.raw);
             std::lock_guard lock(shared->mutex);
             shared->status = status;
@@ -197,12 +221,13 @@ void Instance::stop(Duration limit) {
 
 void Instance::destroy() {
     adapters_ = {};
-    plugin_.destroy(plugin_.self);
+    context_->timed("destroy", [&] { plugin_.destroy(plugin_.self); });
     plugin_ = {};
 }
 
 PluginInfo Instance::info() const {
     PluginInfo out = info_;
+    out.crashes = crashes().crashes;
     if (context_ != nullptr) {
         out.calls = context_->calls.load();
         out.slow_calls = context_->slow_calls.load();

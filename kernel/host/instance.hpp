@@ -32,6 +32,8 @@ class Instance {
     const Adapters& adapters() const { return adapters_; }
 
   private:
+    crash::Standing crashes() const;
+    Status judge();
     Status create();
     Status init();
     Status attach();

@@ -3,12 +3,10 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <boost/dll/shared_library.hpp>
 #include <map>
 #include <mutex>
-#include <tuple>
 
 #include "kernel/host/least.hpp"
 
@@ -23,11 +21,9 @@ struct Loaded {
     std::shared_ptr<const Library> handle;
 };
 
-using Identity = std::tuple<dev_t, ino_t, off_t, std::int64_t, std::int64_t>;
-
 struct AllLoaded {
     std::mutex mutex;
-    std::map<Identity, Loaded> by_file;
+    std::map<FileIdentity, Loaded> by_file;
 };
 
 // Never destroyed: nothing is unloaded, not even at exit.
@@ -64,11 +60,13 @@ Status check_entry(const gantry_entry& entry, const elf::Note& note) {
 }  // namespace
 
 Result<std::shared_ptr<const Library>> Library::load(const PluginFile& file) {
-    struct stat info {};
-    if (::fstat(file.fd, &info) != 0) return fail(Code::kFailed, file.path + " cannot be examined");
-    const Identity identity{info.st_dev, info.st_ino, info.st_size,
-                            static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec,
-                            static_cast<std::int64_t>(info.st_ctim.tv_sec) * 1'000'000'000 + info.st_ctim.tv_nsec};
+    GANTRY_TRY(identity, FileIdentity::of(file.fd));
+    // Its name may have gone to another file meanwhile, which changes changed_ns: that is no change of this one.
+    if (identity.size != file.identity.size || identity.modified_ns != file.identity.modified_ns) {
+        return fail(Code::kRefused, file.path +
+                                        " was written to after it was checked; put a new file in its place "
+                                        "instead of writing into it");
+    }
     std::lock_guard lock(all_loaded().mutex);
     Loaded& loaded = all_loaded().by_file[identity];
     if (loaded.handle == nullptr) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/crash/witness.hpp"
 
 namespace gantry::host {
 
@@ -50,7 +51,10 @@ struct Pool::State {
 
 Pool::Pool(unsigned threads) : state_(std::make_shared<State>()) {
     for (unsigned i = 0; i < (threads == 0 ? 1 : threads); ++i) {
-        state_->threads.emplace_back([state = state_] { state->loop(); });
+        state_->threads.emplace_back([state = state_] {
+            const crash::SignalStack stack;
+            state->loop();
+        });
     }
 }
 

@@ -15,5 +15,7 @@ using Chosen = std::function<int()>;
 
 // Each adds its subcommand and the subcommand's options to `app`; the subcommand's callback sets `chosen`.
 void add_check(CLI::App& app, Chosen& chosen);
+void add_keygen(CLI::App& app, Chosen& chosen);
+void add_sign(CLI::App& app, Chosen& chosen);
 
 }  // namespace gantry::tools

@@ -23,7 +23,11 @@ constexpr const char* kFooter = R"(Exit statuses:
   70  a fault of this program
   73  the output is there already or cannot be written)";
 
-void add_commands(CLI::App& app, Chosen& chosen) { add_check(app, chosen); }
+void add_commands(CLI::App& app, Chosen& chosen) {
+    add_check(app, chosen);
+    add_keygen(app, chosen);
+    add_sign(app, chosen);
+}
 
 int usage(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
     if (argc == 1) {

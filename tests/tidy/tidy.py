@@ -22,12 +22,17 @@ AUTHORS_LAYER = ["gantry/", "!gantry/elf/", "!gantry/testing/", "plugins/OWN/"]
 ALLOWED = [
     ("kernel/base/", ["kernel/base/"]),
     ("kernel/core/", ["kernel/core/", "kernel/base/"]),
-    ("kernel/host/", ["kernel/host/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
-    ("kernel/control/", ["kernel/control/", "kernel/host/", "kernel/core/", "kernel/base/"]),
-    ("kernel/daemon/", ["kernel/daemon/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/base/"]),
+    ("kernel/crash/", ["kernel/crash/", "kernel/base/"]),
+    ("kernel/trust/", ["kernel/trust/", "kernel/base/", "gantry/trust/"]),
+    ("kernel/host/", ["kernel/host/", "kernel/crash/", "kernel/trust/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
+    ("kernel/control/", ["kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
+                         "kernel/base/"]),
+    ("kernel/daemon/", ["kernel/daemon/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
+                        "kernel/base/"]),
     ("kernel/cli/", ["kernel/cli/", "kernel/base/"]),
     ("sdk/abi/", ["gantry/abi/"]),
     ("sdk/elf/", ["gantry/elf/", "gantry/abi/", "sdk/elf/"]),
+    ("sdk/trust/", ["gantry/trust/"]),
     ("sdk/vsoa/", ["vsoa_", "sdk/vsoa/"]),
     ("sdk/testing/", ["gantry/", "sdk/testing/"]),
     ("sdk/tools/", ["gantry/", "sdk/tools/"]),
@@ -59,7 +64,7 @@ CODE_SPAN = re.compile(r"`[^`]*`")
 FROZEN = re.compile(r"tests/conformance/museum/\d")
 # What a row of the page of refusals quotes, and the sources that may say it.
 QUOTE = re.compile(r"^\| (?:`` ?(.+?) ?``|`([^`]+)`) \|")
-SPEAKERS = re.compile(r"(kernel/host|kernel/control|sdk)/.*\.(cpp|hpp)$")
+SPEAKERS = re.compile(r"(kernel/host|kernel/trust|kernel/crash|kernel/control|sdk)/.*\.(cpp|hpp)$")
 BAD_NAMES = {"utils", "helpers", "common", "misc"}
 
 

@@ -177,6 +177,7 @@ int main(int argc, char** argv) {
     boost::asio::io_context io;
     host::HostOptions options;
     options.plugin_path = {plugins};
+    options.trust.package = plugins;
     const auto scratch = std::filesystem::temp_directory_path() / ("bench_placement." + std::to_string(getpid()));
     options.state_dir = scratch;
     options.log = [](host::LogLevel, std::string_view plugin, std::string_view text) {

@@ -55,6 +55,8 @@ const std::map<std::string, std::string> kDocuments = {
         {"number":3,"time":"2026-11-22T12:03:03.000Z","kind":"lost","text":"SNode2 is lost","fields":{"node":"SNode2"}},
         {"number":4,"time":"2026-11-22T12:03:04.000Z","kind":"lost","text":"SNode3 is lost","fields":{"node":"SNode3"}}]})"},
     {"GET /v1/instances/axis_server.0/logs?tail=2", "one\ntwo\n"},
+    {"POST /v1/plugins/probe.tcp/allow", R"({"plugin":"probe.tcp","crashes":3,"allowed":true})"},
+    {"POST /v1/plugins/tcp/clear", R"({"plugin":"probe.tcp","crashes":0,"allowed":false})"},
     {"PUT /v1/nodes/SNode1/intent", "{}"},
     {"DELETE /v1/nodes/SNode1?dead=1", "{}"},
     {"POST /v1/nodes/confirm-lost", "{}"},
@@ -193,6 +195,12 @@ TEST_CASE("every other command asks what it should") {
     CHECK(gantryd.run({"image", "rm", "axis:1.0"}).status == exit_status::kOk);
     CHECK(has(gantryd.run({"image", "ls"}).out, "axis:1.0  sha256:0123456789ab  linux/amd64  1 MiB"));
     CHECK(has(gantryd.run({"plugins"}).out, "runtime"));
+    CHECK(has(gantryd.run({"plugins", "allow", "probe.tcp"}).out, "probe.tcp: its crashes do not count until"));
+    CHECK(gantryd.run({"plugins", "clear", "tcp"}).out == "probe.tcp: its crashes are forgotten\n");
+    CHECK(gantryd.run({"plugins", "clear"}).status == exit_status::kUsage);
+    CHECK(gantryd.run({"plugins", "clear", "udp"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"--json", "plugins", "clear", "tcp"}).out ==
+          "{\"plugin\":\"probe.tcp\",\"crashes\":0,\"allowed\":false}\n");
     CHECK(gantryd.run({"logs", "axis_server.0", "--tail", "2"}).out == "one\ntwo\n");
     const auto status = gantryd.run({"status"});
     CHECK(has(status.out, "nodes       1 lost, 1 ready\n  node SNode2 is lost: silent for 61 s\n"));

@@ -60,6 +60,24 @@ TEST_CASE_METHOD(File, "a good file gives its values, and defaults for the rest"
     CHECK(config->plugin_path == std::vector<std::filesystem::path>{"/usr/lib/gantry/plugins"});
 }
 
+TEST_CASE_METHOD(File, "who may vouch for plugins is told, and wrong words for it are refused") {
+    CHECK(read(kGood)->trust.keys == "/etc/gantry/trusted-keys.d");
+    CHECK_FALSE(read(kGood)->trust.require_signature);
+    CHECK(read(kGood)->trust.package == "/usr/lib/gantry/plugins");
+    const auto with = [](const std::string& line) { return std::string(kGood) + "\n[plugins]\n" + line + "\n"; };
+    const auto config = read(with("path = [\"/opt/x\"]\ntrusted_keys = \"/opt/keys\"\nrequire_signature = true"));
+    REQUIRE(config);
+    CHECK(config->trust.keys == "/opt/keys");
+    CHECK(config->trust.require_signature);
+    CHECK(config->trust.package == "/usr/lib/gantry/plugins");  // wherever plugins are looked for
+    CHECK(refusal(with("trusted_keys = \"keys\""))
+              .ends_with("[plugins] trusted_keys: expected an absolute path, got 'keys'"));
+    CHECK(refusal(with("require_signature = \"yes\""))
+              .ends_with("[plugins] require_signature: expected true or false, got 'yes'"));
+    CHECK(refusal(with("trusted_key = \"/k\""))
+              .ends_with("[plugins] has no key `trusted_key`, did you mean `trusted_keys`?"));
+}
+
 TEST_CASE_METHOD(File, "plugins keep the order of the file, and those that are needed are required") {
     const auto config = read(kGood);
     REQUIRE(config);

@@ -56,6 +56,7 @@ struct Readers {
     static host::HostOptions options() {
         host::HostOptions out;
         out.plugin_path = {GANTRY_TEST_PLUGINS};
+        out.trust.package = GANTRY_TEST_PLUGINS;
         out.log = [](host::LogLevel, std::string_view, std::string_view) {};
         out.event = [](std::string, std::string, json::object) {};
         return out;

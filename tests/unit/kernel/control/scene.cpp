@@ -119,6 +119,8 @@ struct Scene::Parts {
     host::HostOptions options(const std::filesystem::path& path) {
         host::HostOptions out;
         out.plugin_path = {GANTRY_TEST_PLUGINS};
+        out.trust.package = GANTRY_TEST_PLUGINS;
+        out.crashes = &crashes;
         out.state_dir = path / "state";
         out.log = [this](host::LogLevel, std::string_view, std::string_view text) { log(text); };
         out.event = [](std::string, std::string, json::object) {};
@@ -134,6 +136,7 @@ struct Scene::Parts {
 
     std::mutex mutex;
     std::vector<std::string> lines;
+    crash::Record crashes{[](std::string_view) { return Status(); }};
     boost::asio::io_context io;
     AsioClock clock{io};
     MemoryNetwork network;
@@ -165,6 +168,8 @@ Scene::~Scene() {
     parts_->controller.reset();
 }
 
+crash::Record& Scene::crashes() { return parts_->crashes; }
+
 void Scene::start_controller() {
     auto& p = *parts_;
     p.transport = p.network.make("controller", "secret");
@@ -189,7 +194,7 @@ void Scene::start_controller() {
     p.controller = std::make_unique<control::ControllerLoop>(
         control::ControllerLoop::Parts{p.io, p.host, *p.transport, p.store, p.events, p.blobs, p.logger(), config, {}});
     p.tree = std::make_unique<control::Tree>(
-        control::Tree::Parts{p.io, p.host, p.events, p.blobs, p.controller.get(), nullptr, "1", [] {}});
+        control::Tree::Parts{p.io, p.host, p.events, p.blobs, p.controller.get(), nullptr, "1", [] {}, &p.crashes});
     std::optional<Status> ready;
     p.controller->start([&](Result<void> result) { ready = result; });
     REQUIRE(until([&] { return ready.has_value(); }));

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "kernel/base/json.hpp"
+#include "kernel/crash/record.hpp"
 #include "tests/unit/kernel/control/folder.hpp"
 
 namespace gantry::test {
@@ -50,6 +51,8 @@ class Scene {
     std::string instance_state(const std::string& service);
     std::string liveness(const std::string& node);
     std::size_t events(const std::string& kind);
+    // What the host and the tree remember of plugins' crashes.
+    crash::Record& crashes();
     // Operations of the runtime that have not ended.
     std::size_t runtime_operations() const;
     bool logged(const std::string& text) const;

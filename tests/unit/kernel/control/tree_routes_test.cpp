@@ -118,3 +118,26 @@ TEST_CASE_METHOD(Tree, "uploads that stand still hold up neither each other nor 
         return code == 200;
     }));
 }
+
+TEST_CASE_METHOD(Tree, "crashes of a plugin are shown, allowed and forgotten by its name") {
+    const auto plugin = [this] { return items(ask("GET", "/v1/plugins")).at(0).as_object(); };
+    CHECK(plugin().at("trust").as_string() == "package");
+    const std::string digest(plugin().at("digest").as_string());
+    CHECK(digest.size() == 64);
+    CHECK(plugin().at("crashes").as_int64() == 0);
+    for (int i = 0; i < 3; ++i)
+        REQUIRE(crashes().note("placement.first", digest, {"score", "SIGSEGV", "b", {i}, false}));
+    CHECK(plugin().at("crashes").as_int64() == 3);
+    auto answer = ask("POST", "/v1/plugins/placement.first/allow");
+    CHECK(answer.code == 200);
+    CHECK(answer.document == json::value{{"plugin", "placement.first"}, {"crashes", 3}, {"allowed", true}});
+    CHECK(crashes().standing("placement.first", digest).allowed);
+    answer = ask("POST", "/v1/plugins/first/clear");
+    CHECK(answer.document == json::value{{"plugin", "placement.first"}, {"crashes", 0}, {"allowed", false}});
+    CHECK(plugin().at("crashes").as_int64() == 0);
+    CHECK(ask("POST", "/v1/plugins/second/clear").code == 404);
+    CHECK(ask("POST", "/v1/plugins/first/forget").code == 404);
+    const auto last = items(ask("GET", "/v1/events")).back().as_object();
+    CHECK(last.at("kind").as_string() == "plugin-cleared");
+    CHECK(last.at("fields").as_object().at("by").as_string() == "unix:tester");
+}

@@ -37,6 +37,9 @@ class Bench {
     Host& make() {
         HostOptions options;
         options.plugin_path = {GANTRY_TEST_PLUGINS, folder / "plugins"};
+        options.trust.package = GANTRY_TEST_PLUGINS;
+        options.trust.keys = folder / "keys";
+        options.crashes = &crashes;
         options.state_dir = folder / "state";
         options.log = [this](LogLevel level, std::string_view plugin, std::string_view text) {
             std::lock_guard lock(mutex);
@@ -87,6 +90,7 @@ class Bench {
         return false;
     }
 
+    crash::Record crashes{[](std::string_view) { return Status(); }};
     boost::asio::io_context io;
     std::filesystem::path folder;
     std::mutex mutex;

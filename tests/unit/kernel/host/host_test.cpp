@@ -185,6 +185,7 @@ TEST_CASE("a plugin that hangs in stop is left behind as failed, within the dead
     Bench bench;
     HostOptions options;
     options.plugin_path = {GANTRY_TEST_PLUGINS};
+    options.trust.package = GANTRY_TEST_PLUGINS;
     options.state_dir = bench.folder / "state";
     Instance instance(table("probe", "actor", {{"fail_in", "hang"}}), std::make_shared<Core>(bench.io, options));
     REQUIRE(instance.prepare());

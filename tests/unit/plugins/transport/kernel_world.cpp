@@ -39,6 +39,7 @@ class KernelWorld final : public World {
 
         host::HostOptions options;
         options.plugin_path = {fs::path(GANTRY_PLUGIN_FILE).parent_path().parent_path()};
+        options.trust.package = options.plugin_path.front();
         options.state_dir = home / "state";
         options.workers = 1;
         options.log = [](host::LogLevel, std::string_view, std::string_view) {};

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A probe that takes its process down when it starts, as its table says.
+#include <cstdlib>
+#include <gantry/probe.hpp>
+
+class Crasher final : public gantry::Probe {
+  public:
+    void init(const gantry::Config& config) override { how_ = config.string("how"); }
+    void start() override {
+        if (how_ == "null") *nowhere_ = 1;
+        if (how_ == "abort") std::abort();
+    }
+    void check(gantry::Operation<gantry::ProbeResult> op, gantry::ProbeRequest) override { op.done({}); }
+
+  private:
+    std::string how_;
+    volatile int* volatile nowhere_ = nullptr;
+};
+
+GANTRY_PLUGIN(Crasher)

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""trust_test.py GANTRYD GANTRY GANTRY-PLUGIN BUILD: which plugins one real gantryd runs: changed ones, signed and
+unsigned ones, and one that takes gantryd down.
+
+Every process started here has a deadline and is killed at the end.
+"""
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+GANTRYD, GANTRY, TOOL, BUILD = sys.argv[1:5]
+CRASHER = pathlib.Path(BUILD) / "tests/plugins/daemon/probe/crasher.so"
+PACKAGE = pathlib.Path(BUILD) / "lib/gantry/plugins"
+LIMIT_S = 30
+CONFIG_STATUS = 78
+LISTEN = f"127.98.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 255}:3900"
+CONFIG = """
+state_dir = "{dir}/state"
+[plugins]
+path = ["{package}", "{dir}/plugins"]
+trusted_keys = "{dir}/keys"
+{more}
+[controller]
+listen = "{listen}"
+[placement.least-loaded]
+[transport.vsoa]
+secret_file = "{dir}/secret"
+[store.sqlite]
+path = "{dir}/state.db"
+[frontend.http]
+socket = "{dir}/api.sock"
+required = true
+[probe.tcp]
+{tables}
+"""
+
+
+def no_core():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Trust(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="gantry-trust.")
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+        (self.dir / "secret").write_text("0123456789abcdef0123456789abcdef\n")
+        (self.dir / "secret").chmod(0o600)
+        for name in ("plugins/probe", "keys"):
+            (self.dir / name).mkdir(parents=True, mode=0o755)
+        (self.dir / "plugins").chmod(0o755)
+        self.plugin = self.dir / "plugins/probe/crasher.so"
+        shutil.copy(CRASHER, self.plugin)
+        self.plugin.chmod(0o644)
+        self.gantryd, self.package, self.daemon = GANTRYD, PACKAGE, None
+        self.addCleanup(self.kill)
+
+    def kill(self):
+        if self.daemon:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+
+    # --- one gantryd ---
+    def start(self, tables="", more=""):
+        text = CONFIG
+        for key, value in {"dir": self.dir, "package": self.package, "listen": LISTEN, "tables": tables, "more": more}.items():
+            text = text.replace("{" + key + "}", str(value))
+        (self.dir / "gantry.toml").write_text(text)
+        with open(self.dir / "log", "w") as log:
+            self.daemon = subprocess.Popen([self.gantryd, "-c", str(self.dir / "gantry.toml")], stderr=log, preexec_fn=no_core)
+
+    def log(self):
+        return (self.dir / "log").read_text()
+
+    def ended(self, *how):
+        self.start(*how)
+        status = self.daemon.wait(LIMIT_S)
+        self.daemon = None
+        return status
+
+    def up(self, *how):
+        """Starts it; its plugins by their names, as soon as it answers."""
+        self.start(*how)
+        end = time.monotonic() + LIMIT_S
+        while True:
+            self.assertIsNone(self.daemon.poll(), self.log())
+            done = self.gantry("--json", "plugins")
+            if done.returncode == 0:
+                return {plugin["name"]: plugin for plugin in json.loads(done.stdout)["items"]}
+            self.assertLess(time.monotonic(), end, done.stderr + self.log())
+            time.sleep(0.02)
+
+    def down(self):
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(LIMIT_S), 0, self.log())
+        self.daemon = None
+
+    def gantry(self, *arguments):
+        return subprocess.run([GANTRY, "--socket", str(self.dir / "api.sock"), *arguments], capture_output=True, text=True,
+                              timeout=LIMIT_S)
+
+    def sign(self, trusted=True):
+        key = self.dir / "acme"
+        if not key.with_suffix(".key").exists():
+            subprocess.run([TOOL, "keygen", str(key)], check=True, capture_output=True, timeout=LIMIT_S)
+        if trusted:
+            shutil.copy(key.with_suffix(".pub"), self.dir / "keys")
+            (self.dir / "keys/acme.pub").chmod(0o644)
+        subprocess.run([TOOL, "sign", "--key", str(key.with_suffix(".key")), str(self.plugin)], check=True,
+                       capture_output=True, timeout=LIMIT_S)
+
+    def crash(self, times, table="[probe.crasher]", number=signal.SIGSEGV):
+        for _ in range(times):
+            self.assertEqual(self.ended(table), -number, self.log())
+
+    # --- the package ---
+    def own_copy(self):
+        """A gantryd of its own with its plugins, as a package would install them."""
+        (self.dir / "bin").mkdir()
+        shutil.copy(GANTRYD, self.dir / "bin")
+        shutil.copytree(PACKAGE, self.dir / "lib/gantry/plugins")
+        for folder in (self.dir / "lib", *(self.dir / "lib").rglob("*")):
+            folder.chmod(0o755 if folder.is_dir() else 0o644)
+        self.gantryd, self.package = str(self.dir / "bin/gantryd"), self.dir / "lib/gantry/plugins"
+
+    def change(self, name):
+        file = self.package / name
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        return file
+
+    def test_a_plugin_of_the_package_that_was_changed_is_refused_by_name(self):
+        self.own_copy()
+        self.assertEqual(self.up()["tcp"]["trust"], "package")
+        self.down()
+        file = self.change("probe/tcp.so")
+        plugin = self.up()["tcp"]
+        self.assertEqual(plugin["state"], "refused")
+        self.assertIn(f"{file} was changed: {self.package}/gantry-plugins.sha256 expects SHA-256 ", plugin["reason"])
+        self.assertIn(plugin["reason"], self.gantry("plugins").stdout)
+        self.down()
+        file = self.change("transport/vsoa.so")
+        self.assertEqual(self.ended(), CONFIG_STATUS)
+        self.assertIn(f"the required plugin transport.vsoa is refused: {file} was changed", self.log())
+
+    def test_a_plugin_put_among_those_of_the_package_is_refused_by_name(self):
+        self.own_copy()
+        shutil.copy(self.plugin, self.package / "probe/crasher.so")
+        plugin = self.up("[probe.crasher]")["crasher"]
+        self.assertEqual(plugin["state"], "refused")
+        self.assertIn(f"{self.package}/probe/crasher.so is not in {self.package}/gantry-plugins.sha256", plugin["reason"])
+
+    # --- signatures ---
+    def test_with_signatures_required_only_a_trusted_key_and_the_package_vouch_for_plugins(self):
+        table, require = '[probe.crasher]\nhow = "not"', "require_signature = true"
+        plugins = self.up(table, require)
+        self.assertEqual(plugins["tcp"]["state"], "running")
+        self.assertEqual(plugins["crasher"]["state"], "refused")
+        self.assertIn("it is not signed, and [plugins] require_signature is on", plugins["crasher"]["reason"])
+        self.down()
+        self.sign(trusted=False)
+        self.assertIn("it is signed by the key ", self.up(table, require)["crasher"]["reason"])
+        self.down()
+        self.sign()
+        plugin = self.up(table, require)["crasher"]
+        self.assertEqual((plugin["state"], plugin["trust"]), ("running", "signed by acme"))
+        self.down()
+        data = bytearray(self.plugin.read_bytes())
+        data[len(data) // 2] ^= 1
+        self.plugin.write_bytes(data)
+        plugin = self.up(table, require)["crasher"]
+        self.assertEqual(plugin["state"], "refused")
+        self.assertIn(f"{self.plugin} was changed: it is not what acme signed", plugin["reason"])
+
+    # --- crashes ---
+    def test_after_three_crashes_a_plugin_does_not_take_gantryd_down_again(self):
+        self.sign()
+        self.crash(2)
+        self.crash(1, '[probe.crasher]\nhow = "abort"', signal.SIGABRT)
+        words = "it crashed 3 times within 5 minutes, last in start (SIGABRT)"
+        for _ in range(2):  # remembered over an orderly restart
+            plugin = self.up("[probe.crasher]")["crasher"]
+            self.assertNotEqual(plugin["state"], "running")
+            self.assertIn(words, plugin["reason"])
+            self.assertGreaterEqual(plugin["crashes"], 3)
+            self.assertIn(words, self.gantry("plugins").stdout)
+            self.down()
+
+    def test_crashes_are_told_cleared_and_allowed(self):
+        self.sign()
+        self.crash(3)
+        self.up("[probe.crasher]")
+        self.assertIn("the last gantryd ended by SIGSEGV in start of probe.crasher", self.log())
+        self.assertIn("gantryd-crashed", self.gantry("events").stdout)
+        done = self.gantry("plugins", "clear", "crasher")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.down()
+        self.crash(3)
+        self.up("[probe.crasher]")
+        self.assertEqual(self.gantry("plugins", "allow", "probe.crasher").returncode, 0)
+        self.down()
+        self.crash(4)
+
+    def test_a_new_file_of_a_plugin_begins_anew(self):
+        self.sign()
+        self.crash(3)
+        with open(self.plugin, "rb") as file:
+            unsigned = file.read()[:-128]
+        self.plugin.write_bytes(unsigned + b"\0" * 8)
+        self.sign()
+        self.crash(1)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
