@@ -43,7 +43,6 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "vsoa_client.h"
@@ -51,6 +50,8 @@
 #include "vsoa_parser.h"
 #include "vsoa_position.h"
 #include "vsoa_server.h"
+#include "vsoa_task.hpp"
+#include "vsoa_tls.h"
 
 namespace vsoa {
 
@@ -177,118 +178,42 @@ struct Address {
     }
 };
 
-/** Asks the position servers for a name (vsoa_position_lookup); waits. Nothing: there is no service of that name. */
-inline std::optional<Address> resolve(const std::string& name, Duration timeout = std::chrono::seconds(2)) {
+/** Asks the position servers for a name (vsoa_position_lookup); waits. Nothing: there is no service of that name.
+ *  @param secure  receives whether the service wants TLS */
+inline std::optional<Address> resolve(const std::string& name, Duration timeout = std::chrono::seconds(2),
+                                      bool* secure = nullptr) {
     Address out;
     const timespec limit = detail::spec(timeout);
-    if (vsoa_position_lookup(-1, name.c_str(), reinterpret_cast<sockaddr*>(&out.storage), &out.length, nullptr, &limit))
+    if (vsoa_position_lookup(-1, name.c_str(), reinterpret_cast<sockaddr*>(&out.storage), &out.length, secure, &limit))
         return out;
     if (errno == ENOENT) return std::nullopt;
     detail::fail(errno, "look-up of " + name);
 }
 
-/** A coroutine that starts when it is awaited, spawned or run. Move only; one owner awaits it once. */
-template <typename T = void>
-class [[nodiscard]] Task {
-  public:
-    struct promise_type;
-    using Handle = std::coroutine_handle<promise_type>;
-
-    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
-    Task& operator=(Task&& other) noexcept {
-        std::swap(handle_, other.handle_);
-        return *this;
-    }
-    Task(const Task&) = delete;
-    Task& operator=(const Task&) = delete;
-    ~Task() {
-        if (handle_) handle_.destroy();
-    }
-
-    auto operator co_await() && noexcept {
-        struct Awaiter {
-            Handle handle;
-            bool await_ready() const noexcept { return false; }
-            std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiting) noexcept {
-                handle.promise().continuation = waiting;
-                return handle;
-            }
-            T await_resume() { return handle.promise().take(); }
-        };
-        return Awaiter{handle_};
-    }
-
-  private:
-    explicit Task(Handle handle) : handle_(handle) {}
-
-    struct Promise {
-        std::coroutine_handle<> continuation;
-
-        struct Final {
-            bool await_ready() const noexcept { return false; }
-            std::coroutine_handle<> await_suspend(Handle ended) noexcept {
-                if (ended.promise().continuation) return ended.promise().continuation;
-                return std::noop_coroutine();
-            }
-            void await_resume() const noexcept {}
-        };
-        std::suspend_always initial_suspend() const noexcept { return {}; }
-        Final final_suspend() const noexcept { return {}; }
-    };
-
-    Handle handle_;
-};
-
-template <typename T>
-struct Task<T>::promise_type : Task<T>::Promise {
-    std::variant<std::monostate, T, std::exception_ptr> result;
-
-    Task get_return_object() { return Task(Handle::from_promise(*this)); }
-    void unhandled_exception() { result.template emplace<2>(std::current_exception()); }
-    template <typename U>
-    void return_value(U&& value) {
-        result.template emplace<1>(std::forward<U>(value));
-    }
-    T take() {
-        if (auto* error = std::get_if<2>(&result)) std::rethrow_exception(*error);
-        return std::move(std::get<1>(result));
-    }
-};
-
-template <>
-struct Task<void>::promise_type : Task<void>::Promise {
-    std::exception_ptr error;
-
-    Task get_return_object() { return Task(Handle::from_promise(*this)); }
-    void unhandled_exception() { error = std::current_exception(); }
-    void return_void() const noexcept {}
-    void take() const {
-        if (error) std::rethrow_exception(error);
-    }
+/** TLS of a Client or Server: what vsoa_tls.h says, "" = not given. */
+struct Tls {
+    std::string ca_file{}, cert_file{}, key_file{}, server_name{}, psk_file{};
+    bool verify = true;                                     // false: VSOA_TLS_NO_VERIFY
+    std::function<void(const std::string& why)> on_fail{};  // called inside connect(), wait() and where streams open
 };
 
 namespace detail {
 
-// Owns itself. What a spawned task throws ends the program: nobody is there to hear it.
-struct Detached {
-    struct promise_type {
-        Detached get_return_object() const noexcept { return {}; }
-        std::suspend_never initial_suspend() const noexcept { return {}; }
-        std::suspend_never final_suspend() const noexcept { return {}; }
-        void return_void() const noexcept {}
-        [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+inline vsoa_tls_t c_tls(Tls& tls, const std::string& server_name) {
+    const auto text = [](const std::string& file) { return file.empty() ? nullptr : file.c_str(); };
+    const auto told = [](void* arg, const sockaddr*, socklen_t, int, const char* reason) {
+        if (const auto& on_fail = static_cast<Tls*>(arg)->on_fail) on_fail(reason);
     };
-};
-
-inline Detached detach(Task<> task) { co_await std::move(task); }
-
-}  // namespace detail
-
-/** Starts a task that nobody awaits, at once and in this thread. An exception that leaves it ends the program. It must
- *  come to its end before the client or server that it waits for is closed. */
-inline void spawn(Task<> task) { detail::detach(std::move(task)); }
-
-namespace detail {
+    return {sizeof(vsoa_tls_t),
+            text(tls.ca_file),
+            text(tls.cert_file),
+            text(tls.key_file),
+            text(server_name),
+            tls.verify ? 0 : VSOA_TLS_NO_VERIFY,
+            text(tls.psk_file),
+            told,
+            &tls};
+}
 
 // What one subscription has waiting, and who waits for it.
 struct Topic {
@@ -408,15 +333,28 @@ class Client {
     vsoa_client_t* handle() const { return self_->client.get(); }
     bool connected() const { return vsoa_client_is_connect(handle()); }
 
-    /** @param server  "host:port" with a numeric host, a service's name, or either behind "vsoa://". Waits.
+    /** Connections from now on speak TLS. A service that is found by its name must then have a certificate for it,
+     *  unless server_name says another. */
+    void tls(Tls config) {
+        auto next = std::make_unique<Tls>(std::move(config));
+        self_->use_tls(*next, next->server_name);
+        self_->tls.push_back(std::move(next));
+    }
+
+    /** @param server  "host:port" with a numeric host, a service's name, or either behind "vsoa://". Waits. Throws
+     *                 EPROTONOSUPPORT when the service's position says that it wants TLS, and tls() was not called
      *  @return the server's info text */
     std::string connect(std::string_view server, const std::string& password = {},
                         Duration timeout = std::chrono::seconds(10)) {
         const auto deadline = std::chrono::steady_clock::now() + timeout;
         if (server.starts_with("vsoa://")) server.remove_prefix(7);
         std::optional<Address> address = Address::parse(server);
-        if (!address) address = resolve(std::string(server), timeout);
-        if (!address) detail::fail(ENOENT, "no service \"" + std::string(server) + "\"");
+        bool secure = false;
+        const std::string name(address ? "" : server);
+        if (!address) address = resolve(name, timeout, &secure);
+        if (!address) detail::fail(ENOENT, "no service \"" + name + "\"");
+        if (secure && self_->tls.empty()) detail::fail(EPROTONOSUPPORT, name + " wants TLS");
+        if (!self_->tls.empty() && self_->tls.back()->server_name.empty()) self_->use_tls(*self_->tls.back(), name);
         const timespec left = detail::spec(deadline - std::chrono::steady_clock::now());
         std::string info(VSOA_MAX_DATA_LENGTH, '\0');
         if (!vsoa_client_connect(handle(), address->c(), address->length, &left, password.c_str(), info.data(),
@@ -515,10 +453,15 @@ class Client {
 
   private:
     struct Self {
+        std::list<std::unique_ptr<Tls>> tls;  // for ever: the C interface holds pointers to them
         std::unique_ptr<vsoa_client_t, detail::ClientClose> client;
         std::list<std::shared_ptr<detail::Topic>> topics;
         std::function<void(const Message&)> datagram;
 
+        void use_tls(Tls& config, const std::string& name) {
+            const vsoa_tls_t c = detail::c_tls(config, name);
+            if (!vsoa_client_tls(client.get(), &c)) detail::fail(errno, "use TLS");
+        }
         void forget_ended() {
             topics.remove_if([](const auto& topic) { return topic->ended; });
         }
@@ -698,6 +641,14 @@ class Server {
 
     vsoa_server_t* handle() const { return self_->server.get(); }
 
+    /** Speaks TLS: before start(), or again later with new files. */
+    void tls(Tls config) {
+        auto next = std::make_unique<Tls>(std::move(config));
+        const vsoa_tls_t c = detail::c_tls(*next, {});
+        if (!vsoa_server_tls(handle(), &c)) detail::fail(errno, "use TLS");
+        self_->tls.push_back(std::move(next));
+    }
+
     /** Listens. @param address  "0.0.0.0:3002"; port 0 = a free one. @return where it listens */
     Address start(std::string_view address) {
         const auto at = Address::parse(address);
@@ -761,7 +712,8 @@ class Server {
 
   private:
     struct Self {
-        std::list<Handler> handlers;  // for ever: the C interface holds pointers to them
+        std::list<Handler> handlers;          // for ever: the C interface holds pointers to them,
+        std::list<std::unique_ptr<Tls>> tls;  // and to these, also for streams that were offered before
         std::function<void(vsoa_cli_id_t, bool)> client;
         std::function<void(vsoa_cli_id_t, const Message&)> datagram;
         std::unique_ptr<vsoa_server_t, detail::ServerClose> server;  // closed first

@@ -106,6 +106,13 @@ class Server {
     /// Kept of connections that have not logged in, some of which may be gone.
     size_t deadlines() const { return logins_.size(); }
 
+    /// Of connections, see vsoa_stats.h. Any thread may read them.
+    struct Counts {
+        std::atomic<uint64_t> accepted{0}, logins{0}, broken{0}, refused{0}, insecure{0}, late{0};
+    };
+    const Counts& counts() const { return counts_; }
+    uint64_t slow_clients() const { return writer_.late(); }
+
     std::atomic<void*> custom{nullptr};
 
   private:
@@ -162,6 +169,7 @@ class Server {
     std::mutex lock_;
     Poller poller_;
     Writer writer_{lock_, poller_};
+    Counts counts_;
     Fd listen_, udp_;
     std::string interface_;
     std::atomic<bool> started_{false};
@@ -198,6 +206,7 @@ class Server {
     std::vector<uint8_t> arrived_;    // what was read from the connection that is being handled
     LinkPtr busy_;                    // the only one that had something the last time
     int guesses_ = 0;                 // in a row that it has something again
+    int handshakes_ = 0;              // that may go on in this turn
     int depth_ = 0;                   // of `input` inside `input`
 };
 

@@ -12,7 +12,7 @@ namespace vsoa {
 namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
-constexpr int kAcceptBatch = 2, kDatagramBatch = 8, kPacketBatch = 128;
+constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128;
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 // New connections that may come at once, and how many a millisecond when they go on: taking one costs as much as some
@@ -62,6 +62,7 @@ void Server::handle_ready(int timeout_ms) {
     const auto events = poller_.ready(timeout_ms);
     busy_.reset();
     guesses_ = 0;
+    handshakes_ = kHandshakeBatch;
     for (const epoll_event& event : events) {
         if (event.data.u64 == kListenTag) {
             accept_all();
@@ -89,6 +90,7 @@ void Server::accept_all() {
         Fd fd(accept4(listen_.get(), peer.raw(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd) {
             accept_due_ += kAcceptInterval_ns;
+            ++counts_.accepted;
             accept_one(std::move(fd), peer);
             continue;
         }
@@ -134,10 +136,12 @@ void Server::make_room() {
         }
         logins_.pop_front();
         if (!oldest) continue;
+        handshakes_ = std::max(handshakes_, 1);
         read_link(oldest);
         if (oldest->announced) continue;
         // A reset costs this side half of an orderly end, and keeps nothing of it.
         if (oldest->fd) set_linger(oldest->fd.get(), 0);
+        if (!oldest->refused) ++counts_.late;
         remove(oldest);
     }
 }
@@ -173,6 +177,7 @@ void Server::check_deadlines() {
             if (found != links_.end() && !found->second->logged_in) late = found->second;
         }
         logins_.pop_front();
+        if (late && !late->refused) ++counts_.late;
         if (late) remove(late);
         changed = true;
     }
@@ -226,6 +231,8 @@ void Server::read_pending(const LinkPtr& link) {
 
 /// False: it is not done.
 bool Server::shake_hands(const LinkPtr& link) {
+    // Of all that a stranger can ask for, this costs most; the rest waits for the next turn.
+    if (handshakes_-- <= 0) return false;
     const tls::Session::Step step = link->tls->handshake();
     const bool writes = step == tls::Session::Step::kWritable;
     if (writes != link->writes && !link->dead) {
@@ -235,6 +242,7 @@ bool Server::shake_hands(const LinkPtr& link) {
     if (step == tls::Session::Step::kDone) return true;
     if (step != tls::Session::Step::kFailed) return false;
     report(*link);
+    ++counts_.insecure;
     // The peer has been told why; it would not read that from a connection that is reset.
     link->refused = true;
     shutdown(link->fd.get(), SHUT_WR);
@@ -254,6 +262,7 @@ bool Server::read_once(const LinkPtr& link) {
     if (got <= 0) link->receiver.give_back();
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (got <= 0) {
+        if (link->tls && link->tls->trouble().error != 0) ++counts_.insecure;
         report(*link);
         remove(link);
         return true;
@@ -309,6 +318,7 @@ bool Server::handle_all(const LinkPtr& link) {
     vsoa_header_t* header = nullptr;
     for (int handled = 1;; ++handled) {
         const Receiver::Next next = link->receiver.next(header);
+        if (next == Receiver::Next::kBad) ++counts_.broken;
         if (next != Receiver::Next::kPacket) return next == Receiver::Next::kMore;
         const bool another = link->receiver.another();
         batch.packet(another);
@@ -385,6 +395,7 @@ void Server::before_login(const LinkPtr& link, const Packet& packet) {
 
 /// Says so and closes this side; the peer gets the answer before the end. The login's time limit ends the rest.
 void Server::refuse(const LinkPtr& link, const Packet& packet) {
+    ++counts_.refused;
     answer(link, packet, VSOA_STATUS_PASSWORD);
     link->refused = true;
     if (link->tls) link->tls->goodbye();
@@ -404,6 +415,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
     // A login on a live connection is checked again; a wrong one ends it.
     if (!password_fits(packet)) {
         if (!link->announced) return refuse(link, packet);
+        ++counts_.refused;
         answer(link, packet, VSOA_STATUS_PASSWORD);
         const std::lock_guard guard(lock_);
         return writer_.drop(*link);
@@ -434,6 +446,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
     }
     if (!first) return;
     link->announced = true;
+    ++counts_.logins;
     --strangers_;
     link->receiver.limit(VSOA_MAX_PACKET_LENGTH);
     if (on_client_.function != nullptr) on_client_.function(on_client_.arg, handle_, link->id, true);

@@ -136,7 +136,7 @@ Writer::Offer Writer::wait_for_room(std::unique_lock<std::mutex>& held, Stream& 
         last = room_.wait_until(held, until) == std::cv_status::timeout;
         const Offer offered = offer(stream, frame);
         if (offered != Offer::kFull) return offered;
-        if (last) drop(stream);
+        if (last) drop_late(stream);
     }
 }
 
@@ -220,6 +220,11 @@ void Writer::drop(Stream& stream) {
     room_.notify_all();
 }
 
+void Writer::drop_late(Stream& stream) {
+    if (!stream.dead) ++late_;
+    drop(stream);
+}
+
 void Writer::forget(Stream& stream) {
     if (stream.watched) {
         poller_.remove(stream.fd.get());
@@ -258,7 +263,7 @@ void Writer::run() {
         const int64_t now = now_ns();
         const std::vector<Stream*> present = watched_;
         for (Stream* stream : present) {
-            if (stream->deadline() <= now) drop(*stream);
+            if (stream->deadline() <= now) drop_late(*stream);
             if (stream->dead) forget(*stream);
         }
     }

@@ -87,6 +87,9 @@ class Writer {
     /// To be called before the stream's descriptor is closed.
     void forget(Stream& stream);
 
+    /// How many streams were dropped because a packet was not taken in time. Any thread.
+    uint64_t late() const { return late_; }
+
   private:
     friend class Batch;
     Offer wait_for_room(std::unique_lock<std::mutex>& held, Stream& stream, const Frame& frame);
@@ -97,6 +100,7 @@ class Writer {
     void flush(Stream& stream);
     bool watch(Stream& stream);
     void unclog(Stream& stream);
+    void drop_late(Stream& stream);
     void run();
     int64_t first_deadline() const;
 
@@ -107,6 +111,7 @@ class Writer {
     std::vector<Stream*> watched_;
     std::thread thread_;
     bool stop_ = false;
+    std::atomic<uint64_t> late_{0};
     int64_t hold_again_ = 0;  // loop: of the owner's
 };
 

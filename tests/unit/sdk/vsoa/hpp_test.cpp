@@ -3,6 +3,8 @@
 // The C++ layer as its header shows it: a server and a client, each with a loop of its own.
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
 #include <thread>
 #include <vsoa.hpp>
 
@@ -222,6 +224,27 @@ TEST_CASE("datagrams and streams go both ways") {
         CHECK(stream.read(buffer).empty());
     }
     accepting.join();
+}
+
+TEST_CASE("both sides speak TLS when told so") {
+    char folder[] = "/tmp/vsoa-hpp-XXXXXX";
+    REQUIRE(mkdtemp(folder) != nullptr);
+    const std::string at = folder;
+    REQUIRE(std::system((GANTRY_CERTIFICATES " " + at).c_str()) == 0);
+    {
+        vsoa::Server server(R"({"name":"calc"})", "secret");
+        server.tls({.cert_file = at + "/server.pem", .key_file = at + "/server.key"});
+        const Running running(server);
+        vsoa::Client client;
+        std::string why;
+        client.tls({.ca_file = at + "/other-ca.pem", .on_fail = [&](const std::string& reason) { why = reason; }});
+        CHECK_THROWS_AS(client.connect(running.address(), "secret"), std::system_error);
+        CHECK(why.find("certificate") != std::string::npos);
+        client.tls({.ca_file = at + "/ca.pem", .server_name = "axis_server"});
+        CHECK(client.connect(running.address(), "secret") == R"({"name":"calc"})");
+        CHECK_THROWS_AS(client.tls({.ca_file = at + "/nothing.pem"}), std::system_error);
+    }
+    std::filesystem::remove_all(at);
 }
 
 TEST_CASE("addresses are ip:port") {

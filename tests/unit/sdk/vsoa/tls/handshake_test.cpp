@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "sdk/vsoa/include/vsoa_position.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "tests/unit/sdk/vsoa/tls/tls_rig.hpp"
 
 using namespace rig;
@@ -149,6 +150,17 @@ TEST_CASE("TLS 1.2 is spoken with those who have nothing newer, and nothing olde
     CHECK_FALSE(succeeds("-tls1_1 -cipher DEFAULT@SECLEVEL=0"));
     CHECK_FALSE(succeeds("-tls1_2 -cipher AES128-SHA"));
     CHECK(server_tls.fails.size() >= 1);
+}
+
+TEST_CASE("handshakes that failed are counted, those that succeeded are not") {
+    Tls server_tls, stranger, known;
+    SecureServer server(server_tls.cert("server"));
+    CHECK(SecureClient(stranger.ca("other-ca.pem")).connects(server.address) != 0);
+    CHECK(SecureClient(known.ca("ca.pem")).connects(server.address) == 0);
+    REQUIRE(server_tls.fails.take());
+    vsoa_server_stats_t stats = VSOA_SERVER_STATS_INITIALIZER;
+    REQUIRE(vsoa_server_stats(server.handle, &stats));
+    CHECK((stats.insecure == 1 && stats.logins == 1 && stats.accepted == 2 && stats.broken == 0));
 }
 
 TEST_CASE("who does not speak TLS is told apart") {
