@@ -77,7 +77,7 @@ typedef struct {
     /** NULL = none. Runs where the callbacks of the client or server run, inside vsoa_client_connect, and in the thread
      * that opens or accepts a stream. */
     vsoa_tls_fail_func_t onfail;
-    /** Handed to onfail. */
+    /** Handed to onfail; valid as long as the client or server, and streams that it opened. */
     void* arg;
 } vsoa_tls_t;
 
