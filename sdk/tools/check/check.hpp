@@ -56,6 +56,9 @@ struct World {
 };
 // Failure (sdk/tools/trouble.hpp) with file, line and column.
 World read_world(const std::string& file);
+// Gives required texts that the world does not: to a key NAME_file a file with a secret in it, to NAME_path, NAME_dir
+// and path a path that does not exist yet, both in {folder}; to a stranger a file with another secret.
+void supply(World& world, const elf::Note& note);
 
 // The file that is checked.
 struct Subject {

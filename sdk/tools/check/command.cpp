@@ -109,6 +109,7 @@ int check_file(const Asked& asked) {
     }
     Subject subject = read_subject(asked.file);
     if (!asked.config.empty()) subject.world = read_world(asked.config);
+    supply(subject.world, subject.reading.note);
     const std::uint64_t seed = seed_of(asked.seed);
 
     const elf::Note& note = subject.reading.note;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sdk/tools/check/interposed.hpp"
 
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -20,9 +22,15 @@ thread_local constinit bool t_watched = false;
 thread_local constinit std::size_t t_allocations = 0;
 thread_local constinit const char* t_clock = nullptr;
 
-void count_allocation() {
+constinit std::atomic<std::size_t> g_bytes{0};
+
+[[maybe_unused]] void* counted(void* made) {
     if (t_watched) ++t_allocations;
+    if (made != nullptr) g_bytes.fetch_add(::malloc_usable_size(made), std::memory_order_relaxed);
+    return made;
 }
+
+[[maybe_unused]] void forget(std::size_t bytes) { g_bytes.fetch_sub(bytes, std::memory_order_relaxed); }
 
 void count_clock(const char* name) {
     if (t_watched && t_clock == nullptr) t_clock = name;
@@ -33,6 +41,12 @@ void count_clock(const char* name) {
 namespace gantry::check {
 
 bool can_count_allocations() { return GANTRY_OWN_ALLOCATOR != 0; }
+
+std::size_t bytes_allocated() {
+    if (can_count_allocations()) return g_bytes;
+    const auto info = ::mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
 
 Watched::Watched() {
     t_allocations = 0;
@@ -53,31 +67,25 @@ void* __libc_malloc(size_t size);
 void* __libc_calloc(size_t count, size_t size);
 void* __libc_realloc(void* old, size_t size);
 void* __libc_memalign(size_t alignment, size_t size);
+void __libc_free(void* block);
 
-void* malloc(size_t size) {
-    count_allocation();
-    return __libc_malloc(size);
-}
-void* calloc(size_t count, size_t size) {
-    count_allocation();
-    return __libc_calloc(count, size);
-}
+void* malloc(size_t size) { return counted(__libc_malloc(size)); }
+void* calloc(size_t count, size_t size) { return counted(__libc_calloc(count, size)); }
 void* realloc(void* old, size_t size) {
-    count_allocation();
-    return __libc_realloc(old, size);
+    const size_t before = old == nullptr ? 0 : malloc_usable_size(old);
+    void* const made = __libc_realloc(old, size);
+    if (made != nullptr || size == 0) forget(before);
+    return counted(made);
 }
-void* aligned_alloc(size_t alignment, size_t size) {
-    count_allocation();
-    return __libc_memalign(alignment, size);
-}
-void* memalign(size_t alignment, size_t size) {
-    count_allocation();
-    return __libc_memalign(alignment, size);
-}
+void* aligned_alloc(size_t alignment, size_t size) { return counted(__libc_memalign(alignment, size)); }
+void* memalign(size_t alignment, size_t size) { return counted(__libc_memalign(alignment, size)); }
 int posix_memalign(void** out, size_t alignment, size_t size) {
-    count_allocation();
-    *out = __libc_memalign(alignment, size);
+    *out = counted(__libc_memalign(alignment, size));
     return *out == nullptr ? ENOMEM : 0;
+}
+void free(void* block) {
+    if (block != nullptr) forget(malloc_usable_size(block));
+    __libc_free(block);
 }
 #endif
 

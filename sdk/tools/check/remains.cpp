@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sdk/tools/check/remains.hpp"
 
-#include <malloc.h>
 #include <poll.h>
 
 #include <chrono>
@@ -32,11 +31,6 @@ std::string new_descriptors(const std::set<std::string>& before, const std::set<
         if (!before.contains(item)) out += (out.empty() ? "" : ", ") + item;
     }
     return out.empty() ? "fewer than before" : out;
-}
-
-std::size_t memory_in_use() {
-    const auto info = ::mallinfo2();
-    return info.uordblks + info.hblkhd;
 }
 
 bool soon(const std::function<bool()>& condition) {

@@ -13,8 +13,6 @@ std::size_t thread_count();
 // "5 -> socket:[123]", without the one that reads the list.
 std::set<std::string> open_descriptors();
 std::string new_descriptors(const std::set<std::string>& before, const std::set<std::string>& now);
-// Bytes that the allocator has handed out.
-std::size_t memory_in_use();
 // Looks again for two seconds: a thread that has been joined is gone a moment later.
 bool soon(const std::function<bool()>& condition);
 

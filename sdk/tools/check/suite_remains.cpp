@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "sdk/tools/check/exercise.hpp"
+#include "sdk/tools/check/interposed.hpp"
 #include "sdk/tools/check/remains.hpp"
 
 namespace gantry::check {
@@ -41,14 +42,14 @@ void leave_no_descriptor(Trial& trial) {
            "besides: " + new_descriptors(before, open_descriptors()));
 }
 
-// A leak grows with every life; an allocator's pools grow once, and libraries keep what they made for the process.
+// A leak grows with every life; what libraries make for the process does not.
 void leave_no_memory(Trial& trial) {
     constexpr std::size_t kLives = 10;
-    constexpr std::size_t kEach = 256;  // bytes that a life may leave: noise
+    constexpr std::size_t kEach = 16;  // bytes: the smallest block that malloc gives
     const auto grown = [&] {
-        const std::size_t before = memory_in_use();
+        const std::size_t before = bytes_allocated();
         for (std::size_t i = 0; i < kLives; ++i) one_life(trial);
-        const std::size_t after = memory_in_use();
+        const std::size_t after = bytes_allocated();
         return after > before ? (after - before) / kLives : 0;
     };
     one_life(trial);

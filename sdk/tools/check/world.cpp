@@ -119,4 +119,22 @@ const std::vector<std::string>& World::list(const std::string& name) const {
 
 World read_world(const std::string& file) { return Reader(file).read(); }
 
+void supply(World& world, const elf::Note& note) {
+    const bool alone = world.stranger.empty();
+    for (const elf::ConfigKey& key : note.config) {
+        if (!key.required || key.type != elf::ValueType::kString) continue;
+        if (std::ranges::find(world.settings, key.name, &Setting::key) != world.settings.end()) continue;
+        const std::string_view name = key.name;
+        const std::string own = "supplied/" + key.name, other = "supplied/other-" + key.name;
+        if (name.ends_with("_file")) {
+            world.files[own] = "the secret that all nodes of this check share\n";
+            world.files[other] = "another secret, which they do not know\n";
+            if (alone) world.stranger.push_back({key.name, "{folder}/" + other, {}, 's'});
+        } else if (name != "path" && !name.ends_with("_path") && !name.ends_with("_dir")) {
+            continue;
+        }
+        world.settings.push_back({key.name, "{folder}/" + own, {}, 's'});
+    }
+}
+
 }  // namespace gantry::check

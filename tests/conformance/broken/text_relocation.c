@@ -8,7 +8,8 @@ ROLE()
 INSTANCE()
 ENTRY()
 
+/* R: the linker keeps it though nothing refers to it. */
 __asm__(
-    ".pushsection .text\n"
+    ".pushsection .text.written, \"axR\", %progbits\n"
     ".quad gantry_plugin_entry\n"
     ".popsection\n");
