@@ -147,6 +147,7 @@ void Controller::State::leave(Node& node, const Leaving& message) {
     if (!message.waits) return node_lost(node, Liveness::kLeft, "leaving");
     if (node.leaves_by) return;
     node.leaves_by = now_ + kLeaveLimit;
+    leaving_.insert(node.name);
     event("node-leaving", node.name + " goes down, " + std::to_string(node.copies.size()) + " copies to move",
           {{"node", node.name}});
     touched_.insert(&node);
@@ -154,9 +155,13 @@ void Controller::State::leave(Node& node, const Leaving& message) {
 }
 
 void Controller::State::check_leaving() {
-    for (auto& [name, node] : nodes_)
-        if (node.leaves_by && (now_ >= *node.leaves_by || !may_still_move(node)))
-            node_lost(node, Liveness::kLeft, "leaving");
+    for (auto at = leaving_.begin(); at != leaving_.end();) {
+        const auto found = nodes_.find(*at);
+        const bool leaves = found != nodes_.end() && found->second.leaves_by;
+        if (leaves && (now_ >= *found->second.leaves_by || !may_still_move(found->second)))
+            node_lost(found->second, Liveness::kLeft, "leaving");
+        at = leaves && found->second.leaves_by ? std::next(at) : leaving_.erase(at);
+    }
 }
 
 // Whether waiting on spares an instance of this node a gap.

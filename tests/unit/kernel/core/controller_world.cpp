@@ -218,6 +218,11 @@ void World::act(const Effect& effect) {
         placements += event->kind == "placed";
         losses += event->kind == "lost";
         gaps += event->kind == "gap-planned";
+        // What a node that was forgotten brings along is met by surprise: nobody knows any more what it takes.
+        if (event->kind == "node-removed")
+            for (const auto& [copy, node] : published_on_)
+                if (node == event->fields.at("node").as_string())
+                    taken_.erase(instance_of_[copy] + "#" + std::to_string(copy.epoch));
         if (event->kind == "moving" && event->text.find(" moves from ") != std::string::npos)
             planned_.insert({std::string(event->fields.at("instance").as_string()),
                              event->fields.at("epoch").to_number<std::uint64_t>()});
