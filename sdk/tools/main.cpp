@@ -26,6 +26,7 @@ constexpr const char* kFooter = R"(Exit statuses:
   73  the output is there already or cannot be written)";
 
 void add_commands(CLI::App& app, Chosen& chosen) {
+    add_new(app, chosen);
     add_inspect(app, chosen);
     add_check(app, chosen);
     add_keygen(app, chosen);
