@@ -19,7 +19,7 @@ endif()
 
 # gantry_own(TARGET): this target is our own code: warnings are errors, headers are found from the repository's root.
 function(gantry_own target)
-  target_link_libraries(${target} PRIVATE gantry_flags)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:gantry_flags>)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
 endfunction()
 

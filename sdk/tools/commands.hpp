@@ -14,6 +14,8 @@ namespace gantry::tools {
 using Chosen = std::function<int()>;
 
 // Each adds its subcommand and the subcommand's options to `app`; the subcommand's callback sets `chosen`.
+void add_new(CLI::App& app, Chosen& chosen);
+void add_inspect(CLI::App& app, Chosen& chosen);
 void add_check(CLI::App& app, Chosen& chosen);
 void add_keygen(CLI::App& app, Chosen& chosen);
 void add_sign(CLI::App& app, Chosen& chosen);

@@ -2,6 +2,8 @@
 //
 // gantry-plugin: make, look at, prove and sign plugins. This file knows the program's frame; a command's options are in
 // the file or folder of its name.
+#include <gantry/abi/base.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -24,6 +26,8 @@ constexpr const char* kFooter = R"(Exit statuses:
   73  the output is there already or cannot be written)";
 
 void add_commands(CLI::App& app, Chosen& chosen) {
+    add_new(app, chosen);
+    add_inspect(app, chosen);
     add_check(app, chosen);
     add_keygen(app, chosen);
     add_sign(app, chosen);
@@ -34,12 +38,15 @@ int usage(const CLI::App& app, const CLI::ParseError& error, int argc, char** ar
         std::fputs(app.help().c_str(), stderr);
         return exit_status::kUsage;
     }
-    std::string hint;
+    std::string text = std::string(error.what()) + ".";
     std::vector<std::string> known;
     for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
-    if (app.get_subcommands().empty()) hint = did_you_mean(argv[1], known);
-    std::fprintf(stderr, "gantry-plugin: %s.%s\nRun gantry-plugin --help, or gantry-plugin COMMAND --help.\n",
-                 error.what(), hint.c_str());
+    const std::string word = argv[1];
+    if (app.get_subcommands().empty() && !word.starts_with('-')) {
+        text = "there is no command '" + word + "'." + did_you_mean(word, known);
+    }
+    std::fprintf(stderr, "gantry-plugin: %s\nRun gantry-plugin --help, or gantry-plugin COMMAND --help.\n",
+                 text.c_str());
     return exit_status::kUsage;
 }
 
@@ -48,7 +55,8 @@ int run(int argc, char** argv) {
     Chosen chosen;
     app.footer(kFooter);
     app.require_subcommand(1);
-    app.set_version_flag("--version", "gantry-plugin " GANTRY_VERSION);
+    const std::string sdk = std::to_string(GANTRY_ABI_MAJOR) + "." + std::to_string(GANTRY_ABI_MINOR);
+    app.set_version_flag("--version", "gantry-plugin " GANTRY_VERSION ", SDK " + sdk);
     add_commands(app, chosen);
     try {
         app.parse(argc, argv);

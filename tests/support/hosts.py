@@ -255,6 +255,8 @@ class Host:
         c = self.cluster
         lines = [f'state_dir = "{self.dir}/state"', "[plugins]",
                  f"path = {json.dumps([str(path) for path in self.plugin_path()])}"]
+        if "trusted_keys" in self.settings:
+            lines.append(f'trusted_keys = "{self.settings["trusted_keys"]}"')
         if self.node:
             lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"']
             if "memory" in self.settings:

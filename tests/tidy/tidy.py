@@ -36,6 +36,8 @@ ALLOWED = [
     ("sdk/vsoa/", ["vsoa_", "sdk/vsoa/"]),
     ("sdk/testing/", ["gantry/", "sdk/testing/"]),
     ("sdk/tools/", ["gantry/", "sdk/tools/"]),
+    ("sdk/templates/", ["gantry/", "!gantry/elf/"]),
+    ("samples/plugins/", ["gantry/", "!gantry/elf/"]),
     ("sdk/", ["gantry/", "sdk/", "!gantry/elf/", "!gantry/testing/"]),
     ("plugins/probe/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/probe/endpoint/"]),
     ("plugins/probe/", [*AUTHORS_LAYER, "plugins/probe/endpoint/"]),

@@ -218,14 +218,17 @@ class Reader {
         std::size_t steps = 0;
         for (std::uint64_t i = 0; i < verneed_count_; ++i) {
             const auto need = at<Elf64_Verneed>(offset, "the version table");
+            std::vector<std::string>& of_library = out_.facts.versions_of[string(need.vn_file)];
             std::uint64_t aux_offset = offset + need.vn_aux;
             for (std::uint16_t k = 0; k < need.vn_cnt; ++k) {
                 if (++steps > kVersionsMax) broken("more than 512 symbol versions");
                 const auto aux = at<Elf64_Vernaux>(aux_offset, "the version table");
-                found.insert(string(aux.vna_name));
+                of_library.push_back(string(aux.vna_name));
+                found.insert(of_library.back());
                 if (aux.vna_next == 0) break;
                 aux_offset += aux.vna_next;
             }
+            std::ranges::sort(of_library);
             if (need.vn_next == 0 || ++steps > kVersionsMax) break;
             offset += need.vn_next;
         }

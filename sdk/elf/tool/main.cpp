@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// gantry-note MANIFEST [OUTPUT.c [ID VERSION ROLE]]: checks plugin.toml and writes the C source of its ELF note.
-// Without OUTPUT only checks. ID, VERSION and ROLE are what the build read from the file by simpler means; a
-// difference is an error.
+// gantry-note MANIFEST [OUTPUT [ID VERSION ROLE]]: checks plugin.toml and writes its ELF note as a source: Rust if
+// OUTPUT ends in .rs, else C (which is C++ as well), to compile or to include once. Without OUTPUT only checks. The
+// source also names what the entry must repeat: GANTRY_PLUGIN_ID, _VERSION and _ROLE. ID, VERSION and ROLE are what the
+// build read from the file by simpler means; a difference is an error.
 //
 // Exit status: 0 written, 1 the manifest is wrong, 2 usage or output error.
 #include <gantry/abi/entry.h>
@@ -14,15 +15,15 @@
 
 namespace {
 
-// One string literal per line of the text.
-std::string literals(const std::string& text) {
-    std::string out = "    \"";
+// The text as a literal; `format` writes a byte that is not plain, `line_end` a line break.
+std::string literal(const std::string& text, const char* format, const char* line_end) {
+    std::string out = "\"";
     for (unsigned char c : text) {
         if (c == '\n') {
-            out += "\\n\"\n    \"";
+            out += line_end;
         } else if (c == '"' || c == '\\' || c == '?' || c < 0x20 || c >= 0x7f) {
             char escaped[8];
-            std::snprintf(escaped, sizeof(escaped), "\\%03o", c);
+            std::snprintf(escaped, sizeof(escaped), format, c);
             out += escaped;
         } else {
             out += static_cast<char>(c);
@@ -31,10 +32,15 @@ std::string literals(const std::string& text) {
     return out + "\"";
 }
 
-std::string source(const std::string& text) {
-    const std::string size = std::to_string(text.size());
+std::string c_source(const gantry::elf::Note& note, const std::string& text) {
+    std::string out = "/* Written by gantry-note from plugin.toml. */\n";
+    for (const auto& [name, value] : {std::pair{"ID", &note.id}, {"VERSION", &note.version}, {"ROLE", &note.role}}) {
+        const std::string macro = std::string("GANTRY_PLUGIN_") + name;
+        out += "#ifndef " + macro + "\n#define " + macro + " " + literal(*value, "\\%03o", "") + "\n#endif\n";
+    }
+    // The text is never cut to a multiple of four: at least one zero follows it.
     const std::string padded = std::to_string((text.size() + 4) / 4 * 4);
-    return "/* Written by gantry-note from plugin.toml. */\n"
+    return out +
            "__attribute__((section(\"" GANTRY_NOTE_SECTION
            "\"), used, aligned(4)))\n"
            "static const struct {\n"
@@ -44,7 +50,30 @@ std::string source(const std::string& text) {
            padded +
            "];\n"
            "} gantry_note = {sizeof(\"" GANTRY_NOTE_NAME "\"), " +
-           size + ", " + std::to_string(GANTRY_NOTE_TYPE) + ", \"" GANTRY_NOTE_NAME "\",\n" + literals(text) + "};\n";
+           std::to_string(text.size()) + ", " + std::to_string(GANTRY_NOTE_TYPE) + ", \"" GANTRY_NOTE_NAME "\",\n    " +
+           literal(text, "\\%03o", "\\n\"\n    \"") + "};\n";
+}
+
+std::string rust_source(const gantry::elf::Note& note, const std::string& text) {
+    std::string out = "// Written by gantry-note from plugin.toml.\n";
+    for (const auto& [name, value] : {std::pair{"ID", &note.id}, {"VERSION", &note.version}, {"ROLE", &note.role}}) {
+        out += std::string("pub const GANTRY_PLUGIN_") + name + ": &[u8] = b" + literal(*value + '\0', "\\x%02x", "") +
+               ";\n";
+    }
+    std::string padded = text;
+    padded.resize((text.size() + 4) / 4 * 4);
+    return out +
+           "#[repr(C, align(4))]\n"
+           "pub struct GantryNote(u32, u32, u32, [u8; 8], [u8; " +
+           std::to_string(padded.size()) +
+           "]);\n"
+           "#[used]\n"
+           "#[link_section = \"" GANTRY_NOTE_SECTION
+           "\"]\n"
+           "pub static GANTRY_NOTE: GantryNote = GantryNote(" +
+           std::to_string(sizeof(GANTRY_NOTE_NAME)) + ", " + std::to_string(text.size()) + ", " +
+           std::to_string(GANTRY_NOTE_TYPE) + ", *b\"" GANTRY_NOTE_NAME "\\0\\0\",\n    *b" +
+           literal(padded, "\\x%02x", "\\n\\\n    ") + ");\n";
 }
 
 bool same(const char* what, const std::string& manifest, const std::string& build) {
@@ -60,7 +89,7 @@ bool same(const char* what, const std::string& manifest, const std::string& buil
 
 int main(int argc, char** argv) {
     if (argc != 2 && argc != 3 && argc != 6) {
-        std::fprintf(stderr, "usage: gantry-note MANIFEST [OUTPUT.c [ID VERSION ROLE]]\n");
+        std::fprintf(stderr, "usage: gantry-note MANIFEST [OUTPUT [ID VERSION ROLE]]\n");
         return 2;
     }
     std::vector<std::string> errors;
@@ -80,7 +109,7 @@ int main(int argc, char** argv) {
         return 1;
     }
     std::ofstream file(argv[2], std::ios::binary | std::ios::trunc);
-    file << source(text);
+    file << (std::string_view(argv[2]).ends_with(".rs") ? rust_source(note, text) : c_source(note, text));
     if (!file.flush()) {
         std::fprintf(stderr, "gantry-note: cannot write %s\n", argv[2]);
         return 2;

@@ -156,6 +156,11 @@ TEST_CASE("a plugin exports its entry alone and asks for nothing dangerous") {
     CHECK_FALSE(reading.facts.executable_stack);
     CHECK(std::ranges::count(reading.facts.needed, "libc.so.6") == 1);
     CHECK(std::ranges::any_of(reading.facts.versions, [](const auto& v) { return v.starts_with("GLIBCXX_"); }));
+    const auto of_libstdcxx = reading.facts.versions_of.find("libstdc++.so.6");
+    REQUIRE(of_libstdcxx != reading.facts.versions_of.end());
+    CHECK(std::ranges::is_sorted(of_libstdcxx->second));
+    CHECK(std::ranges::any_of(of_libstdcxx->second, [](const auto& v) { return v.starts_with("GLIBCXX_"); }));
+    CHECK(std::ranges::none_of(of_libstdcxx->second, [](const auto& v) { return v.starts_with("GLIBC_"); }));
 }
 
 TEST_CASE("what is no plugin is told apart") {

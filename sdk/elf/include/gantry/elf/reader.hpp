@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gantry/elf/note.hpp>
+#include <map>
 #include <span>
 
 namespace gantry::elf {
@@ -28,7 +29,8 @@ struct Facts {
     std::size_t exported_count = 0;     // all of them
     std::vector<std::string> needed;    // libraries
     std::vector<std::string> versions;  // needed symbol versions: "GLIBC_2.34", "GLIBCXX_3.4.30"
-    std::string run_path;               // RPATH or RUNPATH, empty if none
+    std::map<std::string, std::vector<std::string>> versions_of;  // the same by library
+    std::string run_path;                                         // RPATH or RUNPATH, empty if none
     bool text_relocations = false;
     bool executable_stack = false;
 };
