@@ -32,6 +32,13 @@ Outcome<int> node_intent(const Session& session, const std::string& name, const 
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);
 Outcome<int> explain(const Session& session, const std::string& service);
+// Prints the plan and what is gained, then begins it unless dry_run.
+Outcome<int> rebalance(const Session& session, std::int64_t at_once, bool dry_run);
+// The revisions of a service, the newest first.
+Outcome<int> history(const Session& session, const std::string& service);
+// action: "pause", "resume", "rollback"; revision: to roll back to, 0: the last good one before this.
+Outcome<int> rollout(const Session& session, const std::string& service, const std::string& action,
+                     std::int64_t revision);
 Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout);
 
 struct EventsOptions {

@@ -63,6 +63,10 @@ class Follower {
         last_ = std::move(*service);
         seen_at_ = Clock::now();
         progress_.state(last_);
+        if (number_of(last_, "revision") > revision_ && number_of(last_, "rollback_of") != 0)
+            return not_ready("failed as revision " + std::to_string(revision_) + " and goes back to revision " +
+                                 text_of(last_, "rollback_of"),
+                             Code::kFailed);
         if (is_ready()) {
             progress_.end();
             say_ready();
@@ -167,6 +171,7 @@ void show_dry_run(const Session& session, const json::value& answer) {
     } else {
         session.say_line("no change");
     }
+    if (const auto how = text_of(answer, "rollout"); !how.empty()) session.say_line("rollout: " + how);
     Table placement({"INSTANCE", "NODE", "REASON"});
     for (const auto& place : items_of(answer, "placement")) {
         placement.add({text_of(place, "instance"), text_of(place, "node"), text_of(place, "reason")});

@@ -39,8 +39,8 @@ struct Given {
     ImportOptions import;
     std::string name, file, server, timeout = "5m";
     std::vector<std::string> names;
-    bool dead = false, wait = false, follow = false;
-    std::int64_t after = 0, tail = 0;
+    bool dead = false, wait = false, dry_run = false, follow = false;
+    std::int64_t after = 0, tail = 0, revision = 0, at_once = 1;
     CLI::Option *after_given = nullptr, *tail_given = nullptr;
     Command chosen;
 };
@@ -55,6 +55,23 @@ CLI::App* add_group(CLI::App& parent, const char* name, const char* about) {
     auto* app = parent.add_subcommand(name, about);
     app->require_subcommand(1);
     return app;
+}
+
+void add_rollout_commands(CLI::App& app, Given& given) {
+    auto* history_app = add(app, given, "history", "List the revisions of a service, the newest first",
+                            [&](const Session& s) { return history(s, given.name); });
+    history_app->add_option("SERVICE", given.name)->required();
+    const auto action = [&](const char* name, const char* about) {
+        auto* sub = add(app, given, name, about,
+                        [&given, name](const Session& s) { return rollout(s, given.name, name, given.revision); });
+        sub->add_option("SERVICE", given.name)->required();
+        return sub;
+    };
+    action("pause", "Replace no further instance of a service");
+    action("resume", "Go on with a rollout that was paused");
+    action("rollback", "Make a service what it was in an earlier revision")
+        ->add_option("REVISION", given.revision, "As gantry history lists it; default: the last one that was ready")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 53));
 }
 
 void add_service_commands(CLI::App& app, Given& given) {
@@ -80,6 +97,8 @@ void add_service_commands(CLI::App& app, Given& given) {
     rm->add_option("SERVICE", given.name)->required();
     rm->add_flag("--wait", given.wait, "Wait until nothing of it runs");
     rm->add_option("--timeout", given.timeout, "How long to wait")->capture_default_str();
+
+    add_rollout_commands(app, given);
 
     auto* log_app = add(app, given, "logs", "Show what an instance writes", [&](const Session& s) {
         return logs(s, given.name, given.follow,
@@ -119,6 +138,11 @@ void add_node_commands(CLI::App& app, Given& given) {
     intent("drain", "Move everything away from a node and place nothing on it", "draining");
     intent("cordon", "Place nothing new on a node", "cordoned");
     intent("uncordon", "Use a node again, after drain or cordon", "active");
+    auto* even =
+        add(app, given, "rebalance", "Move instances from nodes with many to nodes with few; shows the plan first",
+            [&](const Session& s) { return rebalance(s, given.at_once, given.dry_run); });
+    even->add_option("--max", given.at_once, "So many at a time")->check(CLI::Range(1, 1000))->capture_default_str();
+    even->add_flag("--dry-run", given.dry_run, "Only show the plan and what is gained");
 }
 
 void add_store_commands(CLI::App& app, Given& given) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/control/tree.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "kernel/base/limits.hpp"
@@ -202,6 +203,10 @@ void Tree::get_one(const Route& route, Answer answer) {
             if (route.parts.size() == 3 && what == "services" && route.parts[2] == "explain") {
                 return parts_.controller->explain(core, name);
             }
+            if (route.parts.size() == 3 && what == "services" && route.parts[2] == "history") {
+                GANTRY_TRY(revisions, core.history(name));
+                return list_document(std::move(revisions), core.term());
+            }
             if (route.parts.size() != 2) return no_such_path(route);
             if (what == "services") return core.service(name);
             if (what == "nodes") return pick(nodes(core), name, "node");
@@ -366,6 +371,8 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         return parts_.leave();
     }
     if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
+    if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
+    if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
         if (!parts_.controller) return answer(no_controller());
         auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
@@ -380,6 +387,42 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
             route.who, std::move(answer));
     }
     answer(no_such_path(route));
+}
+
+void Tree::post_rebalance(const Route& route, const std::string& body, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    const auto at_once = fields.integer("at_once", 1, 1, 1'000);
+    if (!at_once) return answer(std::unexpected(at_once.error()));
+    if (const auto known = fields.finish(); !known) return answer(std::unexpected(known.error()));
+    parts_.controller->change(
+        [&](core::RequestId id) {
+            return core::ApiRebalance{id, static_cast<std::uint32_t>(*at_once), route.flag("dry_run")};
+        },
+        route.who, std::move(answer));
+}
+
+void Tree::post_rollout(const Route& route, const std::string& body, Answer answer) {
+    using Action = core::ApiRollout::Action;
+    static constexpr std::pair<std::string_view, Action> kActions[] = {
+        {"pause", Action::kPause}, {"resume", Action::kResume}, {"rollback", Action::kRollBack}};
+    const auto action =
+        std::ranges::find_if(kActions, [&](const auto& known) { return known.first == route.parts[2]; });
+    if (action == std::end(kActions)) return answer(no_such_path(route));
+    if (!parts_.controller) return answer(no_controller());
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    const auto revision = fields.integer("revision", 0, 0, limits::kCounter);
+    if (!revision) return answer(std::unexpected(revision.error()));
+    if (const auto known = fields.finish(); !known) return answer(std::unexpected(known.error()));
+    parts_.controller->change(
+        [&](core::RequestId id) {
+            return core::ApiRollout{id, route.parts[1], action->second, static_cast<std::uint64_t>(*revision)};
+        },
+        route.who, std::move(answer));
 }
 
 void Tree::open(host::ControlRequest request, int fd, std::function<void(host::ControlResponse)> done) {

@@ -119,7 +119,7 @@ void Controller::State::on(const ApiSetImage& input) {
 
 namespace {
 
-// Why a service's revision is still there, and what would end that.
+// Why a service's revision is still needed, and what would end that.
 std::string why_kept(const Service& service, std::uint64_t number) {
     if (service.removing) return ", which is being removed: try again when its copies are gone";
     if (number == service.last().number) return "; deploy that service with another image first, or remove it";
@@ -132,21 +132,33 @@ std::string why_kept(const Service& service, std::uint64_t number) {
 void Controller::State::on(const ApiRemoveImage& input) {
     const auto at = images_.find(input.name);
     if (at == images_.end()) return reply(input.request, fail(Code::kNotFound, "there is no image " + input.name));
+    const std::string digest = at->second.digest;
+    const auto needs = [&](const Revision& revision) {
+        return revision.spec.image == input.name || revision.image_digest == digest;
+    };
     for (const auto& [name, service] : services_)
-        for (const auto& [number, revision] : service.revisions)
-            if (revision.spec.image == input.name || revision.image_digest == at->second.digest)
+        for (const auto number : live_revisions(service))
+            if (needs(service.revisions.at(number)))
                 return reply(input.request, fail(Code::kConflict, "image " + input.name + " is needed by revision " +
                                                                       std::to_string(number) + " of service " + name +
                                                                       why_kept(service, number)));
+    // There is no way back to those that are only recorded.
+    std::string forgotten;
+    for (auto& [name, service] : services_)
+        if (const auto gone =
+                std::erase_if(service.revisions, [&](const auto& entry) { return needs(entry.second); })) {
+            dirty(service);
+            forgotten += (forgotten.empty() ? ", and with it " : ", ") + std::to_string(gone) + " recorded of " + name;
+        }
     images_.erase(at);
     write("image/" + input.name, std::nullopt);
-    event("image-removed", input.name + " is removed", {{"image", input.name}});
+    event("image-removed", input.name + " is removed" + forgotten, {{"image", input.name}});
     reply(input.request, json::object{{"name", input.name}});
 }
 
 bool Controller::State::uses_secret(const Service& service, const std::string& secret) const {
-    for (const auto& [number, revision] : service.revisions)
-        for (const auto& endpoint : revision.spec.endpoints)
+    for (const auto number : live_revisions(service))
+        for (const auto& endpoint : service.revisions.at(number).spec.endpoints)
             if (endpoint.secret == secret) return true;
     return false;
 }

@@ -28,6 +28,7 @@ std::vector<std::string> Controller::images_needed() const { return state_->imag
 json::array Controller::secrets() const { return state_->secrets(); }
 json::array Controller::names() const { return state_->names(); }
 Result<json::value> Controller::service(const std::string& name) const { return state_->service(name); }
+Result<json::array> Controller::history(const std::string& name) const { return state_->history(name); }
 Result<json::value> Controller::explain(
     const std::string& service, Instant now, const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
     const std::function<std::vector<std::string>(const std::string& policy)>& key_names) const {
@@ -42,9 +43,10 @@ namespace {
 
 template <class T>
 constexpr bool kIsApiChange =
-    std::is_same_v<T, ApiDeploy> || std::is_same_v<T, ApiRemoveService> || std::is_same_v<T, ApiSetIntent> ||
-    std::is_same_v<T, ApiRemoveNode> || std::is_same_v<T, ApiConfirmLost> || std::is_same_v<T, ApiSetImage> ||
-    std::is_same_v<T, ApiRemoveImage> || std::is_same_v<T, ApiSetSecret>;
+    std::is_same_v<T, ApiDeploy> || std::is_same_v<T, ApiRemoveService> || std::is_same_v<T, ApiRollout> ||
+    std::is_same_v<T, ApiRebalance> || std::is_same_v<T, ApiSetIntent> || std::is_same_v<T, ApiRemoveNode> ||
+    std::is_same_v<T, ApiConfirmLost> || std::is_same_v<T, ApiSetImage> || std::is_same_v<T, ApiRemoveImage> ||
+    std::is_same_v<T, ApiSetSecret>;
 
 }  // namespace
 
@@ -103,6 +105,7 @@ void Controller::State::on(const LoopLate& input) {
     }
     for (auto& [id, question] : questions_) shift(question.deadline);
     for (auto& [id, until] : moves_) shift(until);
+    shift(plan_again_);
     if (paused_until_) shift(*paused_until_);
 }
 

@@ -59,6 +59,17 @@ struct ApiRemoveService {
     RequestId request = 0;
     std::string name;
 };
+struct ApiRollout {  // of a service's last revision
+    RequestId request = 0;
+    std::string service;
+    enum class Action : std::uint8_t { kPause, kResume, kRollBack } action = Action::kPause;
+    std::uint64_t revision = 0;  // to roll back to; 0: the last one that was ready as a whole before this one
+};
+struct ApiRebalance {  // evens out how many copies the nodes have
+    RequestId request = 0;
+    std::uint32_t at_once = 1;
+    bool dry_run = false;  // only the plan
+};
 struct ApiSetIntent {
     RequestId request = 0;
     std::string node;
@@ -88,8 +99,9 @@ struct ApiSetSecret {
     bool remove = false;
 };
 
-using Input = std::variant<PeerMessage, PeerDown, Ranked, RankFailed, Tick, LoopLate, ApiDeploy, ApiRemoveService,
-                           ApiSetIntent, ApiRemoveNode, ApiConfirmLost, ApiSetImage, ApiRemoveImage, ApiSetSecret>;
+using Input =
+    std::variant<PeerMessage, PeerDown, Ranked, RankFailed, Tick, LoopLate, ApiDeploy, ApiRemoveService, ApiRollout,
+                 ApiRebalance, ApiSetIntent, ApiRemoveNode, ApiConfirmLost, ApiSetImage, ApiRemoveImage, ApiSetSecret>;
 
 struct Entry {  // of the store
     std::string key, value;
@@ -121,6 +133,8 @@ class Controller {
     json::array secrets() const;  // names only
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;
+    // Its revisions, the newest first. Errors: kNotFound.
+    Result<json::array> history(const std::string& name) const;
     // Each node of the cluster, and each that the manifest names and that never joined: excluded by which rule, or its
     // rank and keys, which come from asking `rank`.
     Result<json::value> explain(

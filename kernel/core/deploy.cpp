@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -19,6 +20,11 @@ ServiceSpec container_of(ServiceSpec spec) {
     spec.policy.clear();
     spec.prepull = true;
     spec.mode = Mode::kDynamic;
+    spec.update = {};
+    spec.after.clear();
+    spec.priority = 0;
+    spec.apart = spec.spread = Force::kNone;
+    spec.spread_label.clear();
     return spec;
 }
 
@@ -40,6 +46,24 @@ std::map<std::string, json::value> flat(const ServiceSpec& spec) {
     return out;
 }
 
+// How a rollout would go, for people. back: the revision to which a failure leads, 0: none.
+std::string rollout_text(const UpdateSpec& update, std::uint64_t back) {
+    std::string out = "up to " + std::to_string(update.max_surge) + " next copies at once, up to " +
+                      std::to_string(update.max_unavailable) + " instances away";
+    if (update.canary != 0) out += ", " + std::to_string(update.canary) + " first, alone";
+    if (update.gate > Duration(0)) out += ", each ready for " + format_duration(update.gate) + " before others follow";
+    out += ", ready within " + format_duration(update.deadline);
+    if (!update.roll_back) return out + "; if it fails, it stays so";
+    return out + (back == 0 ? "; if it fails, there is no revision to go back to"
+                            : "; if it fails, back to revision " + std::to_string(back));
+}
+
+std::uint64_t newest_good(const Service& service) {
+    for (auto at = service.revisions.rbegin(); at != service.revisions.rend(); ++at)
+        if (at->second.good) return at->first;
+    return 0;
+}
+
 json::array difference(const ServiceSpec* from, const ServiceSpec& to) {
     const auto before = from ? flat(*from) : std::map<std::string, json::value>();
     auto after = flat(to);
@@ -55,8 +79,9 @@ json::array difference(const ServiceSpec* from, const ServiceSpec& to) {
 
 }  // namespace
 
-Status Controller::State::check_deploy(const ServiceSpec& spec) const {
-    if (!images_.contains(spec.image))
+// new_image: of a recorded revision the image is here.
+Status Controller::State::check_deploy(const ServiceSpec& spec, bool new_image) const {
+    if (new_image && !images_.contains(spec.image))
         return fail(Code::kInvalid,
                     "image " + spec.image + " is not in the store; import it with: gantry image import FILE",
                     "service.image");
@@ -66,6 +91,7 @@ Status Controller::State::check_deploy(const ServiceSpec& spec) const {
         for (const auto& name : policies_) known += (known.empty() ? "" : ", ") + name;
         return fail(Code::kInvalid, "there is no policy " + policy + ", expected one of " + known, "placement.policy");
     }
+    GANTRY_CHECK(check_order(spec));
     for (std::size_t i = 0; i < spec.endpoints.size(); ++i) {
         const auto& endpoint = spec.endpoints[i];
         if (!endpoint.secret.empty() && !secrets_.contains(endpoint.secret))
@@ -76,8 +102,8 @@ Status Controller::State::check_deploy(const ServiceSpec& spec) const {
         for (const auto& [name, other] : services_) {
             if (name == spec.name || other.removing) continue;
             // Copies of an older revision still answer to its names.
-            for (const auto& [number, revision] : other.revisions)
-                for (const auto& taken : revision.spec.endpoints)
+            for (const auto number : live_revisions(other))
+                for (const auto& taken : other.revisions.at(number).spec.endpoints)
                     if (taken.name == endpoint.name)
                         return fail(Code::kInvalid,
                                     "the name " + endpoint.name + " belongs to service " + name + "; choose another",
@@ -96,6 +122,10 @@ json::array Controller::State::deploy_warnings(const ServiceSpec& spec) const {
         if (!nodes_.contains(spec.nodes[i]))
             out.push_back(json::string("placement.nodes[" + std::to_string(i) + "]: no node " + spec.nodes[i] +
                                        " has joined yet"));
+    for (std::size_t i = 0; i < spec.after.size(); ++i)
+        if (!services_.contains(spec.after[i]))
+            out.push_back(json::string("service.after[" + std::to_string(i) + "]: there is no service " +
+                                       spec.after[i] + " yet; " + spec.name + " waits for it"));
     if (spec.nodes.empty() &&
         std::none_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) { return in_pool(spec, entry.second); }))
         out.push_back("no node matches the pool's labels yet");
@@ -149,7 +179,7 @@ Service& Controller::State::new_service(const std::string& name) {
 void Controller::State::on(const ApiDeploy& input) {
     const auto spec = parse_service(input.document);
     if (!spec) return reply(input.request, std::unexpected(spec.error()));
-    if (const auto good = check_deploy(*spec); !good) return reply(input.request, std::unexpected(good.error()));
+    if (const auto good = check_deploy(*spec, true); !good) return reply(input.request, std::unexpected(good.error()));
     const auto at = services_.find(spec->name);
     Service* service = at == services_.end() || at->second.removing ? nullptr : &at->second;
     const bool changed = !service || service->last().spec != *spec;
@@ -181,10 +211,15 @@ void Controller::State::change(Service& service, Revision revision) {
         set_prepull(service, -1);
     }
     const std::uint64_t number = revision.number;
+    revision.service_no = service.no;
     service.revisions[number] = std::move(revision);
+    service.paused = false;
     service.pool_version = 0;
     set_prepull(service, 1);
     match_instances(service);
+    // Also those that were held back until now.
+    for (auto& [index, instance] : service.instances)
+        if (instance.pending()) service.unplaced.insert(index);
     forget_revisions(service);
     enqueue(service);
     rolling_.insert(service.no);
@@ -284,6 +319,7 @@ void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec&
     const bool changed = dry.reply.at("changed").as_bool();
     if (changed) {
         Revision revision = make_revision(spec, service);
+        revision.service_no = dry.service.no;
         dry.service.revisions[revision.number] = std::move(revision);
     }
     const bool is_static = spec.mode == Mode::kStatic;
@@ -293,6 +329,7 @@ void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec&
     if (!is_static)
         for (std::uint32_t index = 0; index < spec.instances; ++index) bound[index];
     dry.reply["instances"] = bound.size();
+    if (service && changed) dry.reply["rollout"] = rollout_text(spec.update, newest_good(*service));
     for (const auto& [index, name] : bound) {
         if (dry.placement.size() + dry.left.size() >= kDryRunShown) break;
         imagine_instance(dry, service, index, name, changed);

@@ -86,7 +86,8 @@ json::object Controller::State::service_document(const Service& service) const {
     } else if (service.ready == desired && old == 0) {
         state = "ready";
     } else if (old != 0) {
-        why = std::to_string(old) + " of " + std::to_string(desired) + " still run an older revision";
+        why = (service.paused ? "the rollout is paused: " : "") + std::to_string(old) + " of " +
+              std::to_string(desired) + " still run an older revision";
     } else {
         for (const auto& [index, instance] : service.instances)
             if (!instance.current.ready && why.empty()) why = instance.text() + ": " + instance.shown().reason;
@@ -97,6 +98,8 @@ json::object Controller::State::service_document(const Service& service) const {
             {"image_digest", last.image_digest},
             {"mode", service.is_static() ? "static" : "dynamic"},
             {"policy", policy_of(service)},
+            {"paused", service.paused},
+            {"rollback_of", last.rollback_of},
             {"nodes", texts_json(last.spec.nodes)},
             {"labels", labels_json(last.spec.pool_labels)},
             {"desired", desired},

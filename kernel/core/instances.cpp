@@ -64,7 +64,7 @@ void Controller::State::assign(Instance& instance, Node& node) {
     copy.epoch = instance.epoch = next_epoch(instance);
     copy.revision = instance.service->last().number;
     copy.reason = "sent to " + node.name;
-    copy.since = now_;
+    copy.since = copy.assigned = now_;
     instance.planned = false;
     attach(instance, copy, node);
     dirty(instance);
@@ -127,6 +127,11 @@ void Controller::State::set_ready(Instance& instance, bool ready) {
     dirty(instance);
     moves_dirty_ = true;
     if (!ready) return;
+    instance.current.ready_since = now_;
+    // It may be the last one that its revision waited for.
+    Service& service = *instance.service;
+    if (service.ready == service.instances.size()) rolling_.insert(service.no);
+    if (service.ready == 1 || service.ready == service.instances.size()) release_after(service);
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.second <= now_; });
     if (!instance.moves()) end_move(instance);
 }
@@ -214,18 +219,6 @@ void Controller::State::check_removed() {
         };
         if (std::none_of(nodes_.begin(), nodes_.end(), has_some)) drop_service(*service_by_no_.at(no));
     }
-}
-
-// Revisions that no copy runs and that are not the last are forgotten.
-void Controller::State::forget_revisions(Service& service) {
-    if (service.revisions.size() == 1) return;
-    std::set<std::uint64_t> used = {service.last().number};
-    for (const auto& [index, instance] : service.instances)
-        for (const Copy* copy : {&instance.current, &instance.next})
-            if (copy->epoch != 0) used.insert(copy->revision);
-    const auto erased =
-        std::erase_if(service.revisions, [&](const auto& entry) { return !used.contains(entry.first); });
-    if (erased != 0) dirty(service);
 }
 
 }  // namespace gantry::core

@@ -125,10 +125,12 @@ Status Controller::State::load_service(const std::string& name, const json::valu
     GANTRY_TRY(no, number(fields, "no"));
     GANTRY_TRY(floor, number(fields, "epoch_floor"));
     GANTRY_TRY(removing, fields.boolean("removing", false));
+    GANTRY_TRY(paused, fields.boolean("paused", false));
     GANTRY_TRY(revisions, fields.list("revisions"));
     service.no = no;
     service.epoch_floor = floor;
     service.removing = removing;
+    service.paused = paused;
     for (std::size_t i = 0; i < revisions.size(); ++i) {
         Fields entry(revisions[i], fields.path("revisions") + "[" + std::to_string(i) + "]");
         Revision revision;
@@ -142,8 +144,15 @@ Status Controller::State::load_service(const std::string& name, const json::valu
         GANTRY_TRY(architecture, entry.text("architecture"));
         GANTRY_TRY(failed, entry.texts("failed"));
         GANTRY_TRY(failing, entry.boolean("failing", false));
+        GANTRY_TRY(good, entry.boolean("good", false));
+        if (entry.has("rollback_of")) {
+            GANTRY_TRY(rollback_of, number(entry, "rollback_of"));
+            revision.rollback_of = rollback_of;
+        }
         GANTRY_CHECK(entry.finish());
+        revision.good = good;
         revision.number = at;
+        revision.service_no = no;
         revision.generation = generation;
         revision.spec = std::move(*spec);
         revision.image_digest = std::move(digest);
@@ -233,6 +242,7 @@ Status Controller::State::load_current(const json::value& value, const std::stri
     instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;
     attach(instance, instance.current, *node);
     instance.current.ready = ready;
+    instance.current.assigned = instance.current.ready_since = now_;
     // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
     if (instance.service->last().failed.contains(name)) instance.current.crashes = timing_.crashes_to_move;
     instance.service->ready += ready;
@@ -252,6 +262,7 @@ Status Controller::State::load_next(const json::value& value, const std::string&
     instance.next.node = node;
     instance.next.epoch = epoch;
     instance.next.revision = revision;
+    instance.next.assigned = now_;
     if (instance.service->last().failed.contains(name)) instance.next.crashes = timing_.crashes_to_move;
     return {};
 }

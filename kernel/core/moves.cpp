@@ -22,6 +22,7 @@ void Controller::State::plan_moves() {
     }
     for (auto& [name, node] : nodes_)
         if (node.intent == Intent::kDraining || node.leaves_by) plan_drain(node);
+    go_on_rebalancing();
     moves_dirty_ = false;
 }
 
@@ -52,7 +53,7 @@ void Controller::State::begin_gap(Instance& instance, const std::string& why) {
                               {"epoch", instance.current.epoch}};
     if (instance.current.ready)
         event("gap-planned",
-              instance.text() + " is away for a moment: no node takes a second copy beside the one on " + node.name,
+              instance.text() + " is away for a moment: it is stopped on " + node.name + " before another copy starts",
               fields);
     event("moving", instance.text() + " is stopped on " + node.name + ": " + why, fields);
     end_move(instance);

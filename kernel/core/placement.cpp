@@ -58,12 +58,21 @@ Rank Controller::State::question_for(const Service& service, std::uint32_t wante
     return rank;
 }
 
+namespace {
+
+std::pair<std::int32_t, std::uint64_t> queue_key(const Service& service) {
+    return {-service.last().spec.priority, service.no};
+}
+
+}  // namespace
+
 void Controller::State::enqueue(Service& service) {
+    hold_back(service);
     if (service.unplaced.empty()) return stop_waiting(service);
     if (service.removing || asked_for_.contains(service.no)) return;
     waiting_.erase(service.no);
     // Static instances have their place; no policy is asked for them.
-    queue_[service.is_static() ? std::string() : policy_of(service)].insert(service.no);
+    queue_[service.is_static() ? std::string() : policy_of(service)].insert(queue_key(service));
 }
 
 void Controller::State::wait_for_node(Service& service) {
@@ -105,7 +114,7 @@ void Controller::State::retry_waiting() {
 void Controller::State::pump() {
     for (auto& [policy, services] : queue_) {
         while (!services.empty() && !asking_.contains(policy)) {
-            Service& service = *service_by_no_.at(*services.begin());
+            Service& service = *service_by_no_.at(services.begin()->second);
             services.erase(services.begin());
             if (service.is_static())
                 place_static(service);
@@ -209,7 +218,7 @@ void Controller::State::answered(std::uint64_t id, const std::vector<Keys>& keys
         Node* node = question.asked[i];
         if (!node) continue;
         const bool has = std::binary_search(node->images.begin(), node->images.end(), revision.image_no);
-        question.order.insert({!has, keys[i], node, node->load_version});
+        question.order.insert({crowd(revision, *node), !has, keys[i], node, node->load_version});
     }
     question.asked.clear();
     if (question.dry)
@@ -218,10 +227,25 @@ void Controller::State::answered(std::uint64_t id, const std::vector<Keys>& keys
         advance(question);
 }
 
+// Where instances keep away from each other, each one that was placed changes what the others of its group are worth.
+void Controller::State::crowd_anew(Question& question, const Revision& revision) const {
+    if (revision.spec.apart != Force::kSoft && revision.spec.spread != Force::kSoft) return;
+    std::set<Question::Scored> order;
+    for (auto scored : question.order) {
+        scored.crowd = crowd(revision, *scored.node);
+        if (question.dry)
+            if (const auto at = question.dry->imagined.find(scored.node); at != question.dry->imagined.end())
+                scored.crowd += at->second.copies;
+        order.insert(scored);
+    }
+    question.order = std::move(order);
+}
+
 // The best candidate that still passes the hard rules. A node whose copies changed since it was asked for comes back
 // as `outdated`. A node on which this instance was lost a moment ago is taken only if there is no other.
 Node* Controller::State::choose(Question& question, const Revision& revision, const Instance* instance,
                                 Node** outdated) {
+    crowd_anew(question, revision);
     Node* last_resort = nullptr;
     for (auto at = question.order.begin(); at != question.order.end();) {
         Node* node = at->node;
@@ -317,7 +341,7 @@ void Controller::State::end_question(std::uint64_t id) {
 
 void Controller::State::cancel_placing(Service& service) {
     if (const auto at = asked_for_.find(service.no); at != asked_for_.end()) end_question(at->second);
-    for (auto& [policy, services] : queue_) services.erase(service.no);
+    for (auto& [policy, services] : queue_) services.erase(queue_key(service));
     stop_waiting(service);
 }
 

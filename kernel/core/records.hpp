@@ -38,6 +38,8 @@ enum class Exclusion : std::uint8_t {
     kMemory,
     kPorts,
     kCopies,
+    kApart,
+    kSpread,
     kFailedHere,
     kHeld,
 };
@@ -57,9 +59,12 @@ struct Revision {
     std::uint64_t generation = 0;  // first revision with this container: only a change of it replaces copies
     ServiceSpec spec;
     std::string image_digest, system, architecture;
-    std::set<std::string> failed;  // nodes on which it kept crashing
-    bool failing = false;          // no other node is left to try
+    std::set<std::string> failed;   // nodes on which it kept crashing
+    bool failing = false;           // no other node is left to try, or it was not ready in time
+    bool good = false;              // every instance was ready by it
+    std::uint64_t rollback_of = 0;  // it is that one again
     // Derived.
+    std::uint64_t service_no = 0;
     Need need;
     std::uint32_t image_no = 0;
     CopySpec copy_spec;
@@ -79,6 +84,8 @@ struct Copy {
     int exit_code = 0;
     std::string reason{};
     Instant since{};
+    // Of this run of the controller.
+    Instant assigned{}, ready_since{};
 };
 
 // Has one current copy, which its names mean, and during a planned move one next, which replaces it when it is ready.
@@ -118,7 +125,9 @@ struct Service {
     std::uint64_t no = 0;
     std::uint64_t epoch_floor = 0;  // epochs up to here were used by instances that are no more
     bool removing = false;
-    std::map<std::uint64_t, Revision> revisions;  // the last one, and older ones that copies still run
+    bool paused = false;  // the rollout: no further instance is replaced
+    std::map<std::uint64_t, Revision>
+        revisions;  // the last one, those that copies run, and limits::kHistory older ones
     // Derived.
     std::map<std::uint32_t, Instance> instances;
     std::set<std::uint32_t> unplaced;  // free to be placed: pending, or a next copy is planned

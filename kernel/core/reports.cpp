@@ -105,7 +105,7 @@ bool Controller::State::take_back(Node& node, Instance& instance, const CopyRepo
     if (own) stale_gone(node, copy.copy, false);
     instance.current.state = CopyState::kWaiting;
     attach(instance, instance.current, node);
-    instance.current.since = now_;
+    instance.current.since = instance.current.assigned = now_;
     instance.may_return = instance.planned = false;
     if (instance.next.node) dirty_list(*instance.next.node);
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.first == node.name; });
@@ -220,18 +220,17 @@ void Controller::State::kept_crashing(Instance& instance, Copy& copy) {
                 (&copy == &instance.next && instance.current.node ? ": its older copy stays, " : " and stays there: ") +
                 why,
             fields_of(instance, copy));
-    if (fails != revision.failing) {
-        revision.failing = fails;
-        dirty(service);
-        moves_dirty_ = true;
-    }
+    if (!fails && std::exchange(revision.failing, false)) dirty(service);
     if (!fails)
         event("gives-up-node",
               instance.text() + " crashed " + times(copy.crashes) + " in a row on " + copy.node->name +
                   ": another node is tried",
               fields_of(instance, copy));
-    if (&copy == &instance.next && instance.current.node) return drop_next(instance);
-    if (!fails) try_elsewhere(instance, copy);
+    if (&copy == &instance.next && instance.current.node)
+        drop_next(instance);
+    else if (!fails)
+        try_elsewhere(instance, copy);
+    if (fails) revision_failed(service);
 }
 
 // Nodes that are no candidates now do not count, neither as tried nor as to be tried.

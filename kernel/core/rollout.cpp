@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A changed manifest replaces instances one at a time, each with a planned move.
+// A changed manifest replaces what runs, each instance with a planned move, as [update] of the manifest says.
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -17,47 +18,110 @@ bool Controller::State::outdated(const Service& service, const Instance& instanc
     return !place || place->fixed != Exclusion::kNone;
 }
 
-void Controller::State::plan_rollout(Service& service) {
-    // What does not work anyway goes first.
-    std::vector<Instance*> broken, good;
-    std::size_t moving = 0;
-    bool all_ready = true;
+Controller::State::Rollout Controller::State::look_at(Service& service) {
+    Rollout out;
+    const Duration gate = service.last().spec.update.gate;
     for (auto& [index, instance] : service.instances) {
         if (outdated(service, instance, instance.next)) drop_next(instance);
-        const bool old = outdated(service, instance, instance.current);
-        if (instance.moves())
-            ++moving;
-        else if (old)
-            (instance.current.ready ? good : broken).push_back(&instance);
-        else if (!instance.current.ready && (instance.current.node || !instance.moving_from.empty()))
-            all_ready = false;
+        const Copy& current = instance.current;
+        const bool old = outdated(service, instance, current);
+        out.surging += instance.planned || instance.next.node;
+        if (instance.moves()) {
+            ++out.moving;
+            out.away += !current.ready;
+        } else if (old) {
+            out.away += !current.ready;
+            (current.ready ? out.good : out.broken).push_back(&instance);
+        } else if (current.node || !instance.moving_from.empty()) {
+            ++out.updated;
+            out.away += !current.ready;
+            if (current.ready && now_ >= current.ready_since + gate)
+                ++out.settled;
+            else if (current.ready)
+                plan_again_ = std::min(plan_again_, current.ready_since + gate);
+        }
     }
-    if (moving == 0 && all_ready && broken.empty() && good.empty()) {
-        rolling_.erase(service.no);
-        return forget_revisions(service);
-    }
-    if (moving != 0 || service.last().failing) return;
-    for (Instance* instance : broken)
-        if (begin_update(service, *instance)) return;
-    if (!all_ready) return;
-    for (Instance* instance : good)
-        if (begin_update(service, *instance)) return;
+    return out;
 }
 
-bool Controller::State::begin_update(Service& service, Instance& instance) {
+void Controller::State::plan_rollout(Service& service) {
+    check_deadline(service);
+    Rollout rollout = look_at(service);
+    if (rollout.broken.empty() && rollout.good.empty() && rollout.moving == 0 && rollout.updated == rollout.settled)
+        return rolled_out(service);
+    if (service.last().failing || service.paused) return;
+    // What does not work anyway goes first: its replacement costs nothing.
+    for (Instance* instance : rollout.broken)
+        if (rollout.surging < std::max(1u, service.last().spec.update.max_surge))
+            begin_update(service, *instance, rollout);
+    for (Instance* instance : rollout.good)
+        if (goes_on(service, rollout)) begin_update(service, *instance, rollout);
+}
+
+// Whether one more that works may be replaced now.
+bool Controller::State::goes_on(const Service& service, const Rollout& rollout) const {
+    const UpdateSpec& update = service.last().spec.update;
+    // Every one that is replaced already has to have shown that the revision is good.
+    if (rollout.settled < rollout.updated) return false;
+    const std::size_t begun = rollout.updated + rollout.moving;
+    if (rollout.settled < update.canary && begun >= update.canary) return false;
+    return true;
+}
+
+bool Controller::State::begin_update(Service& service, Instance& instance, Rollout& rollout) {
+    const UpdateSpec& update = service.last().spec.update;
     const std::string why = "revision " + std::to_string(service.last().number) + " replaces revision " +
                             std::to_string(instance.current.revision);
-    switch (fit(service, instance)) {
-        case Fit::kBeside:
-            plan_next(instance, why);
-            return true;
-        case Fit::kInstead:
-            begin_gap(instance, why);
-            return true;
-        case Fit::kNowhere:
-            break;
+    const Fit where = fit(service, instance);
+    if (where == Fit::kNowhere) return false;
+    if (where == Fit::kBeside && rollout.surging < update.max_surge) {
+        plan_next(instance, why);
+        ++rollout.surging;
+        ++rollout.moving;
+        return true;
     }
-    return false;
+    // Without room beside it one at a time has to do, whatever max_unavailable says.
+    const bool forced = where == Fit::kInstead;
+    if (!forced && update.max_unavailable == 0) return false;
+    const std::size_t most = std::max<std::size_t>(update.max_unavailable, 1);
+    if (instance.current.ready && rollout.away + (forced ? rollout.surging : 0) >= most) return false;
+    rollout.away += instance.current.ready;
+    ++rollout.moving;
+    begin_gap(instance, why);
+    return true;
+}
+
+// A copy of the last revision that is not ready in time: the revision has failed.
+void Controller::State::check_deadline(Service& service) {
+    const Revision& last = service.last();
+    if (last.good || last.failing) return;
+    for (auto& [index, instance] : service.instances)
+        for (Copy* copy : {&instance.next, &instance.current}) {
+            if (!copy->node || copy->ready || copy->revision != last.number) continue;
+            const Instant by = copy->assigned + last.spec.update.deadline;
+            if (now_ < by) {
+                plan_again_ = std::min(plan_again_, by);
+                continue;
+            }
+            if (copy == &instance.next && instance.current.node) drop_next(instance);
+            event("failing",
+                  instance.text() + " is not ready " + format_duration(last.spec.update.deadline) +
+                      " after it was placed by revision " + std::to_string(last.number),
+                  {{"service", service.name}, {"instance", instance.text()}, {"revision", last.number}});
+            return revision_failed(service);
+        }
+}
+
+void Controller::State::rolled_out(Service& service) {
+    rolling_.erase(service.no);
+    Revision& last = service.last();
+    if (!service.instances.empty() && service.ready == service.instances.size()) {
+        const bool only_late = last.failing && last.failed.empty();
+        if (!last.good || only_late) dirty(service);
+        last.good = true;
+        last.failing = last.failing && !only_late;
+    }
+    forget_revisions(service);
 }
 
 }  // namespace gantry::core

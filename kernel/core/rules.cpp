@@ -165,12 +165,58 @@ Exclusion Controller::State::resource_rules(const Revision& revision, const Node
     return Exclusion::kNone;
 }
 
+std::uint32_t Controller::State::own_copies(const Revision& revision, const Node& node) {
+    const auto at = node.of_service.find(revision.service_no);
+    return at == node.of_service.end() ? 0 : at->second;
+}
+
+// Copies of the service in the node's group, and in the least filled group of its pool.
+std::pair<std::uint32_t, std::uint32_t> Controller::State::groups(const Revision& revision, const Node& node) const {
+    const std::string& key = revision.spec.spread_label;
+    std::map<std::string_view, std::uint32_t> counts;
+    for (const auto& [name, other] : nodes_) {
+        const std::string* value = label(other.labels, key);
+        if (!value || !in_pool(revision.spec, other)) continue;
+        const bool open = state_rules(other) == Exclusion::kNone && fixed_rules(revision, other) == Exclusion::kNone;
+        const std::uint32_t own = own_copies(revision, other);
+        if (open || own != 0) counts[*value] += own;
+    }
+    const std::string* mine = label(node.labels, key);
+    std::uint32_t least = UINT32_MAX;
+    for (const auto& [value, count] : counts) least = std::min(least, count);
+    return {mine ? counts[*mine] : UINT32_MAX, least};
+}
+
+// Where other instances of the same service forbid one.
+Exclusion Controller::State::neighbour_rules(const Revision& revision, const Node& node, const Need* given_back,
+                                             const Imagined* imagined) const {
+    const ServiceSpec& spec = revision.spec;
+    const std::uint32_t more = (imagined ? imagined->copies : 0), less = given_back ? 1 : 0;
+    if (spec.apart == Force::kHard && own_copies(revision, node) + more > less) return Exclusion::kApart;
+    if (spec.spread != Force::kHard) return Exclusion::kNone;
+    const auto [here, least] = groups(revision, node);
+    if (here == UINT32_MAX) return Exclusion::kSpread;
+    return here + more > least + less ? Exclusion::kSpread : Exclusion::kNone;
+}
+
+// How many own instances a choice among the candidates should keep away from: fewer is better, before all else.
+std::uint32_t Controller::State::crowd(const Revision& revision, const Node& node) const {
+    std::uint32_t out = 0;
+    if (revision.spec.apart == Force::kSoft) out += own_copies(revision, node);
+    if (revision.spec.spread == Force::kSoft) {
+        const auto [here, least] = groups(revision, node);
+        out += here == UINT32_MAX ? least : here;
+    }
+    return out;
+}
+
 Exclusion Controller::State::rules(const Revision& revision, const PoolNode& candidate, const Need* given_back,
                                    const Imagined* imagined) const {
     const Node& node = *candidate.node;
     if (const auto state = state_rules(node); state != Exclusion::kNone) return state;
     if (candidate.fixed != Exclusion::kNone) return candidate.fixed;
     if (const auto full = resource_rules(revision, node, given_back, imagined); full != Exclusion::kNone) return full;
+    if (const auto near = neighbour_rules(revision, node, given_back, imagined); near != Exclusion::kNone) return near;
     return failed_here(revision, node) ? Exclusion::kFailedHere : Exclusion::kNone;
 }
 
@@ -254,6 +300,13 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
             return "a port is taken";
         case Exclusion::kCopies:
             return "has " + std::to_string(node.copies.size() + node.stale.size()) + " copies, no more fit";
+        case Exclusion::kApart:
+            return "has an instance of the service already, and anti_affinity is hard";
+        case Exclusion::kSpread: {
+            const std::string* has = label(node.labels, spec.spread_label);
+            return has ? spec.spread_label + " " + *has + " has more instances than another, and spread is hard"
+                       : "has no label " + spec.spread_label + ", and spread is hard";
+        }
         case Exclusion::kFailedHere:
             return "kept crashing there";
         case Exclusion::kHeld:

@@ -24,12 +24,20 @@ Status service(Fields f, ServiceSpec& out) {
     GANTRY_TRY(runtime, name_or_empty(f, "runtime", "runtime"));
     GANTRY_TRY(cut_off, choice(f, "cut_off", {"wait", "start"}));
     GANTRY_TRY(prepull, f.boolean("prepull", true));
+    GANTRY_TRY(priority, f.integer("priority", 0, -1'000, 1'000));
+    GANTRY_TRY(after, f.texts("after"));
+    if (after.size() > limits::kAfter) return too_many(f.path("after"), after.size(), limits::kAfter);
+    for (std::size_t i = 0; i < after.size(); ++i)
+        if (auto good = check_name(after[i], "service"); !good)
+            return wrong(indexed(f.path("after"), i), good.error().message);
     out.name = std::move(name);
     out.image = std::move(image);
     out.instances = static_cast<std::uint32_t>(instances);
     out.runtime = std::move(runtime);
     out.cut_off_start = cut_off == "start";
     out.prepull = prepull;
+    out.priority = static_cast<std::int32_t>(priority);
+    out.after = std::move(after);
     return f.finish();
 }
 
@@ -47,6 +55,10 @@ Status check_nodes(const Fields& f, const std::vector<std::string>& nodes) {
     return {};
 }
 
+Force force_of(const std::string& word) {
+    return word == "hard" ? Force::kHard : word == "soft" ? Force::kSoft : Force::kNone;
+}
+
 Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     GANTRY_TRY(mode, choice(f, "mode", {"dynamic", "static"}));
     GANTRY_TRY(nodes, f.texts("nodes"));
@@ -55,7 +67,13 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     GANTRY_TRY(constraints, labels(f, "constraints", limits::kLabels));
     GANTRY_TRY(policy, name_or_empty(f, "policy", "policy"));
     GANTRY_TRY(overlap, choice(f, "overlap", {"allow", "forbid"}));
+    GANTRY_TRY(apart, choice(f, "anti_affinity", {"none", "soft", "hard"}));
+    GANTRY_TRY(spread_label, name_or_empty(f, "spread", "label"));
+    GANTRY_TRY(spread_mode, choice(f, "spread_mode", {"soft", "hard"}));
     GANTRY_CHECK(f.finish());
+    out.apart = force_of(apart);
+    out.spread_label = std::move(spread_label);
+    if (!out.spread_label.empty()) out.spread = force_of(spread_mode);
     if (overlap == "forbid")
         return fail(Code::kUnsupported, "\"forbid\" is not yet supported; use \"allow\" or leave it out",
                     f.path("overlap"));
@@ -78,6 +96,27 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     out.pool_labels = std::move(pool_labels);
     out.constraints = std::move(constraints);
     out.policy = std::move(policy);
+    return {};
+}
+
+Status update(Fields f, UpdateSpec& out) {
+    const UpdateSpec usual;
+    GANTRY_TRY(surge, f.integer("max_surge", usual.max_surge, 0, limits::kInstances));
+    GANTRY_TRY(unavailable, f.integer("max_unavailable", usual.max_unavailable, 0, limits::kInstances));
+    GANTRY_TRY(canary, f.integer("canary", usual.canary, 0, limits::kInstances));
+    GANTRY_TRY(gate, duration(f, "gate", usual.gate, Duration(0), seconds(86'400)));
+    GANTRY_TRY(deadline, duration(f, "deadline", usual.deadline, seconds(1), seconds(86'400)));
+    GANTRY_TRY(on_failure, choice(f, "on_failure", {"rollback", "stay"}));
+    GANTRY_CHECK(f.finish());
+    if (surge == 0 && unavailable == 0)
+        return wrong(f.path("max_surge"),
+                     "max_surge and max_unavailable are both 0, expected one above 0: else nothing can be replaced");
+    out = {static_cast<std::uint32_t>(surge),
+           static_cast<std::uint32_t>(unavailable),
+           static_cast<std::uint32_t>(canary),
+           gate,
+           deadline,
+           on_failure == "rollback"};
     return {};
 }
 
@@ -264,6 +303,7 @@ Result<ServiceSpec> parse_service(const json::value& document) {
     GANTRY_CHECK(container_part(top, out));
     Fields about(top.member("service"), "service");
     GANTRY_CHECK(placement(Fields(top.member("placement"), "placement"), out, about.has("instances")));
+    GANTRY_CHECK(update(Fields(top.member("update"), "update"), out.update));
     GANTRY_CHECK(top.finish());
     const auto bytes = to_text(container_part_to_json(out)).size();
     if (bytes > limits::kSpec)

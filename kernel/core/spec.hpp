@@ -2,8 +2,10 @@
 //
 // What a user deploys: the manifest as a checked value. The document has the manifest's tables as members:
 //
-//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull"},
-//    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap"},
+//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority"},
+//    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap", "anti_affinity", "spread",
+//                  "spread_mode"},
+//    "update": {"max_surge", "max_unavailable", "canary", "gate", "deadline", "on_failure"},
 //    "resources": {"cpu", "memory", "pids"},
 //    "container": {"args", "env", "cwd", "user", "hostname", "stop_grace"},
 //    "mount": [{"source", "target", "read_only"}],
@@ -25,6 +27,7 @@ namespace gantry::core {
 
 using Labels = std::vector<std::pair<std::string, std::string>>;  // sorted by key
 
+enum class Force : std::uint8_t { kNone, kSoft, kHard };  // soft: if there is a choice
 enum class Mode : std::uint8_t { kDynamic, kStatic };
 
 struct MountSpec {
@@ -50,16 +53,32 @@ struct ProbeSpec {
     friend bool operator==(const ProbeSpec&, const ProbeSpec&) = default;
 };
 
+// How a changed manifest replaces what runs.
+struct UpdateSpec {
+    std::uint32_t max_surge = 1;        // instances that may have a next copy at once
+    std::uint32_t max_unavailable = 0;  // instances that may be without a copy at once, to make room
+    std::uint32_t canary = 0;           // so many first, alone
+    Duration gate{};                    // a replaced instance is ready so long on end before others follow
+    Duration deadline = seconds(600);   // not ready by then: the revision has failed
+    bool roll_back = true;              // then to the last one that was ready as a whole
+    friend bool operator==(const UpdateSpec&, const UpdateSpec&) = default;
+};
+
 struct ServiceSpec {
     std::string name, image;
     std::uint32_t instances = 1;
     std::string runtime;         // name of the runtime's table; empty: the node's first
     bool cut_off_start = false;  // start after a reboot though no controller answers (dynamic mode)
     bool prepull = true;
+    std::vector<std::string> after;  // services that are ready before this one is started
+    std::int32_t priority = 0;       // greater ones are placed first
     Mode mode = Mode::kDynamic;
-    std::vector<std::string> nodes;                          // the pool by name, or
-    Labels pool_labels;                                      // by labels that all must match
-    Labels constraints;                                      // further labels a candidate must have
+    std::vector<std::string> nodes;  // the pool by name, or
+    Labels pool_labels;              // by labels that all must match
+    Labels constraints;              // further labels a candidate must have
+    Force apart = Force::kNone;      // no two instances on one node
+    std::string spread_label;        // as many in each group of nodes with one value of it
+    Force spread = Force::kNone;
     std::string policy;                                      // empty: the controller's default
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit
     std::vector<std::string> args;
@@ -69,6 +88,7 @@ struct ServiceSpec {
     std::vector<MountSpec> mounts;
     std::vector<EndpointSpec> endpoints;
     std::vector<ProbeSpec> probes;
+    UpdateSpec update;
     friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
 };
 
@@ -78,8 +98,8 @@ Result<ServiceSpec> parse_service(const json::value& document);
 // The document that parses to the same spec; members at their default are left out.
 json::value to_json(const ServiceSpec& spec);
 
-// The part of a spec that makes a container: all but "placement" and the number of instances, which then read as their
-// defaults. This is what travels to nodes: a pool may be larger than a message.
+// The part of a spec that makes a container: all but "placement", "update" and the number of instances, which then read
+// as their defaults. This is what travels to nodes: a pool may be larger than a message.
 json::value container_part_to_json(const ServiceSpec& spec);
 Result<ServiceSpec> parse_container_part(const json::value& document);
 

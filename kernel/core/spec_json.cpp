@@ -44,12 +44,17 @@ void put_table(json::object& out, std::string_view key, json::object table) {
     if (!table.empty()) out[key] = std::move(table);
 }
 
-json::object service_table(const ServiceSpec& spec, bool with_instances) {
+// with_order: also what is no part of its container.
+json::object service_table(const ServiceSpec& spec, bool with_instances, bool with_order) {
     json::object out{{"name", spec.name}, {"image", spec.image}};
     if (with_instances && spec.instances != 1) out["instances"] = spec.instances;
     put_text(out, "runtime", spec.runtime);
     if (spec.cut_off_start) out["cut_off"] = "start";
     if (!spec.prepull) out["prepull"] = false;
+    if (with_order) {
+        put_texts(out, "after", spec.after);
+        if (spec.priority != 0) out["priority"] = spec.priority;
+    }
     return out;
 }
 
@@ -60,6 +65,21 @@ json::object placement_table(const ServiceSpec& spec) {
     put_labels(out, "labels", spec.pool_labels);
     put_labels(out, "constraints", spec.constraints);
     put_text(out, "policy", spec.policy);
+    if (spec.apart != Force::kNone) out["anti_affinity"] = spec.apart == Force::kHard ? "hard" : "soft";
+    put_text(out, "spread", spec.spread_label);
+    if (spec.spread == Force::kHard) out["spread_mode"] = "hard";
+    return out;
+}
+
+json::object update_table(const UpdateSpec& update) {
+    const UpdateSpec usual;
+    json::object out;
+    if (update.max_surge != usual.max_surge) out["max_surge"] = update.max_surge;
+    if (update.max_unavailable != usual.max_unavailable) out["max_unavailable"] = update.max_unavailable;
+    if (update.canary != usual.canary) out["canary"] = update.canary;
+    if (update.gate != usual.gate) out["gate"] = duration_text(update.gate);
+    if (update.deadline != usual.deadline) out["deadline"] = duration_text(update.deadline);
+    if (!update.roll_back) out["on_failure"] = "stay";
     return out;
 }
 
@@ -128,14 +148,15 @@ void put_container_part(json::object& out, const ServiceSpec& spec) {
 }  // namespace
 
 json::value to_json(const ServiceSpec& spec) {
-    json::object out{{"service", service_table(spec, spec.mode == Mode::kDynamic)}};
+    json::object out{{"service", service_table(spec, spec.mode == Mode::kDynamic, true)}};
     put_table(out, "placement", placement_table(spec));
+    put_table(out, "update", update_table(spec.update));
     put_container_part(out, spec);
     return out;
 }
 
 json::value container_part_to_json(const ServiceSpec& spec) {
-    json::object out{{"service", service_table(spec, false)}};
+    json::object out{{"service", service_table(spec, false, false)}};
     put_container_part(out, spec);
     return out;
 }

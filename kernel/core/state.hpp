@@ -47,12 +47,14 @@ struct DryRun {
 // One service that is being placed, or a dry run: its candidates in order, and what the policy was asked last.
 struct Question {
     struct Scored {
+        std::uint32_t crowd = 0;
         bool lacks_image = false;
         Keys keys{};
         Node* node = nullptr;
         std::uint64_t load_version = 0;
         friend bool operator<(const Scored& a, const Scored& b) {
-            return std::tie(a.lacks_image, a.keys, a.node->name) < std::tie(b.lacks_image, b.keys, b.node->name);
+            return std::tie(a.crowd, a.lacks_image, a.keys, a.node->name) <
+                   std::tie(b.crowd, b.lacks_image, b.keys, b.node->name);
         }
     };
     std::uint64_t id = 0;  // of the Rank that waits for its answer
@@ -84,6 +86,7 @@ class Controller::State {
     json::array secrets() const;
     json::array names() const;
     Result<json::value> service(const std::string& name) const;
+    Result<json::array> history(const std::string& name) const;
     Result<json::value> explain(const std::string& service, Instant now,
                                 const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
                                 const std::function<std::vector<std::string>(const std::string&)>& key_names) const;
@@ -113,6 +116,8 @@ class Controller::State {
     void on(const LoopLate& input);
     void on(const ApiDeploy& input);
     void on(const ApiRemoveService& input);
+    void on(const ApiRollout& input);
+    void on(const ApiRebalance& input);
     void on(const ApiSetIntent& input);
     void on(const ApiRemoveNode& input);
     void on(const ApiConfirmLost& input);
@@ -196,6 +201,12 @@ class Controller::State {
                              const Imagined* imagined) const;
     Exclusion rules(const Revision& revision, const PoolNode& candidate, const Need* given_back = nullptr,
                     const Imagined* imagined = nullptr) const;
+    static std::uint32_t own_copies(const Revision& revision, const Node& node);
+    std::pair<std::uint32_t, std::uint32_t> groups(const Revision& revision, const Node& node) const;
+    Exclusion neighbour_rules(const Revision& revision, const Node& node, const Need* given_back,
+                              const Imagined* imagined) const;
+    std::uint32_t crowd(const Revision& revision, const Node& node) const;
+    void crowd_anew(Question& question, const Revision& revision) const;
     static bool failed_here(const Revision& revision, const Node& node);
     std::string reason(Exclusion exclusion, const Revision& revision, const Node& node) const;
     static bool held(const Instance& instance, const Node& node, Instant now);
@@ -245,12 +256,52 @@ class Controller::State {
     std::string slow_move(const Instance& instance) const;
     std::string why_it_stays(const Service& service, const Instance& instance) const;
     void plan_rollout(Service& service);
-    bool begin_update(Service& service, Instance& instance);
+    struct Rollout {
+        std::vector<Instance*> broken, good;  // to replace
+        std::size_t surging = 0;              // have a next copy, or are to have one
+        std::size_t moving = 0;               // those, and those whose old copy is being stopped
+        std::size_t away = 0;                 // are not ready
+        std::size_t updated = 0;              // are as the last revision says
+        std::size_t settled = 0;              // and have been ready through the gate
+    };
+    Rollout look_at(Service& service);
+    bool goes_on(const Service& service, const Rollout& rollout) const;
+    bool begin_update(Service& service, Instance& instance, Rollout& rollout);
+    void check_deadline(Service& service);
+    void rolled_out(Service& service);
+
+    // --- rebalance (rebalance.cpp)
+    struct Shift {
+        InstanceId instance;
+        std::string from, to;
+    };
+    struct Balance {
+        std::vector<Node*> nodes;  // that take instances
+        std::map<const Node*, std::size_t> copies;
+        std::map<const Node*, Imagined> imagined;
+        std::set<InstanceId> moved;
+        std::vector<Shift> shifts;
+    };
+    bool may_shift(const Instance& instance, const Node& to, const Imagined* imagined) const;
+    bool shift_one(Balance& balance) const;
+    bool shift_from(Balance& balance, Node& from) const;
+    void go_on_rebalancing();
+
+    // --- history (history.cpp)
+    static std::set<std::uint64_t> live_revisions(const Service& service);
+    static const Revision* good_before(const Service& service);
+    void revision_failed(Service& service);
+    Status roll_back(Service& service, const Revision& to, const std::string& why);
+    json::object rollout_document(const Service& service) const;
     bool outdated(const Service& service, const Instance& instance, const Copy& copy) const;
 
     // --- API (api.cpp, deploy.cpp)
     void reply(RequestId request, Result<json::value> result);
-    Status check_deploy(const ServiceSpec& spec) const;
+    Status check_deploy(const ServiceSpec& spec, bool new_image) const;
+    Status check_order(const ServiceSpec& spec) const;
+    const std::string* waits_for(const Service& service) const;
+    void hold_back(Service& service);
+    void release_after(const Service& service);
     json::array deploy_warnings(const ServiceSpec& spec) const;
     Revision make_revision(const ServiceSpec& spec, const Service* service);
     Service& new_service(const std::string& name);
@@ -340,11 +391,12 @@ class Controller::State {
     std::set<InstanceId> dirty_instances_;
     std::set<std::string> dirty_services_, dirty_nodes_;
 
-    std::map<std::string, std::set<std::uint64_t>> queue_;  // by policy: services to place
-    std::set<std::uint64_t> waiting_;                       // services with instances that found no node
-    std::map<std::uint64_t, Question> questions_;           // by id of the Rank asked last
-    std::map<std::string, std::uint64_t> asking_;           // policy -> id
-    std::map<std::uint64_t, std::uint64_t> asked_for_;      // service -> id
+    // By policy: services to place, those of greater priority first (by its negative).
+    std::map<std::string, std::set<std::pair<std::int32_t, std::uint64_t>>> queue_;
+    std::set<std::uint64_t> waiting_;                   // services with instances that found no node
+    std::map<std::uint64_t, Question> questions_;       // by id of the Rank asked last
+    std::map<std::string, std::uint64_t> asking_;       // policy -> id
+    std::map<std::uint64_t, std::uint64_t> asked_for_;  // service -> id
     std::uint64_t next_question_ = 1;
 
     std::set<std::string> leaving_;    // nodes that go down, and perhaps some that did
@@ -352,6 +404,9 @@ class Controller::State {
     std::set<std::uint64_t> removing_;
     std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
     bool moves_dirty_ = false;
+    std::vector<Shift> shifts_;  // of a rebalance, the next one last; not stored
+    std::set<InstanceId> shifting_;
+    std::uint32_t shifts_at_once_ = 1;
     Instant plan_again_ = kNever;  // a policy failed while moves were planned
     std::optional<Instant> paused_until_;
 };

@@ -30,10 +30,13 @@ json::object Controller::State::document(const Service& service) const {
                                          {"os", revision.system},
                                          {"architecture", revision.architecture},
                                          {"failed", json::array(revision.failed.begin(), revision.failed.end())},
-                                         {"failing", revision.failing}});
+                                         {"failing", revision.failing},
+                                         {"good", revision.good},
+                                         {"rollback_of", revision.rollback_of}});
     return {{"no", service.no},
             {"epoch_floor", service.epoch_floor},
             {"removing", service.removing},
+            {"paused", service.paused},
             {"revisions", std::move(revisions)}};
 }
 

@@ -114,4 +114,42 @@ def update_without_a_gap():
         no_gap(client.end(), 50)
 
 
-MOVES = [drain_without_a_gap, reboot_without_a_gap, update_without_a_gap]
+def failed_update_goes_back():
+    """A revision that crashes never takes over: the service goes back by itself, and the name means a copy all the time."""
+    with fleet(NAMES) as c:
+        up(c)
+        deploy(c, manifest())
+        c.wait_ready("axis_server")
+        before = processes(c)
+        client = Client(c, c.hosts["SNode3"], "axis_server")
+        deploy(c, manifest(container={"env": {"AXIS_PERIOD_MS": "no number"}}))
+        c.wait_event("rollback", 60, service="axis_server")
+        expect("states", ["deployed", "failed", "was ready"],
+               [r["state"] for r in c.controller().get("/v1/services/axis_server/history")["items"]])
+        stays(lambda: {name: pids for name, pids in processes(c).items() if pids} ==
+              {name: pids for name, pids in before.items() if pids}, 1, lambda: f"{before}, now {processes(c)}")
+        no_gap(client.end(), 200)
+        c.controller().cli("rollback", "axis_server", "2")
+        wait_for(lambda: c.controller().get("/v1/services/axis_server")["revision"] == 4, 5, "revision 4 is 2 again")
+        c.controller().cli("rollback", "axis_server", "1")
+        c.wait_ready("axis_server")
+
+
+def rebalanced():
+    """Instances that all came to be on one node are moved apart, two at a time, when somebody asks for it."""
+    with fleet() as c:
+        up(c)
+        for number in range(4):
+            deploy(c, manifest(f"axis{number}", nodes=["SNode1"], port=4000 + number))
+            c.wait_ready(f"axis{number}", "SNode1")
+            deploy(c, manifest(f"axis{number}", port=4000 + number))
+        said = c.controller().cli("rebalance", "--max", "2").stdout
+        if "copies of a node: 0 to 4 now, 2 to 2 then" not in said:
+            raise Failure(f"the plan does not say what is gained: {said}")
+        wait_for(lambda: counts(c) == {"SNode1": 2, "SNode2": 2}, 15, lambda: f"two on each node: {counts(c)}")
+        said = c.controller().cli("rebalance").stdout
+        if "nothing to move" not in said:
+            raise Failure(f"expected nothing to move, got: {said}")
+
+
+MOVES = [drain_without_a_gap, reboot_without_a_gap, update_without_a_gap, failed_update_goes_back, rebalanced]

@@ -145,8 +145,10 @@ TEST_CASE("an image stays while any stored revision of a service needs it, and t
     next.as_object().erase("resources");
     REQUIRE(c.deploy(next).has_value());
     for (int i = 0; i < 3; ++i) c.obey("a", CopyState::kReady);
-    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app2", "sha256:new"});
+    // The first revision is recorded until its image is removed: the service could go back to it.
+    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app1", "sha256:app2", "sha256:new"});
     CHECK(why("app:1") == "");
+    CHECK(c.core->images_needed() == std::vector<std::string>{"sha256:app2"});
     REQUIRE(c.api(ApiRemoveService{0, "s"}).has_value());
     CHECK(why("app:2") ==
           "image app:2 is needed by revision 3 of service s, which is being removed: try again when "

@@ -114,6 +114,8 @@ json::value World::random_manifest(const std::string& name) {
         if (random_.chance(15)) placement["mode"] = "static";
     }
     if (!placement.contains("mode")) service["instances"] = 1 + random_.below(4);
+    if (random_.chance(10)) placement["anti_affinity"] = "soft";
+    if (random_.chance(10)) placement["spread"] = "side";
     if (random_.chance(10)) placement["constraints"] = json::object{{"side", "left"}};
     json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
     json::object resources;
@@ -122,6 +124,14 @@ json::value World::random_manifest(const std::string& name) {
     if (!resources.empty()) out["resources"] = std::move(resources);
     if (random_.chance(10)) out["service"].as_object()["runtime"] = random_.chance(80) ? "process" : "unheard-of";
     out["container"] = json::object{{"args", {"v" + std::to_string(random_.below(3))}}};
+    if (random_.chance(40)) {
+        json::object update{{"max_surge", random_.below(3)}, {"max_unavailable", 1 + random_.below(2)}};
+        if (random_.chance(30)) update["canary"] = 1;
+        if (random_.chance(30)) update["gate"] = "2s";
+        if (random_.chance(20)) update["deadline"] = "5s";
+        if (random_.chance(20)) update["on_failure"] = "stay";
+        out["update"] = std::move(update);
+    }
     const int no = name.back() - '0';
     out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
     if (no % 3 == 0) out.erase("endpoint");
@@ -134,7 +144,20 @@ void World::change_something() {
     auto at = nodes_.begin();
     std::advance(at, random_.below(static_cast<int>(nodes_.size())));
     const RequestId request = ++last_request_;
-    switch (random_.below(10)) {
+    switch (random_.below(13)) {
+        case 11:
+            turn(ApiRebalance{request, static_cast<std::uint32_t>(1 + random_.below(3)), random_.chance(20)});
+            break;
+        case 10: {
+            using Action = ApiRollout::Action;
+            const int which = random_.below(4);
+            turn(ApiRollout{request, service,
+                            which == 0   ? Action::kPause
+                            : which == 1 ? Action::kRollBack
+                                         : Action::kResume,
+                            0});
+            break;
+        }
         case 0:
             turn(ApiRemoveService{request, service});
             break;
@@ -252,6 +275,8 @@ void World::heal() {
         draining_ = text(known[static_cast<std::size_t>(random_.below(static_cast<int>(known.size())))].at("name"));
     for (const auto& [name, node] : nodes_)
         turn(ApiSetIntent{++last_request_, name, name == draining_ ? "draining" : "active"});
+    for (const auto& service : core_->services())
+        turn(ApiRollout{++last_request_, text(service.at("name")), ApiRollout::Action::kResume, 0});
     const auto instances = core_->instances();
     if (instances.empty() || !random_.chance(30)) return;
     const auto& victim = instances[static_cast<std::size_t>(random_.below(static_cast<int>(instances.size())))];

@@ -226,7 +226,9 @@ TEST_CASE("6: a next copy that keeps crashing is tried elsewhere; at the end the
     for (const auto* name : {"a", "b", "c"}) c.join(name);
     REQUIRE(c.deploy(version(1, {"a"})).has_value());
     c.obey("a", CopyState::kReady);
-    REQUIRE(c.deploy(version(2, {"a", "b", "c"})).has_value());
+    auto changed = version(2, {"a", "b", "c"});
+    changed.as_object()["update"] = json::object{{"on_failure", "stay"}};
+    REQUIRE(c.deploy(changed).has_value());
     std::set<std::string> tried;
     for (int i = 0; i < 3; ++i) {
         const std::string there = next_of(c, "s.0");

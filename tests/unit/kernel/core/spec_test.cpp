@@ -16,6 +16,7 @@ constexpr std::string_view kFull = R"({
               "prepull": false},
   "placement": {"mode": "dynamic", "nodes": ["SNode1", "SNode2"], "constraints": {"gpu": "yes"}, "policy": "spread",
                 "overlap": "allow"},
+  "update": {"max_surge": 2, "max_unavailable": 1, "canary": 1, "gate": "5s", "deadline": "60s", "on_failure": "stay"},
   "resources": {"cpu": 0.5, "memory": "64MiB", "pids": 20},
   "container": {"args": ["/bin/axis", "-v"], "env": {"B": "2", "A": "1"}, "cwd": "/srv", "user": "10:20",
                 "hostname": "axis", "stop_grace": "1500ms"},
@@ -65,6 +66,7 @@ TEST_CASE("every member of a manifest is read") {
     CHECK(s.cpu_milli == 500);
     CHECK(s.memory_bytes == 64 << 20);
     CHECK(s.pids == 20);
+    CHECK(s.update == UpdateSpec{2, 1, 1, seconds(5), seconds(60), false});
     CHECK(s.args.size() == 2);
     CHECK(s.env == Labels{{"A", "1"}, {"B", "2"}});
     CHECK(s.stop_grace == milliseconds(1500));

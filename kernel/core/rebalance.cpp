@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rebalance: moves copies from nodes that have many to nodes that have few, so many at a time, each make before break.
+// The plan is not stored: after a start of the controller the moves under way end, and no further ones begin.
+#include <algorithm>
+
+#include "kernel/core/state.hpp"
+
+namespace gantry::core {
+
+namespace {
+
+constexpr std::size_t kShifts = 1'000;  // of one rebalance
+
+json::object range(const std::map<const Node*, std::size_t>& copies) {
+    std::size_t most = 0, least = SIZE_MAX;
+    for (const auto& [node, count] : copies) {
+        most = std::max(most, count);
+        least = std::min(least, count);
+    }
+    return {{"most", most}, {"least", copies.empty() ? 0 : least}};
+}
+
+}  // namespace
+
+// Only what is well moves for the sake of balance.
+bool Controller::State::may_shift(const Instance& instance, const Node& to, const Imagined* imagined) const {
+    const Service& service = *instance.service;
+    if (service.is_static() || service.last().failing || instance.moves()) return false;
+    if (!instance.current.node || !instance.current.ready) return false;
+    if (outdated(service, instance, instance.current)) return false;
+    const PoolNode* candidate = pool_entry(service, to);
+    return candidate && takes_next(service.last(), to) && !held(instance, to, now_) &&
+           rules(service.last(), *candidate, nullptr, imagined) == Exclusion::kNone;
+}
+
+bool Controller::State::shift_from(Balance& balance, Node& from) const {
+    for (Node* to : balance.nodes) {
+        if (balance.copies[to] + 2 > balance.copies[&from]) break;  // those behind have no fewer
+        for (const auto& [copy, instance] : from.copies) {
+            if (balance.moved.contains(copy.instance) || copy.epoch != instance->current.epoch) continue;
+            Imagined& imagined = balance.imagined[to];
+            if (!may_shift(*instance, *to, &imagined)) continue;
+            const Need& need = need_of(*instance, instance->current);
+            ++imagined.copies;
+            imagined.cpu_milli += need.cpu_milli;
+            imagined.memory_bytes += need.memory_bytes;
+            imagined.ports.insert(need.ports.begin(), need.ports.end());
+            ++balance.copies[to];
+            --balance.copies[&from];
+            balance.moved.insert(copy.instance);
+            balance.shifts.push_back({copy.instance, from.name, to->name});
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Controller::State::shift_one(Balance& balance) const {
+    std::sort(balance.nodes.begin(), balance.nodes.end(), [&](const Node* a, const Node* b) {
+        return std::tie(balance.copies[a], a->name) < std::tie(balance.copies[b], b->name);
+    });
+    for (auto from = balance.nodes.rbegin(); from != balance.nodes.rend(); ++from)
+        if (shift_from(balance, **from)) return true;
+    return false;
+}
+
+void Controller::State::on(const ApiRebalance& input) {
+    if (input.at_once == 0)
+        return reply(input.request, fail(Code::kInvalid, "expected 1 or more moves at a time, got 0", "at_once"));
+    Balance balance;
+    for (auto& [name, node] : nodes_) {
+        if (node.liveness != Liveness::kReady || node.intent != Intent::kActive || node.leaves_by) continue;
+        balance.nodes.push_back(&node);
+        balance.copies[&node] = node.copies.size();
+    }
+    json::object answer{{"before", range(balance.copies)}, {"at_once", input.at_once}};
+    while (balance.shifts.size() < kShifts && shift_one(balance)) continue;
+    json::array moves;
+    for (const auto& shift : balance.shifts)
+        moves.push_back(
+            json::object{{"instance", find(shift.instance)->text()}, {"from", shift.from}, {"to", shift.to}});
+    answer["after"] = range(balance.copies);
+    answer["moves"] = std::move(moves);
+    if (!input.dry_run) {
+        shifts_ = {balance.shifts.rbegin(), balance.shifts.rend()};
+        shifts_at_once_ = input.at_once;
+        moves_dirty_ = true;
+        event("rebalance",
+              std::to_string(shifts_.size()) + " copies move, " + std::to_string(input.at_once) + " at a time",
+              {{"moves", shifts_.size()}});
+    }
+    reply(input.request, std::move(answer));
+}
+
+void Controller::State::go_on_rebalancing() {
+    std::erase_if(shifting_, [&](const InstanceId& id) {
+        const Instance* instance = find(id);
+        return !instance || !instance->moves();
+    });
+    while (!shifts_.empty() && shifting_.size() < shifts_at_once_) {
+        const Shift shift = shifts_.back();
+        shifts_.pop_back();
+        Instance* instance = find(shift.instance);
+        const auto to = nodes_.find(shift.to);
+        // What has changed meanwhile is left as it is.
+        if (!instance || to == nodes_.end() || !may_shift(*instance, to->second, nullptr)) continue;
+        if (instance->current.node->name != shift.from) continue;
+        plan_next(*instance, "rebalance");
+        assign(*instance, to->second);
+        tell_placed(*instance, "rebalance", nullptr);
+        shifting_.insert(shift.instance);
+    }
+}
+
+}  // namespace gantry::core
