@@ -195,13 +195,13 @@ void Tree::get_list(const Route& route, Answer answer) {
 
 void Tree::get_one(const Route& route, Answer answer) {
     if (!parts_.controller) return answer(no_controller());
+    if (route.parts.size() == 3 && route.parts[0] == "services" && route.parts[2] == "explain") {
+        return parts_.controller->explain(route.parts[1], std::move(answer));
+    }
     parts_.controller->read(
         [this, &route](const core::Controller& core) -> Result<json::value> {
             const auto& what = route.parts[0];
             const auto& name = route.parts[1];
-            if (route.parts.size() == 3 && what == "services" && route.parts[2] == "explain") {
-                return parts_.controller->explain(core, name);
-            }
             if (route.parts.size() != 2) return no_such_path(route);
             if (what == "services") return core.service(name);
             if (what == "nodes") return pick(nodes(core), name, "node");
@@ -365,6 +365,9 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         answer(json::object{{"leaving", true}});
         return parts_.leave();
     }
+    if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
+        return reload_plugin(parts[1], body, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
         if (!parts_.controller) return answer(no_controller());
@@ -480,6 +483,24 @@ Result<json::value> Tree::change_plugin(const Route& route) {
     return json::object{{"plugin", title}, {"crashes", standing.crashes}, {"allowed", standing.allowed}};
 }
 
+void Tree::reload_plugin(const std::string& title, const std::string& body, Answer answer) {
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    auto file = fields.text("file", "");
+    if (!file) return answer(std::unexpected(file.error()));
+    if (auto ok = fields.finish(); !ok) return answer(std::unexpected(ok.error()));
+    parts_.host.reload(title, *file, [this, title, answer = std::move(answer)](Result<void> done) {
+        if (!done) return answer(std::unexpected(done.error()));
+        for (const auto& plugin : parts_.host.plugins()) {
+            if (plugin.role + "." + plugin.name != title) continue;
+            return answer(json::object{
+                {"plugin", title}, {"version", plugin.version}, {"file", plugin.file}, {"pid", plugin.pid}});
+        }
+        answer(fail(Code::kNotFound, "no plugin " + title));
+    });
+}
+
 json::value Tree::plugins() const {
     json::array items;
     for (const auto& p : parts_.host.plugins()) {
@@ -498,6 +519,10 @@ json::value Tree::plugins() const {
                                      {"calls", p.calls},
                                      {"slow_calls", p.slow_calls},
                                      {"operations_pending", p.operations_pending},
+                                     {"isolation", p.placing == host::Placing::kHost ? "none" : "process"},
+                                     {"pid", p.pid},
+                                     {"restarts", p.restarts},
+                                     {"memory_max_bytes", p.memory_max_bytes},
                                      {"address", p.address}});
     }
     return json::object{{"items", std::move(items)}, {"revision", 0}};
