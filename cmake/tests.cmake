@@ -41,3 +41,9 @@ function(gantry_collect_programs out folder)
   endforeach()
   set(${out} ${found} PARENT_SCOPE)
 endfunction()
+
+# gantry_use_plugin_host(TEST): TEST gives plugins processes of their own by the program in the macro GANTRY_PLUGIN_HOST.
+function(gantry_use_plugin_host test)
+  add_dependencies(${test} gantry-plugin-host)
+  target_compile_definitions(${test} PRIVATE GANTRY_PLUGIN_HOST="$<TARGET_FILE:gantry-plugin-host>")
+endfunction()

@@ -3,11 +3,21 @@
 #include "kernel/cli/document.hpp"
 
 namespace gantry::cli {
+namespace {
+
+// Of a plugin with a process of its own: which, and how often it was started again.
+std::string process_of(const json::value& plugin) {
+    if (text_of(plugin, "isolation") != "process") return "gantryd";
+    const auto pid = text_of(plugin, "pid"), restarts = text_of(plugin, "restarts");
+    return (pid == "0" ? "none" : pid) + (restarts == "0" ? "" : ", restarts: " + restarts);
+}
+
+}  // namespace
 
 Outcome<int> plugins(const Session& session) {
     GANTRY_TRY(list, session.get("/v1/plugins"));
-    Table table({"ROLE", "NAME", "PLUGIN", "VERSION", "STATE", "REQUIRED", "TRUST", "CRASHES", "CALLS", "SLOW",
-                 "PENDING", "ADDRESS", "REASON"});
+    Table table({"ROLE", "NAME", "PLUGIN", "VERSION", "STATE", "REQUIRED", "TRUST", "PROCESS", "CRASHES", "CALLS",
+                 "SLOW", "PENDING", "ADDRESS", "REASON"});
     for (const auto& plugin : items_of(list)) {
         const auto state = text_of(plugin, "state");
         table.add({text_of(plugin, "role"),
@@ -17,6 +27,7 @@ Outcome<int> plugins(const Session& session) {
                    {state, color_of_state(state)},
                    flag_of(plugin, "required") ? "yes" : "no",
                    text_of(plugin, "trust"),
+                   process_of(plugin),
                    text_of(plugin, "crashes"),
                    text_of(plugin, "calls"),
                    text_of(plugin, "slow_calls"),
@@ -38,6 +49,18 @@ Outcome<int> plugin_crashes(const Session& session, const std::string& name, con
     session.say_line(what == "allow" ? title + ": its crashes do not count until its file changes or they are cleared"
                                      : title + ": its crashes are forgotten");
     session.note("gantryd acts on it when it starts next");
+    return exit_status::kOk;
+}
+
+Outcome<int> plugin_reload(const Session& session, const std::string& name, const std::string& file) {
+    json::object body;
+    if (!file.empty()) body["file"] = file;
+    GANTRY_TRY(answer, session.change("POST", "/v1/plugins/" + encode(name) + "/reload", body));
+    if (session.json())
+        session.show(answer);
+    else
+        session.say_line(name + " is version " + text_of(answer, "version") + " now, in process " +
+                         text_of(answer, "pid"));
     return exit_status::kOk;
 }
 

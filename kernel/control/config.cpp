@@ -17,6 +17,8 @@ namespace gantry::control {
 namespace {
 
 constexpr std::size_t kShown = 60;  // bytes of a wrong value in a message
+// Bytes that a plugin's own process may have: what loading one takes, and more than any gateway has.
+constexpr std::int64_t kMemoryMaxLeast = 16LL << 20, kMemoryMaxMost = 1LL << 40;
 constexpr std::array<std::string_view, 8> kRoles{"discovery", "placement", "runtime", "probe",
                                                  "transport", "directory", "store",   "frontend"};
 
@@ -109,6 +111,14 @@ class Table {
             if (auto parsed = parse_duration(*value)) return *parsed;
         }
         return wrong(*node, key, "a duration such as \"200ms\" or \"30s\"");
+    }
+
+    Result<std::int64_t> size(std::string_view key, std::int64_t min, std::int64_t max) {
+        const auto* node = get(key);
+        const auto text = node->value_exact<std::string>();
+        const auto bytes = text ? parse_size(*text) : Result<std::int64_t>(-1);
+        if (bytes && *bytes >= min && *bytes <= max) return *bytes;
+        return wrong(*node, key, "a size from " + format_size(min) + " to " + format_size(max));
     }
 
     Result<std::vector<std::string>> texts(std::string_view key) {
@@ -306,7 +316,12 @@ Result<host::PluginTable> read_plugin(const std::filesystem::path& file, std::st
             out.required = required;
         } else if (text == "isolation") {
             GANTRY_TRY(isolation, table.text(text, "none"));
-            if (isolation != "none") return table.wrong(value, text, "\"none\": other kinds are not yet supported");
+            if (isolation != "none" && isolation != "process")
+                return table.wrong(value, text, "\"none\" or \"process\"");
+            if (isolation == "process") out.placing = host::Placing::kOwnProcess;
+        } else if (text == "memory_max") {
+            GANTRY_TRY(memory_max, table.size(text, kMemoryMaxLeast, kMemoryMaxMost));
+            out.memory_max_bytes = memory_max;
         } else {
             bool ok = true;
             out.values[text] = to_value(value, ok);

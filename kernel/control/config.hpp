@@ -39,6 +39,7 @@ struct Config {
     std::optional<ControllerConfig> controller;
     std::vector<std::filesystem::path> plugin_path;
     trust::Options trust;
+    std::filesystem::path plugin_host;  // program for plugins with a process of their own; not in the file
     unsigned workers = 2;
     host::LogLevel log_level = host::LogLevel::kInfo;
     std::vector<host::PluginTable> plugins;  // in order of the file

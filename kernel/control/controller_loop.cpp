@@ -91,6 +91,7 @@ void ControllerLoop::load(std::function<void(Status)> done) {
         auto effects = core->load(stored, new_uuid(), host::boottime_now());
         if (!effects) return done(fail_because("the store cannot be used", effects.error()));
         core_ = std::move(core);
+        ++cores_;
         gate_ = core::CommitGate();
         loaded_ = done;
         gather(*effects);
@@ -115,14 +116,15 @@ void ControllerLoop::turn(const core::Input& input, const std::string& who) {
     pump();
 }
 
-// Policies in this process are answered before the turn ends; their effects join the turn's.
+// What policies answer at once joins the turn; the others' answers are turns of their own.
 void ControllerLoop::gather(core::Effects& effects) {
-    std::vector<core::Rank> ranks = std::move(effects.ranks);
-    effects.ranks.clear();
+    std::vector<core::Rank> ranks = std::exchange(effects.ranks, {});
     while (!ranks.empty()) {
         std::vector<core::Rank> next;
         for (const auto& rank : ranks) {
-            auto more = core_->step(*answer_rank(rank), host::boottime_now());
+            const auto answer = answer_rank(rank);
+            if (!answer) continue;
+            auto more = core_->step(*answer, host::boottime_now());
             std::ranges::move(more.writes, std::back_inserter(effects.writes));
             std::ranges::move(more.acts, std::back_inserter(effects.acts));
             std::ranges::move(more.ranks, std::back_inserter(next));
@@ -132,25 +134,35 @@ void ControllerLoop::gather(core::Effects& effects) {
 }
 
 std::optional<core::Input> ControllerLoop::answer_rank(const core::Rank& rank) {
-    auto keys = ask(rank);
-    if (!keys) return core::RankFailed{rank.id, keys.error().text()};
-    return core::Ranked{rank.id, std::move(*keys)};
+    struct Question {
+        bool in_turn = true;
+        std::optional<core::Input> answer;
+    };
+    const auto question = std::make_shared<Question>();
+    ask(rank, [this, question, id = rank.id, core = cores_](Ranking keys) {
+        core::Input input = core::RankFailed{id, keys ? std::string() : keys.error().text()};
+        if (keys) input = core::Ranked{id, std::move(*keys)};
+        if (question->in_turn)
+            question->answer = std::move(input);
+        else if (core == cores_)
+            turn(input);
+    });
+    question->in_turn = false;
+    return std::move(question->answer);
 }
 
-Result<std::vector<core::Keys>> ControllerLoop::ask(const core::Rank& rank) {
+void ControllerLoop::ask(const core::Rank& rank, std::function<void(Ranking)> done) {
     auto* placement = parts_.host.placement(rank.policy);
-    if (!placement) return fail(Code::kUnavailable, "placement policy " + rank.policy + " is not running");
+    if (!placement) return done(fail(Code::kUnavailable, "placement policy " + rank.policy + " is not running"));
     std::vector<host::CandidateView> candidates;
     candidates.reserve(rank.candidates.size());
     for (const auto& c : rank.candidates) {
         candidates.push_back({c.node, c.cpu_total_milli, c.cpu_free_milli, c.memory_total_bytes, c.memory_free_bytes,
                               c.copies_running, c.copies_pending, c.copies_of_service, c.has_image, c.labels});
     }
-    std::vector<core::Keys> keys(candidates.size());
-    GANTRY_CHECK(placement->score({rank.nodes_total, rank.nodes_ready, rank.copies_total, rank.service, rank.cpu_milli,
-                                   rank.memory_bytes, rank.instances_wanted, candidates},
-                                  keys));
-    return keys;
+    placement->score({rank.nodes_total, rank.nodes_ready, rank.copies_total, rank.service, rank.cpu_milli,
+                      rank.memory_bytes, rank.instances_wanted, candidates},
+                     std::move(done));
 }
 
 void ControllerLoop::pump() {
@@ -182,6 +194,7 @@ void ControllerLoop::committed(Result<std::uint64_t> result) {
     }
     fail_requests(gate_.failed(), error);
     core_.reset();
+    ++cores_;
     joined_.clear();
     for (auto peer : peers_) outbox_.close(peer);
     if (auto waiting = std::exchange(loaded_, nullptr)) return waiting(std::unexpected(error));  // at start: give up
@@ -324,13 +337,37 @@ void ControllerLoop::read(const std::function<Result<json::value>(const core::Co
     pump();
 }
 
-Result<json::value> ControllerLoop::explain(const core::Controller& core, const std::string& service) {
-    return core.explain(
-        service, host::boottime_now(), [this](const core::Rank& rank) { return ask(rank); },
-        [this](const std::string& policy) {
-            auto* placement = parts_.host.placement(policy);
-            return placement ? placement->key_names() : std::vector<std::string>{};
-        });
+Result<json::value> ControllerLoop::explained(const core::Controller& core, const std::string& service,
+                                              const std::function<Ranking(const core::Rank&)>& rank) const {
+    return core.explain(service, host::boottime_now(), rank, [this](const std::string& policy) {
+        auto* placement = parts_.host.placement(policy);
+        return placement ? placement->key_names() : std::vector<std::string>{};
+    });
+}
+
+// Made twice: to learn what the policy must be asked, then with what it answered.
+void ControllerLoop::explain(const std::string& service, Answer answer) {
+    const auto nodes_of = [](const core::Rank& rank) {
+        std::vector<std::string> nodes;
+        for (const auto& candidate : rank.candidates) nodes.emplace_back(candidate.node);
+        return nodes;
+    };
+    std::optional<core::Rank> question;
+    const auto learn = [&](const core::Rank& rank) -> Ranking {
+        question = rank;
+        return fail(Code::kUnavailable, "it has not answered yet");
+    };
+    if (core_) (void)explained(*core_, service, learn);  // the errors are those of the second time
+    auto finish = [this, service, nodes_of, answer = std::move(answer),
+                   asked = question ? nodes_of(*question) : std::vector<std::string>{}](Ranking keys) {
+        const auto rank = [&](const core::Rank& now) -> Ranking {
+            if (nodes_of(now) == asked) return keys;
+            return fail(Code::kConflict, "the candidates changed while it was asked, ask again");
+        };
+        read([&](const core::Controller& core) { return explained(core, service, rank); }, answer);
+    };
+    if (!question) return finish(std::vector<core::Keys>{});
+    ask(*question, std::move(finish));
 }
 
 void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started) {

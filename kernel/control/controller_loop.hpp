@@ -64,7 +64,8 @@ class ControllerLoop {
     void change(const std::function<core::Input(core::RequestId)>& make, const std::string& who, Answer answer);
     // A document as the core has it now; answered when everything it may show is committed.
     void read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer);
-    Result<json::value> explain(const core::Controller& core, const std::string& service);
+    // Answered when the policy has said what it thinks of the candidates. Errors: kNotFound.
+    void explain(const std::string& service, Answer answer);
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
     // An image was removed: its blobs go, but for those that another image or a service needs.
@@ -83,8 +84,11 @@ class ControllerLoop {
     void reload();
     void turn(const core::Input& input, const std::string& who = {});
     void gather(core::Effects& effects);
+    using Ranking = Result<std::vector<core::Keys>>;
     std::optional<core::Input> answer_rank(const core::Rank& rank);
-    Result<std::vector<core::Keys>> ask(const core::Rank& rank);
+    void ask(const core::Rank& rank, std::function<void(Ranking)> done);
+    Result<json::value> explained(const core::Controller& core, const std::string& service,
+                                  const std::function<Ranking(const core::Rank&)>& rank) const;
     void pump();
     void committed(Result<std::uint64_t> result);
     void act(core::Effect effect);
@@ -111,6 +115,7 @@ class ControllerLoop {
     std::function<void(Status)> loaded_;
     Instant full_until_{};
     std::string listening_;
+    std::uint64_t cores_ = 0;  // loaded so far: what a policy answers to one that is gone is dropped
     bool stopping_ = false;
 };
 

@@ -196,13 +196,13 @@ void Tree::get_list(const Route& route, Answer answer) {
 
 void Tree::get_one(const Route& route, Answer answer) {
     if (!parts_.controller) return answer(no_controller());
+    if (route.parts.size() == 3 && route.parts[0] == "services" && route.parts[2] == "explain") {
+        return parts_.controller->explain(route.parts[1], std::move(answer));
+    }
     parts_.controller->read(
         [this, &route](const core::Controller& core) -> Result<json::value> {
             const auto& what = route.parts[0];
             const auto& name = route.parts[1];
-            if (route.parts.size() == 3 && what == "services" && route.parts[2] == "explain") {
-                return parts_.controller->explain(core, name);
-            }
             if (route.parts.size() == 3 && what == "services" && route.parts[2] == "history") {
                 GANTRY_TRY(revisions, core.history(name));
                 return list_document(std::move(revisions), core.term());
@@ -370,6 +370,9 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         answer(json::object{{"leaving", true}});
         return parts_.leave();
     }
+    if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
+        return reload_plugin(parts[1], body, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
@@ -523,6 +526,24 @@ Result<json::value> Tree::change_plugin(const Route& route) {
     return json::object{{"plugin", title}, {"crashes", standing.crashes}, {"allowed", standing.allowed}};
 }
 
+void Tree::reload_plugin(const std::string& title, const std::string& body, Answer answer) {
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    auto file = fields.text("file", "");
+    if (!file) return answer(std::unexpected(file.error()));
+    if (auto ok = fields.finish(); !ok) return answer(std::unexpected(ok.error()));
+    parts_.host.reload(title, *file, [this, title, answer = std::move(answer)](Result<void> done) {
+        if (!done) return answer(std::unexpected(done.error()));
+        for (const auto& plugin : parts_.host.plugins()) {
+            if (plugin.role + "." + plugin.name != title) continue;
+            return answer(json::object{
+                {"plugin", title}, {"version", plugin.version}, {"file", plugin.file}, {"pid", plugin.pid}});
+        }
+        answer(fail(Code::kNotFound, "no plugin " + title));
+    });
+}
+
 json::value Tree::plugins() const {
     json::array items;
     for (const auto& p : parts_.host.plugins()) {
@@ -541,6 +562,10 @@ json::value Tree::plugins() const {
                                      {"calls", p.calls},
                                      {"slow_calls", p.slow_calls},
                                      {"operations_pending", p.operations_pending},
+                                     {"isolation", p.placing == host::Placing::kHost ? "none" : "process"},
+                                     {"pid", p.pid},
+                                     {"restarts", p.restarts},
+                                     {"memory_max_bytes", p.memory_max_bytes},
                                      {"address", p.address}});
     }
     return json::object{{"items", std::move(items)}, {"revision", 0}};

@@ -75,6 +75,7 @@ class Tree : public host::ResourceTree {
                      Answer answer);
     json::value plugins() const;
     Result<json::value> change_plugin(const Route& route);
+    void reload_plugin(const std::string& title, const std::string& body, Answer answer);
     json::value cluster(const core::Controller* core) const;
 
     Parts parts_;

@@ -7,6 +7,7 @@
 #include "kernel/crash/witness.hpp"
 #include "kernel/daemon/log.hpp"
 #include "kernel/daemon/version.hpp"
+#include "kernel/isolation/isolation.hpp"
 
 namespace gantry::daemon {
 namespace {
@@ -23,6 +24,7 @@ host::HostOptions host_options(const control::Config& config, control::EventLog&
     options.workers = config.workers;
     options.trust = config.trust;
     options.crashes = crashes;
+    options.isolation = isolation::make_isolation(config.plugin_host);
     options.log = [](host::LogLevel level, std::string_view plugin, std::string_view text) {
         log(level, plugin, text);
     };

@@ -15,11 +15,11 @@
 
 namespace {
 
-// PREFIX/bin/gantryd -> PREFIX/lib/gantry/plugins: true for a build folder and for an installed package.
-std::filesystem::path plugin_path() {
+// PREFIX/bin/gantryd -> PREFIX/lib/gantry: true for a build folder and for an installed package.
+std::filesystem::path library_path() {
     std::error_code ignored;
     const auto self = std::filesystem::read_symlink("/proc/self/exe", ignored);
-    return self.parent_path().parent_path() / "lib" / "gantry" / "plugins";
+    return self.parent_path().parent_path() / "lib" / "gantry";
 }
 
 // A few quiet threads, and images that pass through in pieces: with one arena and a fixed limit above which a block is
@@ -44,11 +44,12 @@ int main(int argc, char** argv) {
 
     std::signal(SIGPIPE, SIG_IGN);
     umask(0077);
-    auto config = gantry::control::read_config(file, plugin_path());
+    auto config = gantry::control::read_config(file, library_path() / "plugins");
     if (!config) {
         std::fprintf(stderr, "gantryd: %s\n", config.error().text().c_str());
         return 78;
     }
+    config->plugin_host = library_path() / "gantry-plugin-host";
     gantry::daemon::open_log(config->log_level);
     if (check) return gantry::daemon::check_config(*config);
     std::error_code failed;

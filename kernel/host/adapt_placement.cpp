@@ -1,46 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
+#include <stdexcept>
 
 #include "kernel/host/adapter.hpp"
 
 namespace gantry::host {
 namespace {
 
-class PlacementAdapter final : public Placement {
+// What both forms of the role share: the question in the border's words.
+template <class Table>
+class Asking : public Placement {
   public:
-    explicit PlacementAdapter(Site<gantry_placement> site) : site_(std::move(site)) {}
+    explicit Asking(Site<Table> site) : site_(std::move(site)) {}
 
     std::vector<std::string> key_names() const override {
         std::vector<std::string> out;
-        if (!site_.has(&gantry_placement::score)) return out;
+        if (!site_.has(&Table::score)) return out;
         const std::uint32_t count = std::min<std::uint32_t>(site_.table->key_count, GANTRY_PLACEMENT_KEYS);
         for (std::uint32_t i = 0; i < count; ++i) out.push_back(line(site_.table->key_names[i]));
         return out;
     }
 
-    Status score(const RankQuestion& question, std::span<Keys> keys) override {
-        if (keys.size() < question.candidates.size()) {
-            return fail(Code::kInvalid, "placement: fewer keys than candidates");
-        }
+  protected:
+    struct Question {
+        gantry_snapshot snapshot;
+        gantry_placement_request request;
+    };
+    Question lower(const RankQuestion& question) {
         lower_candidates(question.candidates);
-        const gantry_snapshot snapshot{sizeof(snapshot), question.nodes_total, question.nodes_ready,
-                                       question.copies_total};
-        const gantry_placement_request request{sizeof(request),
-                                               sizeof(gantry_candidate),
-                                               str(question.service),
-                                               question.cpu_milli,
-                                               question.memory_bytes,
-                                               question.instances_wanted,
-                                               0};
-        static_assert(sizeof(Keys) == sizeof(std::int64_t[GANTRY_PLACEMENT_KEYS]));
-        std::ranges::fill(keys, Keys{});
-        ErrorBuffer error;
-        const gantry_status status =
-            site_.call("score", &gantry_placement::score, &snapshot, &request, candidates_.data(), candidates_.size(),
-                       reinterpret_cast<std::int64_t(*)[GANTRY_PLACEMENT_KEYS]>(keys.data()), &error.raw);
-        if (status != GANTRY_OK) return site_.failed(site_.who("score"), status, error.text(status));
-        return {};
+        return {{sizeof(gantry_snapshot), question.nodes_total, question.nodes_ready, question.copies_total},
+                {sizeof(gantry_placement_request), sizeof(gantry_candidate), str(question.service), question.cpu_milli,
+                 question.memory_bytes, question.instances_wanted, 0}};
     }
+
+    Site<Table> site_;
+    std::vector<gantry_candidate> candidates_;
 
   private:
     // Into buffers that are kept: nothing is allocated once they have grown.
@@ -70,15 +65,55 @@ class PlacementAdapter final : public Placement {
         }
     }
 
-    Site<gantry_placement> site_;
     std::vector<gantry_kv> labels_;
-    std::vector<gantry_candidate> candidates_;
+};
+
+class PlacementAdapter final : public Asking<gantry_placement> {
+  public:
+    using Asking::Asking;
+
+    void score(const RankQuestion& asked, Done<std::vector<Keys>> done) override {
+        const Question question = lower(asked);
+        static_assert(sizeof(Keys) == sizeof(std::int64_t[GANTRY_PLACEMENT_KEYS]));
+        std::vector<Keys> keys(candidates_.size());
+        ErrorBuffer error;
+        const gantry_status status = site_.call(
+            "score", &gantry_placement::score, &question.snapshot, &question.request, candidates_.data(),
+            candidates_.size(), reinterpret_cast<std::int64_t(*)[GANTRY_PLACEMENT_KEYS]>(keys.data()), &error.raw);
+        if (status != GANTRY_OK) return done(site_.failed(site_.who("score"), status, error.text(status)));
+        done(std::move(keys));
+    }
+};
+
+class AskedPlacementAdapter final : public Asking<AskedPlacement> {
+  public:
+    using Asking::Asking;
+
+    void score(const RankQuestion& asked, Done<std::vector<Keys>> done) override {
+        const Question question = lower(asked);
+        const auto raise = [count = candidates_.size()](const void* raw) {
+            const auto& r = result<PlacementKeys>(raw);
+            if (r.count != count) {
+                throw std::runtime_error("it has keys for " + std::to_string(r.count) + " of " + std::to_string(count) +
+                                         " candidates");
+            }
+            std::vector<Keys> keys(count);
+            if (count > 0) std::memcpy(keys.data(), r.keys, count * sizeof(Keys));
+            return keys;
+        };
+        site_.ask<std::vector<Keys>>("score", kScoreLimit, std::move(done), raise, &AskedPlacement::score,
+                                     &question.snapshot, &question.request, candidates_.data(), candidates_.size());
+    }
 };
 
 }  // namespace
 
 std::unique_ptr<Placement> adapt(Site<gantry_placement> site) {
     return std::make_unique<PlacementAdapter>(std::move(site));
+}
+
+std::unique_ptr<Placement> adapt(Site<AskedPlacement> site) {
+    return std::make_unique<AskedPlacementAdapter>(std::move(site));
 }
 
 }  // namespace gantry::host

@@ -16,6 +16,7 @@
 
 #include "kernel/host/border.hpp"
 #include "kernel/host/context.hpp"
+#include "kernel/host/isolation.hpp"
 
 namespace gantry::host {
 
@@ -108,7 +109,8 @@ gantry_status report(std::uint64_t handle, F tell) noexcept {
         const std::shared_ptr<Context> context = Context::find(handle);
         if (context == nullptr) return GANTRY_STALE;
         context->core->loop.post([context, tell = std::move(tell)]() mutable {
-            if (context->alive() && context->sink_target != nullptr) tell(*static_cast<Adapter*>(context->sink_target));
+            void* const target = context->sink_target;
+            if (context->alive() && target != nullptr) tell(*static_cast<Adapter*>(target));
         });
         return GANTRY_OK;
     } catch (...) {
@@ -128,6 +130,7 @@ struct Adapters {
 };
 
 std::unique_ptr<Placement> adapt(Site<gantry_placement> site);
+std::unique_ptr<Placement> adapt(Site<AskedPlacement> site);
 std::unique_ptr<Discovery> adapt(Site<gantry_discovery> site);
 std::unique_ptr<Directory> adapt(Site<gantry_directory> site);
 std::unique_ptr<Probe> adapt(Site<gantry_probe> site);

@@ -65,8 +65,8 @@ class Context : public std::enable_shared_from_this<Context> {
     const std::uint64_t handle;
     const std::shared_ptr<std::atomic<std::uint64_t>> pending;  // operations
     std::atomic<std::uint64_t> calls{0}, slow_calls{0};
-    // The adapter that gets what the instance reports; used on the loop.
-    void* sink_target = nullptr;
+    // Who gets what the instance reports: its adapter, on the loop.
+    std::atomic<void*> sink_target{nullptr};
     std::mutex metrics_mutex;
     std::map<std::string, double> metrics;
 

@@ -48,6 +48,22 @@ Status check_note(const elf::Reading& reading, std::string_view role) {
     return fail(Code::kRefused, "offers the role " + reading.note.role + ", expected " + std::string(known_role(role)));
 }
 
+// Who vouches for it, what it is, what its note says. FOLDER/NAME is the file.
+Status examine(PluginFile& file, std::string_view role, trust::Verifier& verifier, const std::filesystem::path& folder,
+               const std::string& name) {
+    GANTRY_TRY(identity, FileIdentity::of(file.fd));
+    file.identity = identity;
+    // Before anything in it is looked at: what was changed is not worth reading.
+    GANTRY_TRY(origin, verifier.examine(file.fd, folder, name));
+    file.origin = std::move(origin);
+    elf::Reading reading = elf::read_plugin(file.fd);
+    if (Status checked = check_note(reading, role); !checked) {
+        return fail(Code::kRefused, file.path + ": " + checked.error().message);
+    }
+    file.note = std::move(reading.note);
+    return {};
+}
+
 }  // namespace
 
 PluginFile::~PluginFile() {
@@ -91,16 +107,22 @@ Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesyste
                                          (looked.empty() ? "any folder: [plugins] path is empty" : looked) +
                                          guess(path, role, plugin));
     }
-    GANTRY_TRY(identity, FileIdentity::of(file->fd));
-    file->identity = identity;
-    // Before anything in it is looked at: what was changed is not worth reading.
-    GANTRY_TRY(origin, verifier.examine(file->fd, found, std::string(role) + "/" + name));
-    file->origin = std::move(origin);
-    elf::Reading reading = elf::read_plugin(file->fd);
-    if (Status checked = check_note(reading, role); !checked) {
-        return fail(Code::kRefused, file->path + ": " + checked.error().message);
-    }
-    file->note = std::move(reading.note);
+    GANTRY_CHECK(examine(*file, role, verifier, found, std::string(role) + "/" + name));
+    return file;
+}
+
+Result<std::shared_ptr<PluginFile>> open_plugin_file(const std::filesystem::path& path, std::string_view role,
+                                                     trust::Verifier& verifier) {
+    if (!path.is_absolute()) return fail(Code::kInvalid, path.string() + " is no absolute path");
+    auto file = std::make_shared<PluginFile>();
+    file->path = path.string();
+    Result<trust::Descriptor> opened = open_in(path.parent_path(), path.filename().string());
+    if (!opened && opened.error().code == Code::kNotFound) return fail(Code::kNotFound, file->path + " is not there");
+    if (!opened) return std::unexpected(std::move(opened).error());
+    file->fd = opened->release();
+    const std::filesystem::path folder = path.parent_path();
+    GANTRY_CHECK(examine(*file, role, verifier, folder.parent_path(),
+                         folder.filename().string() + "/" + path.filename().string()));
     return file;
 }
 

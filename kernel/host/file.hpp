@@ -49,6 +49,10 @@ struct PluginFile {
 Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesystem::path>& path, std::string_view role,
                                                 std::string_view plugin, trust::Verifier& verifier);
 
+// The same of the file at an absolute path.
+Result<std::shared_ptr<PluginFile>> open_plugin_file(const std::filesystem::path& path, std::string_view role,
+                                                     trust::Verifier& verifier);
+
 // The spelling in a note of the role that this kernel knows in that folder: "probe" -> "probe/1"; empty if none.
 std::string_view known_role(std::string_view folder);
 

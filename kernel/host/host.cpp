@@ -19,6 +19,8 @@ std::string_view plugin_state_name(PluginState state) {
             return "loaded";
         case PluginState::kRunning:
             return "running";
+        case PluginState::kDegraded:
+            return "degraded";
         case PluginState::kRefused:
             return "refused";
         case PluginState::kFailed:
@@ -120,6 +122,13 @@ Status Host::start() {
 void Host::stop() {
     for (const auto& instance : std::views::reverse(impl_->instances)) instance->stop(kStopLimit);
     impl_->core->pool.close();
+}
+
+void Host::reload(std::string_view title, const std::string& file, Done<void> done) {
+    for (const auto& instance : impl_->instances) {
+        if (instance->title() == title) return instance->reload(file, std::move(done));
+    }
+    done(fail(Code::kNotFound, "there is no plugin " + std::string(title) + "; its name is ROLE.NAME of its table"));
 }
 
 std::vector<PluginInfo> Host::plugins() const {

@@ -27,6 +27,8 @@
 
 namespace gantry::host {
 
+class Isolation;
+
 enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
 
 // Where a value of the configuration file stands, for messages.
@@ -36,14 +38,20 @@ struct SourcePlace {
     std::string text() const;  // "gantry.toml:12:3"
 };
 
+// Whose process a plugin's code runs in.
+enum class Placing : std::uint8_t { kHost, kOwnProcess };
+inline constexpr std::int64_t kMemoryMax = 256 << 20;  // bytes, where the table does not say
+
 // One `[role.name]` table of the configuration file. Values are strings, integers, doubles, booleans, or arrays of
 // strings.
 struct PluginTable {
     std::string role, name;  // "placement", "least-loaded"
     std::string plugin;      // file name without .so; default: name
     bool required = false;
+    Placing placing = Placing::kHost;            // `isolation`
+    std::int64_t memory_max_bytes = kMemoryMax;  // of a process of its own
     SourcePlace place;
-    json::object values;                                      // everything but plugin, isolation, required
+    json::object values;                                      // everything but the kernel's own keys
     std::vector<std::pair<std::string, SourcePlace>> places;  // of the keys in values
 };
 
@@ -57,10 +65,12 @@ struct HostOptions {
     std::function<void(LogLevel, std::string_view plugin, std::string_view text)> log;
     // Called on the loop.
     std::function<void(std::string kind, std::string text, json::object fields)> event;
-    ResourceTree* tree = nullptr;  // for frontends; may be set before start()
+    ResourceTree* tree = nullptr;          // for frontends; may be set before start()
+    std::shared_ptr<Isolation> isolation;  // without one, plugins that shall have a process of their own are refused
 };
 
-enum class PluginState : std::uint8_t { kLoaded, kRunning, kRefused, kFailed, kStopped };
+// kDegraded: it cannot answer now, and will again: its process ended and is started anew.
+enum class PluginState : std::uint8_t { kLoaded, kRunning, kDegraded, kRefused, kFailed, kStopped };
 std::string_view plugin_state_name(PluginState state);
 
 struct PluginInfo {
@@ -72,6 +82,10 @@ struct PluginInfo {
     std::uint64_t crashes = 0;  // remembered of this file
     std::uint64_t calls = 0, slow_calls = 0, operations_pending = 0;
     std::string address;  // of a frontend's door
+    Placing placing = Placing::kHost;
+    std::int64_t pid = 0;  // of its own process, 0 if there is none now
+    std::uint64_t restarts = 0;
+    std::int64_t memory_max_bytes = 0;
     std::vector<std::pair<std::string, double>> metrics;
 };
 
@@ -92,7 +106,13 @@ class Host {
 
     std::vector<PluginInfo> plugins() const;
 
-    // Running instances by table name; nullptr if there is none.
+    // Gives an isolated plugin the newest file of its name in the plugin path, or `file` (absolute, trusted like one of
+    // the path), in a new process beside the old one; done when the new one has taken over. Errors: kNotFound (no such
+    // table), kUnsupported (it has no process of its own), kRefused (the file), what the plugin says to its start; the
+    // old one goes on in all cases.
+    void reload(std::string_view title, const std::string& file, Done<void> done);
+
+    // Running (or degraded) instances by table name; nullptr if there is none.
     Placement* placement(std::string_view name) const;
     Runtime* runtime(std::string_view name) const;
     Probe* probe(std::string_view name) const;

@@ -30,7 +30,10 @@ const void* query_service(std::uint64_t handle, gantry_str id) noexcept {
 }  // namespace
 
 Instance::Instance(PluginTable table, std::shared_ptr<Core> core)
-    : table_(std::move(table)), core_(std::move(core)), title_(table_.role + "." + table_.name) {
+    : table_(std::move(table)),
+      core_(std::move(core)),
+      title_(table_.role + "." + table_.name),
+      placing_(table_.placing) {
     info_.role = table_.role;
     info_.name = table_.name;
     info_.plugin = table_.plugin.empty() ? table_.name : table_.plugin;
@@ -48,6 +51,16 @@ Status Instance::give_up(PluginState state, Error error) {
     return std::unexpected(std::move(error));
 }
 
+void Instance::describe(std::shared_ptr<PluginFile> file) {
+    file_ = std::move(file);
+    info_.file = file_->path;
+    info_.id = line(file_->note.id);
+    info_.version = line(file_->note.version);
+    info_.license = line(file_->note.license);
+    info_.trust = line(file_->origin.text);
+    info_.digest = file_->origin.digest;
+}
+
 Status Instance::prepare() {
     Result<std::shared_ptr<PluginFile>> file =
         open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier);
@@ -55,13 +68,7 @@ Status Instance::prepare() {
         (void)give_up(PluginState::kRefused, std::move(file).error());  // recorded; start() answers for it
         return {};
     }
-    file_ = std::move(*file);
-    info_.file = file_->path;
-    info_.id = line(file_->note.id);
-    info_.version = line(file_->note.version);
-    info_.license = line(file_->note.license);
-    info_.trust = line(file_->origin.text);
-    info_.digest = file_->origin.digest;
+    describe(std::move(*file));
     GANTRY_TRY(config, check_table(table_, file_->note.config));
     config_ = std::move(config);
     if (Status allowed = judge(); !allowed) (void)give_up(PluginState::kRefused, std::move(allowed).error());
@@ -75,19 +82,35 @@ crash::Standing Instance::crashes() const {
 
 // Where its code may run; the reason is shown also of one that runs.
 Status Instance::judge() {
-    const Case c{file_->origin, core_->verifier.options().require_signature, false, false, table_.required, crashes()};
+    const bool isolable = core_->options.isolation != nullptr;
+    const Case c{file_->origin,
+                 core_->verifier.options().require_signature,
+                 table_.placing == Placing::kOwnProcess,
+                 isolable,
+                 table_.required,
+                 crashes()};
     const Ruling ruling = decide(c);
     info_.reason = ruling.why;
+    placing_ = ruling.where == Where::kIsolated ? Placing::kOwnProcess : Placing::kHost;
     if (ruling.where == Where::kRefused) return fail(Code::kRefused, file_->path + ": " + ruling.why);
+    return {};
+}
+
+// Its code into this process; nothing of it if it has one of its own.
+Status Instance::load() {
+    if (placing_ == Placing::kHost) {
+        GANTRY_TRY(library, Library::load(*file_));
+        library_ = library;
+        return {};
+    }
     return {};
 }
 
 Status Instance::start() {
     if (info_.state == PluginState::kRefused) return fail(Code::kRefused, info_.reason, table_.place.text());
-    Result<std::shared_ptr<const Library>> library = Library::load(*file_);
-    if (!library) return give_up(PluginState::kRefused, std::move(library).error());
-    library_ = std::move(*library);
-    if (Status made = create(); !made) return give_up(PluginState::kFailed, std::move(made).error());
+    if (Status loaded = load(); !loaded) return give_up(PluginState::kRefused, std::move(loaded).error());
+    Status made = placing_ == Placing::kHost ? create() : create_isolated();
+    if (!made) return give_up(PluginState::kFailed, std::move(made).error());
     Status status = init();
     if (status) status = attach();
     if (status) {
@@ -108,16 +131,15 @@ Status Instance::start() {
 Status Instance::create() {
     context_ = Context::make(core_, title_, info_.digest);
     const gantry_host raw{sizeof(raw), 0, context_->handle, &query_service};
-    plugin_ = {};
-    plugin_.struct_size = sizeof(plugin_);
-    ErrorBuffer error;
-    const gantry_status status =
-        context_->timed("create", [&] { return library_->entry().create(&raw, &plugin_, &error.raw); });
-    if (status != GANTRY_OK) return fail(code_of(status), "cannot be created: " + error.text(status));
-    const bool whole = plugin_.struct_size >= kLeast<gantry_plugin> && plugin_.init != nullptr &&
-                       plugin_.start != nullptr && plugin_.stop != nullptr && plugin_.destroy != nullptr &&
-                       plugin_.query != nullptr;
-    if (!whole) return fail(Code::kRefused, "its plugin table is incomplete; all slots of SDK 1.0 are needed");
+    GANTRY_CHECK(context_->timed("create", [&] { return library_->create(raw, plugin_); }));
+    created_ = true;
+    return {};
+}
+
+Status Instance::create_isolated() {
+    context_ = Context::make(core_, title_, info_.digest);
+    isolated_ = core_->options.isolation->host({context_, file_, table_.memory_max_bytes});
+    plugin_ = isolated_->plugin();
     created_ = true;
     return {};
 }
@@ -152,8 +174,10 @@ Status Instance::attach() try {
     const auto site = [&]<class Table>(const Table* table) { return Site<Table>{context_, plugin_.self, table}; };
     if (interface == GANTRY_ROLE_DISCOVERY)
         adapters_.discovery = adapt(site(static_cast<const gantry_discovery*>(raw)));
-    if (interface == GANTRY_ROLE_PLACEMENT)
-        adapters_.placement = adapt(site(static_cast<const gantry_placement*>(raw)));
+    if (interface == GANTRY_ROLE_PLACEMENT) {
+        adapters_.placement = isolated_ ? adapt(site(static_cast<const AskedPlacement*>(raw)))
+                                        : adapt(site(static_cast<const gantry_placement*>(raw)));
+    }
     if (interface == GANTRY_ROLE_RUNTIME) adapters_.runtime = adapt(site(static_cast<const gantry_runtime*>(raw)));
     if (interface == GANTRY_ROLE_PROBE) adapters_.probe = adapt(site(static_cast<const gantry_probe*>(raw)));
     if (interface == GANTRY_ROLE_TRANSPORT)
@@ -223,6 +247,29 @@ void Instance::destroy() {
     adapters_ = {};
     context_->timed("destroy", [&] { plugin_.destroy(plugin_.self); });
     plugin_ = {};
+    isolated_.reset();
+}
+
+void Instance::reload(const std::string& file, Done<void> done) {
+    if (isolated_ == nullptr) {
+        return done(fail(Code::kUnsupported, title_ + " runs in this process and is exchanged when gantryd starts; "
+                                                      "with isolation = \"process\" it can be exchanged now"));
+    }
+    core_->verifier.refresh();
+    Result<std::shared_ptr<PluginFile>> opened =
+        file.empty() ? open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier)
+                     : open_plugin_file(file, table_.role, core_->verifier);
+    if (!opened) return done(std::unexpected(std::move(opened).error()));
+    auto config = check_table(table_, (*opened)->note.config);
+    if (!config) return done(std::unexpected(std::move(config).error()));
+    Status status;
+    const std::string state_dir = make_state_dir(status);
+    if (!status) return done(status);
+    const LoweredConfig lowered(table_.name, state_dir, *config);
+    isolated_->exchange(*opened, *lowered.get(), [this, opened = *opened, done = std::move(done)](Result<void> taken) {
+        if (taken) describe(opened);
+        done(std::move(taken));
+    });
 }
 
 PluginInfo Instance::info() const {
@@ -234,6 +281,17 @@ PluginInfo Instance::info() const {
         out.operations_pending = context_->pending->load();
         std::lock_guard lock(context_->metrics_mutex);
         out.metrics.assign(context_->metrics.begin(), context_->metrics.end());
+    }
+    out.placing = placing_;
+    if (placing_ == Placing::kOwnProcess) out.memory_max_bytes = table_.memory_max_bytes;
+    if (isolated_ != nullptr) {
+        const IsolatedState now = isolated_->state();
+        out.pid = now.pid;
+        out.restarts = now.restarts;
+        if (out.state == PluginState::kRunning && !now.up) {
+            out.state = PluginState::kDegraded;
+            out.reason = now.reason;
+        }
     }
     return out;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernel/host/adapter.hpp"
+#include "kernel/host/isolation.hpp"
 #include "kernel/host/library.hpp"
 #include "kernel/host/schema.hpp"
 
@@ -23,6 +24,8 @@ class Instance {
     Status start();
     // stop, within `limit`, and destroy. An instance that does not come back is left as it is and counts as failed.
     void stop(Duration limit);
+    // See Host::reload.
+    void reload(const std::string& file, Done<void> done);
 
     PluginInfo info() const;
     PluginState state() const { return info_.state; }
@@ -34,10 +37,13 @@ class Instance {
   private:
     crash::Standing crashes() const;
     Status judge();
+    Status load();
     Status create();
+    Status create_isolated();
     Status init();
     Status attach();
     Status give_up(PluginState state, Error error);
+    void describe(std::shared_ptr<PluginFile> file);
     std::string make_state_dir(Status& status) const;
     void destroy();
 
@@ -49,6 +55,8 @@ class Instance {
     std::shared_ptr<PluginFile> file_;
     std::vector<ConfigValue> config_;
     std::shared_ptr<Context> context_;
+    Placing placing_;
+    std::unique_ptr<Isolated> isolated_;  // stands behind plugin_ if it has a process of its own
     gantry_plugin plugin_{};
     bool created_ = false;
     bool start_called_ = false;

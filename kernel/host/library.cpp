@@ -8,6 +8,8 @@
 #include <map>
 #include <mutex>
 
+#include "kernel/host/border.hpp"
+
 #include "kernel/host/least.hpp"
 
 namespace gantry::host {
@@ -85,10 +87,22 @@ Result<std::shared_ptr<const Library>> Library::load(const PluginFile& file) {
         loaded.library = std::move(library);
         loaded.handle = std::move(handle);
     }
-    if (Status checked = check_entry(loaded.handle->entry(), file.note); !checked) {
+    if (Status checked = check_entry(*loaded.handle->entry_, file.note); !checked) {
         return fail(Code::kRefused, file.path + ": " + checked.error().message);
     }
     return loaded.handle;
+}
+
+Status Library::create(const gantry_host& host, gantry_plugin& out) const {
+    out = {};
+    out.struct_size = sizeof(out);
+    ErrorBuffer error;
+    const gantry_status status = entry_->create(&host, &out, &error.raw);
+    if (status != GANTRY_OK) return fail(code_of(status), "cannot be created: " + error.text(status));
+    const bool whole = out.struct_size >= kLeast<gantry_plugin> && out.init != nullptr && out.start != nullptr &&
+                       out.stop != nullptr && out.destroy != nullptr && out.query != nullptr;
+    if (whole) return {};
+    return fail(Code::kRefused, "its plugin table is incomplete; all slots of SDK 1.0 are needed");
 }
 
 }  // namespace gantry::host

@@ -16,7 +16,8 @@ class Library {
     // The library of that file, loaded now or before.
     static Result<std::shared_ptr<const Library>> load(const PluginFile& file);
 
-    const gantry_entry& entry() const { return *entry_; }
+    // Makes an instance with every slot that SDK 1.0 asks for. [loop]
+    Status create(const gantry_host& host, gantry_plugin& out) const;
 
   private:
     Library() = default;

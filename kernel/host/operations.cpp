@@ -20,7 +20,7 @@ std::uint64_t Operations::begin(Call call) {
         id = ++last_id_;
         if (call.pending) ++*call.pending;
         if (call.deadline != kNever) deadlines_.emplace(call.deadline, id);
-        entries_.emplace(id, Entry{std::move(call), false});
+        entries_.emplace(id, Entry{std::move(call)});
     }
     arm();
     return id;
@@ -70,17 +70,26 @@ bool Operations::over(std::uint64_t handle, std::uint64_t id) const {
            it->second.call.deadline <= boottime_now();
 }
 
+void Operations::on_cancel(std::uint64_t id, std::function<void()> wish) {
+    std::lock_guard lock(mutex_);
+    auto it = entries_.find(id);
+    if (it != entries_.end()) it->second.wish = std::move(wish);
+}
+
 void Operations::cancel(std::uint64_t id) {
+    std::function<void()> wish;
     {
         std::lock_guard lock(mutex_);
         auto it = entries_.find(id);
         if (it == entries_.end()) return;
         it->second.cancelled = true;
+        wish = std::exchange(it->second.wish, nullptr);
         Instant& deadline = it->second.call.deadline;
         deadlines_.erase({deadline, id});
         deadline = std::min(deadline, boottime_now() + kCancelGrace);
         deadlines_.emplace(deadline, id);
     }
+    if (wish) wish();
     arm();
 }
 

@@ -44,6 +44,8 @@ class Operations {
     void refused(std::uint64_t id, gantry_status status);
     // Nobody waits for it any more: the plugin has kCancelGrace (or until its deadline) to end it. [loop]
     void cancel(std::uint64_t id);
+    // Calls wish once when it is cancelled, unless it has ended. [loop]
+    void on_cancel(std::uint64_t id, std::function<void()> wish);
     // No deadline is watched any more. [loop]
     void close() { timer_.reset(); }
     // Everything asked of this instance ends as unknown. [loop]
@@ -58,6 +60,7 @@ class Operations {
     struct Entry {
         Call call;
         bool cancelled = false;
+        std::function<void()> wish{};
     };
 
     void deliver(Call call, gantry_status status, std::string text);

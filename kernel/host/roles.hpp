@@ -64,13 +64,15 @@ struct RankQuestion {
 };
 
 using Keys = std::array<std::int64_t, 4>;
+inline constexpr Duration kScoreLimit = seconds(1);
 
 class Placement {
   public:
     virtual ~Placement() = default;
     virtual std::vector<std::string> key_names() const = 0;
-    // The pure call: answers at once. keys has one element per candidate.
-    virtual Status score(const RankQuestion& question, std::span<Keys> keys) = 0;
+    // Keys in the order of the candidates. A policy in this process answers before score returns, the one exception to
+    // "in a later turn"; one in a process of its own in a later turn, within kScoreLimit.
+    virtual void score(const RankQuestion& question, Done<std::vector<Keys>> done) = 0;
 };
 
 // ---- runtime -----------------------------------------------------------------------------------------------------

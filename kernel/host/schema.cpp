@@ -94,7 +94,7 @@ class TableCheck {
     Status known_keys() const {
         for (const auto& [name, value] : table_.values) {
             if (find(name) != nullptr) continue;
-            std::vector<std::string_view> names{"plugin", "isolation", "required"};
+            std::vector<std::string_view> names{"plugin", "isolation", "memory_max", "required"};
             for (const ConfigKey& key : schema_) names.push_back(key.name);
             std::string text = "unknown key " + in_ticks(name) + " in " + title();
             if (const auto near = nearest(name, names)) {

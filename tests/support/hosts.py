@@ -273,6 +273,8 @@ class Host:
         lines += ["[transport.vsoa]", f'secret_file = "{self.settings.get("secret", c.secret)}"']
         lines += ["[directory.vsoa]", f'listen = "{self.listen}:{c.position_port}"']
         lines += ["[frontend.http]", f'socket = "{self.socket}"', *self.settings.get("lines", [])]
+        for title in self.settings.get("isolated", []):
+            lines.insert(lines.index(f"[{title}]") + 1, 'isolation = "process"')
         (self.dir / "gantry.toml").write_text("\n".join(lines) + "\n")
 
     def plugin_path(self):

@@ -13,8 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 18400
+KERNEL_LINES_MAX = 20000
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
+# Neighbours of the kernel proper, each with a budget of its own.
+NEIGHBOURS = {"kernel/isolation/": 3500}
 
 # Who may include what of ours: a folder's own files, and headers that begin with one of these; ARCHITECTURE.md has the
 # same table in words. The first match counts; OWN is the file's own folder, two levels deep.
@@ -25,9 +27,10 @@ ALLOWED = [
     ("kernel/crash/", ["kernel/crash/", "kernel/base/"]),
     ("kernel/trust/", ["kernel/trust/", "kernel/base/", "gantry/trust/"]),
     ("kernel/host/", ["kernel/host/", "kernel/crash/", "kernel/trust/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
+    ("kernel/isolation/", ["kernel/isolation/", "kernel/host/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
     ("kernel/control/", ["kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
                          "kernel/base/"]),
-    ("kernel/daemon/", ["kernel/daemon/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
+    ("kernel/daemon/", ["kernel/daemon/", "kernel/isolation/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
                         "kernel/base/"]),
     ("kernel/cli/", ["kernel/cli/", "kernel/base/"]),
     ("sdk/abi/", ["gantry/abi/"]),
@@ -164,7 +167,7 @@ def main():
     names = [n for n in tracked() if not FROZEN.match(n)]
     code = [n for n in names if pathlib.PurePath(n).suffix in CODE and not n.startswith("tests/data/")]
     scripts = [n for n in names if n not in code and is_script(n)]
-    problems, kernel_lines = [], 0
+    problems, kernel_lines, neighbours = [], 0, dict.fromkeys(NEIGHBOURS, 0)
     for name in code + scripts:
         text = (ROOT / name).read_text(errors="replace")
         problems += check_text(name, text)
@@ -172,6 +175,8 @@ def main():
             problems += check_includes(name, text)
         if name in code and name.startswith(KERNEL):
             kernel_lines += text.count("\n")
+        if name in code and (room := next((room for room in NEIGHBOURS if name.startswith(room)), None)):
+            neighbours[room] += text.count("\n")
         if "--list" in sys.argv and text.count("\n") > LINES_WANTED:
             print(f"{name}: {text.count(chr(10))} lines, wanted at most {LINES_WANTED}")
     if kernel_lines > KERNEL_LINES_MAX:
@@ -180,6 +185,8 @@ def main():
         if name.endswith(".md"):
             problems += check_links(name, (ROOT / name).read_text())
     problems += check_quotes()
+    problems += [f"{room}: {lines} lines, at most {NEIGHBOURS[room]}" for room, lines in neighbours.items()
+                 if lines > NEIGHBOURS[room]]
     problems += check_format(code)
     print("\n".join(problems))
     print(f"{len(code)} files of code, kernel proper {kernel_lines} of {KERNEL_LINES_MAX} lines, {len(problems)} problems")

@@ -149,7 +149,8 @@ class Manifest {
         for (const auto& [key, value] : ordered) {
             const toml::table* table = value->as_table();
             if (!spelled(key->str(), "_")) wrong(key->source(), "a configuration key is made of a-z, 0-9 and '_'");
-            if (key->str() == "plugin" || key->str() == "isolation" || key->str() == "required") {
+            if (key->str() == "plugin" || key->str() == "isolation" || key->str() == "required" ||
+                key->str() == "memory_max") {
                 wrong(key->source(), "'" + std::string(key->str()) + "' is the kernel's own key in every table");
             }
             if (table == nullptr) {

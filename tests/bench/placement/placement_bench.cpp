@@ -204,11 +204,13 @@ int main(int argc, char** argv) {
         for (const auto& c : rank.candidates)
             views.push_back({c.node, c.cpu_total_milli, c.cpu_free_milli, c.memory_total_bytes, c.memory_free_bytes,
                              c.copies_running, c.copies_pending, c.copies_of_service, c.has_image, c.labels});
-        std::vector<Keys> keys(views.size());
-        const auto answer = policy->score({rank.nodes_total, rank.nodes_ready, rank.copies_total, rank.service,
-                                           rank.cpu_milli, rank.memory_bytes, rank.instances_wanted, views},
-                                          keys);
-        if (!answer) std::exit(1);
+        std::vector<Keys> keys;
+        policy->score({rank.nodes_total, rank.nodes_ready, rank.copies_total, rank.service, rank.cpu_milli,
+                       rank.memory_bytes, rank.instances_wanted, views},
+                      [&](Result<std::vector<Keys>> answer) {
+                          if (!answer) std::exit(1);
+                          keys = std::move(*answer);
+                      });
         return keys;
     };
     const double one = median(repeat, [&] { return one_service(score); });

@@ -156,7 +156,19 @@ TEST_CASE_METHOD(File, "a node that could never find its controller is refused")
     CHECK(read(alone + "[discovery.static]\n"));
 }
 
-TEST_CASE_METHOD(File, "isolation other than none is refused until it exists") {
-    CHECK(refusal(replaced(kGood, "engine = \"runc\"", "isolation = \"process\"")).find("not yet supported") !=
+TEST_CASE_METHOD(File, "a plugin may have a process of its own, with a memory limit") {
+    const auto with = [&](const std::string& keys) { return replaced(kGood, "engine = \"runc\"", keys); };
+    const auto usual = read(with("isolation = \"process\""));
+    REQUIRE(usual);
+    const auto runtime = [](const control::Config& config) {
+        return *std::ranges::find(config.plugins, "runtime", &host::PluginTable::role);
+    };
+    CHECK(runtime(*usual).placing == host::Placing::kOwnProcess);
+    CHECK(runtime(*usual).memory_max_bytes == host::kMemoryMax);
+    CHECK(runtime(*read(with("memory_max = \"64MiB\""))).memory_max_bytes == 64 << 20);
+    CHECK(runtime(*read(with("isolation = \"none\""))).placing == host::Placing::kHost);
+    CHECK(refusal(with("isolation = \"vm\"")).find("isolation: expected \"none\" or \"process\", got ") !=
+          std::string::npos);
+    CHECK(refusal(with("memory_max = \"1KiB\"")).find("memory_max: expected a size from 16 MiB to 1 TiB, got ") !=
           std::string::npos);
 }

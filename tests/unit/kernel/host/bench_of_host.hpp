@@ -12,8 +12,20 @@
 #include <optional>
 
 #include "kernel/host/host.hpp"
+#ifdef GANTRY_TEST_ISOLATED
+#include "kernel/isolation/isolation.hpp"
+#endif
 
 namespace gantry::host {
+
+// The same tests run with every plugin in this process, and in one of its own.
+#ifdef GANTRY_TEST_ISOLATED
+inline constexpr Placing kPlacing = Placing::kOwnProcess;
+#define GANTRY_IN_PROCESS "[.]"
+#else
+inline constexpr Placing kPlacing = Placing::kHost;
+#define GANTRY_IN_PROCESS ""
+#endif
 
 struct Line {
     LogLevel level;
@@ -48,6 +60,9 @@ class Bench {
         options.event = [this](std::string kind, std::string text, json::object) {
             events.push_back(kind + ": " + text);
         };
+#ifdef GANTRY_TEST_ISOLATED
+        options.isolation = isolation::make_isolation(GANTRY_PLUGIN_HOST);
+#endif
         host.emplace(io, std::move(options));
         return *host;
     }
@@ -104,6 +119,7 @@ inline PluginTable table(std::string role, std::string name, json::object values
     out.role = std::move(role);
     out.name = std::move(name);
     out.required = required;
+    out.placing = kPlacing;
     out.place = {"gantry.toml", 10, 1};
     unsigned line = 11;
     for (const auto& item : values) out.places.emplace_back(item.key(), SourcePlace{"gantry.toml", line++, 8});

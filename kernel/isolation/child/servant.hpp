@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Servant: one plugin in a process of its own. Does on its loop what gantryd says, with the host services of the same
+// code as in gantryd; what crosses is operations, reports, the log and the resource tree.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "kernel/host/context.hpp"
+#include "kernel/host/library.hpp"
+#include "kernel/isolation/child/remote_tree.hpp"
+#include "kernel/isolation/packet.hpp"
+#include "kernel/isolation/roles.hpp"
+#include "kernel/isolation/window.hpp"
+
+namespace gantry::isolation {
+
+class Servant final : public Caller {
+  public:
+    explicit Servant(int socket);
+
+    // Does what the first message says, then serves until it is told to stop. The exit status.
+    int run();
+
+    // What the plugin reports and logs. [any]
+    gantry_status call(const Call& call, std::string message, const Writer& arguments) noexcept override;
+
+  private:
+    // A policy whose answer is a result.
+    struct Policy {
+        Servant* servant;
+        void* self;
+        const gantry_placement* table;
+        std::vector<host::Keys> keys;
+    };
+
+    Status prepare(Reader& rest);
+    Status create(const gantry_config& config);
+    void init(const Head& head, Reader& rest);
+    void start();
+    [[noreturn]] void stop(std::int64_t deadline_ns);
+    void listen();
+    void message(const Head& head, Reader& rest);
+    void called(const Head& head, Reader& rest);
+    void notified(const Slot& slot, const Head& head, Reader& rest);
+    void answer(Kind kind, const Status& status, const std::function<void(Writer&)>& more = nullptr);
+    void send(const Head& head, std::string message, const std::vector<int>& fds = {});
+    const void* role_table(std::string_view interface);
+
+    const int socket_;
+    host::FileIdentity checked_;  // what gantryd saw when it checked the file
+    boost::asio::io_context io_{1};
+    boost::asio::posix::stream_descriptor reader_{io_};
+    Message incoming_;
+    RemoteTree tree_;
+    std::shared_ptr<host::Core> core_;
+    std::shared_ptr<host::Context> context_;
+    std::shared_ptr<const host::Library> library_;
+    gantry_plugin plugin_{};
+    const Role* role_ = nullptr;
+    const void* table_ = nullptr;
+    void* self_ = nullptr;  // first argument of the table's slots
+    host::AskedPlacement asked_{};
+    std::unique_ptr<Policy> policy_;
+    Backlog backlog_;
+    bool transport_ = false, start_called_ = false;
+    std::map<std::uint64_t, std::uint64_t> operations_;  // gantryd's number -> ours
+};
+
+}  // namespace gantry::isolation

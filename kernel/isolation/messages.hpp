@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What gantryd and a plugin's process say to each other. Every message begins with a Head; what follows is written and
+// read by Writer and Reader. Both ends are of one build, which kInit and kReady prove.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "kernel/isolation/slots.hpp"
+
+namespace gantry::isolation {
+
+inline constexpr std::uint32_t kProtocol = 1;  // raised with every change of messages, members or slots
+
+enum class Kind : std::uint16_t {
+    // to the plugin's process
+    kInit = 1,  // protocol, title, interface, memory limit, is there a tree, file, permissions, configuration -> kReady
+    kStart,     // -> kStarted
+    kStop,      // deadline -> kStopped, and the process ends
+    kCall,      // a slot, with an op if it is an operation -> kDone
+    kCancel,    // op
+    kResponse,  // id of kRequest, gantry_control_response
+    kTreeEvent,  // id of kFollow; number, text
+    kPing,       // -> kPong, from the loop
+    // from the plugin's process
+    kReady = 100,  // status, text, facts of the role
+    kStarted,      // status, text
+    kStopped,      // status, text
+    kDone,         // op, status, text, result
+    kReport,       // a slot of a table to report to
+    kRequest,      // id, principal, method, path, body, and a descriptor where there is a stream -> kResponse
+    kFollow,       // id, principal, prefix, after -> kTreeEvent
+    kUnfollow,     // id
+    kTaken,        // of a transport: peer, bytes that it took over since the last kTaken
+    kPong,
+};
+
+struct Head {
+    Kind kind{};
+    std::uint16_t table = 0, slot = 0, reserved = 0;
+    std::uint64_t id = 0;  // of an operation, a request, a follower
+    std::int64_t deadline_ns = INT64_MAX;
+    std::int32_t status = 0;
+    std::uint32_t reserved2 = 0;
+};
+static_assert(sizeof(Head) == kHead);
+
+// A message with room for its head, filled by seal().
+inline std::string open_message() { return std::string(kHead, '\0'); }
+inline void seal(std::string& message, const Head& head) { std::memcpy(message.data(), &head, sizeof(head)); }
+
+}  // namespace gantry::isolation
