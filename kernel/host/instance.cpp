@@ -45,7 +45,9 @@ Instance::~Instance() { stop(seconds(5)); }
 Status Instance::give_up(PluginState state, Error error) {
     error.message = line(error.message);
     info_.state = state;
-    info_.reason = error.text();
+    // Why it was given a process of its own stays said.
+    const std::string before = state == PluginState::kFailed && !info_.reason.empty() ? info_.reason + "; " : "";
+    info_.reason = before + error.text();
     // What is required and missing ends the start: the daemon says why.
     if (!table_.required) core_->log(LogLevel::kError, title_, info_.reason);
     return std::unexpected(std::move(error));
