@@ -10,7 +10,7 @@
 namespace vsoa {
 namespace {
 
-constexpr int kDatagramBatch = 64, kGuesses = 16;
+constexpr int kDatagramBatch = 64, kGuesses = 16, kPendingReads = 4;
 constexpr uint8_t kMaxPriority = 7;  // the vendor's C library stops at 5, its JavaScript server at 7
 
 }  // namespace
@@ -61,7 +61,14 @@ bool Client::read_again() {
 bool Client::read(const ConnectionPtr& connection) {
     if (!read_once(connection)) return false;
     // What TLS has taken from the socket already, epoll tells nobody of.
-    while (connection_ == connection && connection->pending() && read_once(connection)) continue;
+    for (int reads = 1; connection_ == connection && connection->pending(); ++reads) {
+        // A server that sends faster than this client reads must not keep it from all else.
+        if (reads == kPendingReads) {
+            poller_.wake();
+            break;
+        }
+        if (!read_once(connection)) break;
+    }
     return true;
 }
 

@@ -12,7 +12,7 @@ namespace vsoa {
 namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
-constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128;
+constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
 // New connections that may come at once, and how many a millisecond when they go on: taking one costs as much as some
@@ -226,7 +226,11 @@ bool Server::read_link(const LinkPtr& link) {
 
 /// What TLS has taken from the socket already, epoll tells nobody of.
 void Server::read_pending(const LinkPtr& link) {
-    while (link->pending() && !link->paused && !link->refused && read_once(link)) continue;
+    for (int reads = 1; link->pending() && !link->paused && !link->refused; ++reads) {
+        // Who sends faster than it is read has something here at every look.
+        if (reads == kPendingReads) return pause(link);
+        if (!read_once(link)) return;
+    }
 }
 
 /// False: it is not done.

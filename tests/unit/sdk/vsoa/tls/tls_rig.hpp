@@ -88,6 +88,7 @@ struct SecureServer : RunningServer {
             this);
         start(where);
     }
+    ~SecureServer() { close(); }  // before the inbox that its callbacks fill
     bool publish(const char* topic, std::string_view p, std::string_view d = {}) {
         const vsoa_url_t u = url(topic);
         const vsoa_payload_t both = payload(p, d);

@@ -167,6 +167,27 @@ TEST_CASE("what a slow reader has no room for waits, and all of it arrives") {
     publisher.join();
 }
 
+TEST_CASE("a client that sends without end does not take the others' turns") {
+    Pair pair;
+    Tls tls;
+    SecureClient talker(tls.ca("ca.pem"));
+    REQUIRE(talker.connects(pair.server.address) == 0);
+    const timespec patience = span(kDeadline);
+    REQUIRE(vsoa_client_send_timeout(talker.handle, &patience));
+    std::atomic<bool> stop{false};
+    std::thread talks([&] {
+        const std::string block(30'000, 'x');
+        const vsoa_url_t u = url("/d");
+        const vsoa_payload_t p = payload("", block);
+        while (!stop && vsoa_client_datagram(talker.handle, &u, &p)) continue;
+    });
+    for (int i = 0; i < 20; ++i) CHECK(pair.client.echo("well") == "well");
+    CHECK(pair.server.datagrams.take());
+    stop = true;
+    talks.join();
+    CHECK(vsoa_client_is_connect(talker.handle));
+}
+
 TEST_CASE("a server publishes and is gone: it arrives") {
     int ports[2];
     REQUIRE(pipe(ports) == 0);
