@@ -88,12 +88,13 @@ TEST_CASE("a spec survives being written and read again") {
     CHECK(to_json(parse_service(fixed).value()) == fixed);
 }
 
-TEST_CASE("the container part leaves out where and how many") {
+TEST_CASE("the container part leaves out where, how many and how to update") {
     auto s = full();
     const auto part = parse_container_part(container_part_to_json(s)).value();
     s.nodes.clear();
     s.constraints.clear();
     s.policy.clear();
+    s.update = {};
     s.instances = 1;
     CHECK(part == s);
 }
