@@ -49,9 +49,7 @@ Status Instance::give_up(PluginState state, Error error) {
     error.retry = state == PluginState::kFailed && placing_ == Placing::kOwnProcess && !past.allowed &&
                   (past.here || past.isolated);
     info_.state = state;
-    // Why it was given a process of its own stays said.
-    const std::string before = state == PluginState::kFailed && !info_.reason.empty() ? info_.reason + "; " : "";
-    info_.reason = before + error.text();
+    info_.reason = error.text();
     // What is required and missing ends the start: the daemon says why.
     if (!table_.required) core_->log(LogLevel::kError, title_, info_.reason);
     return std::unexpected(std::move(error));
