@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/daemon/daemon.hpp"
 
+#include <algorithm>
 #include <csignal>
 
+#include "kernel/base/units.hpp"
 #include "kernel/control/machine.hpp"
 #include "kernel/crash/witness.hpp"
 #include "kernel/daemon/log.hpp"
@@ -13,6 +15,7 @@ namespace gantry::daemon {
 namespace {
 
 constexpr int kConfigStatus = 78;  // EX_CONFIG
+constexpr Duration kRetryMin = seconds(1), kRetryMax = seconds(60);
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 constexpr std::size_t kCrashesMax = 4 << 20;  // bytes of the record
 
@@ -83,10 +86,7 @@ int Daemon::run() {
     signals_.async_wait([this](boost::system::error_code error, int) {
         if (!error) stop(false);
     });
-    boost::asio::post(io_, [this] {
-        if (auto ok = start_plugins(); !ok) return give_up(ok.error(), kConfigStatus);
-        start_roles();
-    });
+    boost::asio::post(io_, [this] { start(kRetryMin); });
     io_.run();
     return status_;
 }
@@ -113,7 +113,20 @@ void Daemon::recall_crash() {
     if (!ok) report("gantryd", ok.error());
 }
 
+// What cannot be done without, and crashed too often to run here, is tried for ever; meanwhile frontends tell.
+void Daemon::start(Duration pause) {
+    auto ok = start_plugins();
+    if (ok) return start_roles();
+    if (!ok.error().retry) return give_up(ok.error(), kConfigStatus);
+    log(host::LogLevel::kError, "gantryd", ok.error().text() + "; tried again in " + format_duration(pause));
+    retry_.expires_after(pause);
+    retry_.async_wait([this, pause](boost::system::error_code error) {
+        if (!error && !stopping_) start(std::min(2 * pause, kRetryMax));
+    });
+}
+
 Status Daemon::start_plugins() {
+    if (tree_) return host_.start();
     // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
     tree_ = std::make_unique<control::Tree>(control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr,
                                                                  kVersion, [this] { stop(true); }, &crashes_});

@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,6 +26,7 @@ class Daemon {
 
   private:
     void recall_crash();
+    void start(Duration pause);
     Status start_plugins();
     void start_roles();
     void route_transport();
@@ -40,6 +42,7 @@ class Daemon {
     control::BlobStore blobs_;
     crash::Record crashes_;
     host::Host host_;
+    boost::asio::steady_timer retry_{io_};
     std::unique_ptr<control::ControllerLoop> controller_;
     std::unique_ptr<control::AgentLoop> agent_;
     std::unique_ptr<control::Tree> tree_;

@@ -107,16 +107,22 @@ Status Host::configure(std::vector<PluginTable> tables) {
 }
 
 Status Host::start() {
+    Status first;
     for (const auto& instance : impl_->instances) {
+        const bool failed = instance->state() == PluginState::kFailed;
+        if (instance->state() == PluginState::kRunning || (failed && !instance->table().required)) continue;
         Status status = instance->start();
         if (status || !instance->table().required) continue;
         Error error = std::move(status).error();
-        return fail(Code::kFailed,
-                    "the required plugin " + instance->title() + " " +
-                        (instance->state() == PluginState::kRefused ? "is refused: " : "failed: ") + error.message,
-                    error.where.empty() ? instance->table().place.text() : error.where);
+        status = fail(Code::kFailed,
+                      "the required plugin " + instance->title() + " " +
+                          (instance->state() == PluginState::kRefused ? "is refused: " : "failed: ") + error.message,
+                      error.where.empty() ? instance->table().place.text() : error.where);
+        if (!error.retry) return status;
+        status.error().retry = true;
+        if (first) first = std::move(status);
     }
-    return {};
+    return first;
 }
 
 void Host::stop() {

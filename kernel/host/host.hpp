@@ -101,6 +101,8 @@ class Host {
     // range) is an error with file:line:column; a plugin that is missing, no ELF file or of a newer border is recorded
     // as refused and is an error only when required.
     Status configure(std::vector<PluginTable> tables);
+    // An error with `retry` is of a required plugin that crashed too often and now fails isolated: the others run, and
+    // the same call tries it again.
     Status start();
     void stop();
 

@@ -44,10 +44,12 @@ Instance::~Instance() { stop(seconds(5)); }
 
 Status Instance::give_up(PluginState state, Error error) {
     error.message = line(error.message);
+    if (state == PluginState::kFailed && !ruled_.empty()) error.message += "; it runs isolated: " + ruled_;
+    const crash::Standing past = crashes(info_.digest);
+    error.retry = state == PluginState::kFailed && placing_ == Placing::kOwnProcess && !past.allowed &&
+                  (past.here || past.isolated);
     info_.state = state;
-    // Why it was given a process of its own stays said.
-    const std::string before = state == PluginState::kFailed && !info_.reason.empty() ? info_.reason + "; " : "";
-    info_.reason = before + error.text();
+    info_.reason = error.text();
     // What is required and missing ends the start: the daemon says why.
     if (!table_.required) core_->log(LogLevel::kError, title_, info_.reason);
     return std::unexpected(std::move(error));
@@ -73,29 +75,39 @@ Status Instance::prepare() {
     describe(std::move(*file));
     GANTRY_TRY(config, check_table(table_, file_->note.config));
     config_ = std::move(config);
-    if (Status allowed = judge(); !allowed) (void)give_up(PluginState::kRefused, std::move(allowed).error());
-    return {};
-}
-
-crash::Standing Instance::crashes() const {
-    const crash::Record* const record = core_->options.crashes;
-    return record == nullptr ? crash::Standing() : record->standing(title_, info_.digest);
-}
-
-// Where its code may run; the reason is shown also of one that runs.
-Status Instance::judge() {
-    const bool isolable = core_->options.isolation != nullptr;
-    const Case c{file_->origin,
-                 core_->verifier.options().require_signature,
-                 table_.placing == Placing::kOwnProcess,
-                 isolable,
-                 table_.required,
-                 crashes()};
-    const Ruling ruling = decide(c);
-    info_.reason = ruling.why;
+    const Ruling ruling = judge(*file_);
     placing_ = ruling.where == Where::kIsolated ? Placing::kOwnProcess : Placing::kHost;
-    if (ruling.where == Where::kRefused) return fail(Code::kRefused, file_->path + ": " + ruling.why);
+    info_.reason = line(ruling.why);  // shown also of one that runs
+    if (placing_ == Placing::kOwnProcess) ruled_ = info_.reason;
+    if (ruling.where == Where::kRefused) refuse(ruling);
     return {};
+}
+
+void Instance::refuse(const Ruling& ruling) {
+    (void)give_up(PluginState::kRefused, {Code::kRefused, file_->path + ": " + ruling.why});
+}
+
+crash::Standing Instance::crashes(const std::string& digest) const {
+    const crash::Record* const record = core_->options.crashes;
+    return record == nullptr ? crash::Standing() : record->standing(title_, digest);
+}
+
+// Where the code of that file may run.
+Ruling Instance::judge(const PluginFile& file) const {
+    return decide({file.origin, core_->verifier.options().require_signature, table_.placing == Placing::kOwnProcess,
+                   core_->options.isolation != nullptr, table_.required, crashes(file.origin.digest)});
+}
+
+// Its own process ended by itself. False: it is not to be started again.
+bool Instance::survives(const std::string& how) {
+    crash::Record* const record = core_->options.crashes;
+    if (record == nullptr) return true;
+    const Status kept = record->note(title_, info_.digest, {"its process", how, record->boot(), boottime_now(), true});
+    if (!kept) core_->log(LogLevel::kError, title_, kept.error().text());
+    const Ruling ruling = judge(*file_);
+    if (ruling.where != Where::kRefused) return true;
+    refuse(ruling);
+    return false;
 }
 
 // Its code into this process; nothing of it if it has one of its own.
@@ -110,6 +122,7 @@ Status Instance::load() {
 
 Status Instance::start() {
     if (info_.state == PluginState::kRefused) return fail(Code::kRefused, info_.reason, table_.place.text());
+    start_called_ = false;  // it may be a second time
     if (Status loaded = load(); !loaded) return give_up(PluginState::kRefused, std::move(loaded).error());
     Status made = placing_ == Placing::kHost ? create() : create_isolated();
     if (!made) return give_up(PluginState::kFailed, std::move(made).error());
@@ -126,6 +139,7 @@ Status Instance::start() {
         return give_up(PluginState::kFailed, std::move(status).error());
     }
     info_.state = PluginState::kRunning;
+    if (!ruled_.empty()) info_.reason = ruled_;  // it may have failed before
     core_->log(LogLevel::kDebug, title_, "running: " + info_.id + " " + info_.version);
     return {};
 }
@@ -140,7 +154,8 @@ Status Instance::create() {
 
 Status Instance::create_isolated() {
     context_ = Context::make(core_, title_, info_.digest);
-    isolated_ = core_->options.isolation->host({context_, file_, table_.memory_max_bytes});
+    isolated_ = core_->options.isolation->host(
+        {context_, file_, table_.memory_max_bytes, [this](const std::string& how) { return survives(how); }});
     plugin_ = isolated_->plugin();
     created_ = true;
     return {};
@@ -262,6 +277,8 @@ void Instance::reload(const std::string& file, Done<void> done) {
         file.empty() ? open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier)
                      : open_plugin_file(file, table_.role, core_->verifier);
     if (!opened) return done(std::unexpected(std::move(opened).error()));
+    const Ruling ruling = judge(**opened);
+    if (ruling.where == Where::kRefused) return done(fail(Code::kRefused, (*opened)->path + ": " + ruling.why));
     auto config = check_table(table_, (*opened)->note.config);
     if (!config) return done(std::unexpected(std::move(config).error()));
     Status status;
@@ -276,7 +293,7 @@ void Instance::reload(const std::string& file, Done<void> done) {
 
 PluginInfo Instance::info() const {
     PluginInfo out = info_;
-    out.crashes = crashes().crashes;
+    out.crashes = crashes(info_.digest).crashes;
     if (context_ != nullptr) {
         out.calls = context_->calls.load();
         out.slow_calls = context_->slow_calls.load();

@@ -35,8 +35,10 @@ class Instance {
     const Adapters& adapters() const { return adapters_; }
 
   private:
-    crash::Standing crashes() const;
-    Status judge();
+    crash::Standing crashes(const std::string& digest) const;
+    Ruling judge(const PluginFile& file) const;
+    void refuse(const Ruling& ruling);
+    bool survives(const std::string& how);
     Status load();
     Status create();
     Status create_isolated();
@@ -56,6 +58,7 @@ class Instance {
     std::vector<ConfigValue> config_;
     std::shared_ptr<Context> context_;
     Placing placing_;
+    std::string ruled_;                   // why it has a process of its own, if its table does not ask for one
     std::unique_ptr<Isolated> isolated_;  // stands behind plugin_ if it has a process of its own
     gantry_plugin plugin_{};
     bool created_ = false;

@@ -8,6 +8,7 @@
 #include <gantry/abi/placement.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,9 @@ struct IsolatedPlugin {
     std::shared_ptr<Context> context;  // its host services, ended by the caller
     std::shared_ptr<PluginFile> file;
     std::int64_t memory_max_bytes = 0;
+    // Its running process ended by itself, other than by a SIGKILL from outside; `how` says how. False: it is not to be
+    // started again. [loop]
+    std::function<bool(const std::string& how)> survives;
 };
 
 struct IsolatedState {

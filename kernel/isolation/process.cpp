@@ -232,6 +232,7 @@ std::string Process::collect() {
         (void)::poll(&ready, 1, static_cast<int>(rest / milliseconds(1) + 1));
     }
     if (info.si_pid == 0) return "it ended";
+    outside_ = !killed_ && info.si_code == CLD_KILLED && info.si_status == SIGKILL;
     if (info.si_code == CLD_EXITED) return "it ended with status " + std::to_string(info.si_status);
     return "it was killed by signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
 }

@@ -44,6 +44,8 @@ class Process : public std::enable_shared_from_this<Process> {
 
     std::int64_t pid() const { return pid_; }
     bool over() const { return over_; }
+    // It is over by a SIGKILL that was not ours: that says nothing of the plugin.
+    bool killed_from_outside() const { return over_ && outside_; }
     Instant heard() const { return heard_; }  // when its last message came
 
   private:
@@ -70,7 +72,7 @@ class Process : public std::enable_shared_from_this<Process> {
     std::size_t waiting_bytes_ = 0;
     std::string why_;
     Instant heard_{};
-    bool listening_ = false, sending_ = false, killed_ = false, over_ = false;
+    bool listening_ = false, sending_ = false, killed_ = false, over_ = false, outside_ = false;
 };
 
 }  // namespace gantry::isolation

@@ -43,6 +43,7 @@ Remote::Remote(host::IsolatedPlugin plugin, std::filesystem::path program)
     : context_(std::move(plugin.context)),
       file_(std::move(plugin.file)),
       memory_max_(plugin.memory_max_bytes),
+      survives_(std::move(plugin.survives)),
       program_(std::move(program)),
       role_(*find_role(elf::role_interface(file_->note.role))),
       watch_memory_(may_do_all(file_->note)),
@@ -201,6 +202,7 @@ void Remote::ended(const std::shared_ptr<Child>& child, const std::string& why) 
     if (std::exchange(making_way_, false) && next_ != nullptr) return take_over();
     if (child->newcomer || next_ == nullptr)
         exchanged(fail(Code::kFailed, "the new process ended: " + why + "; the old file is started again"));
+    if (survives_ && !child->process->killed_from_outside() && !survives_(why)) return;
     restart_later(why);
 }
 

@@ -111,6 +111,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     const std::shared_ptr<host::Context> context_;
     std::shared_ptr<host::PluginFile> file_;
     const std::int64_t memory_max_;
+    const std::function<bool(const std::string& how)> survives_;
     const std::filesystem::path program_;
     const Role& role_;
     const bool watch_memory_;  // here, because it may start programs, which would inherit the limit

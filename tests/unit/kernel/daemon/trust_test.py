@@ -182,7 +182,50 @@ class Trust(unittest.TestCase):
         self.assertEqual(plugin["state"], "refused")
         self.assertIn(f"{self.plugin} was changed: it is not what acme signed", plugin["reason"])
 
+    def test_what_nobody_vouches_for_runs_in_a_process_of_its_own(self):
+        plugin = self.up('[probe.crasher]\nhow = "not"')["crasher"]
+        self.assertEqual((plugin["state"], plugin["isolation"], plugin["trust"], plugin["reason"]),
+                         ("running", "process", "not signed", "it is not signed"))
+        self.assertNotIn(plugin["pid"], (0, self.daemon.pid))
+        self.sign()
+        self.down()
+        plugin = self.up('[probe.crasher]\nhow = "not"')["crasher"]
+        self.assertEqual((plugin["state"], plugin["isolation"], plugin["reason"]), ("running", "none", ""))
+
     # --- crashes ---
+    def wait_for(self, state, *how):
+        """Starts it; the crasher as soon as it is in that state."""
+        plugin, end = self.up(*how)["crasher"], time.monotonic() + LIMIT_S
+        while plugin["state"] != state:
+            self.assertLess(time.monotonic(), end, f"{plugin} {self.log()}")
+            time.sleep(0.02)
+            plugin = {p["name"]: p for p in json.loads(self.gantry("--json", "plugins").stdout)["items"]}["crasher"]
+        return plugin
+
+    def test_an_optional_plugin_that_crashes_isolated_as_well_is_refused(self):
+        self.sign()
+        table = '[probe.crasher]\nisolation = "process"\nhow = "later"'
+        words = "crashed 3 times within 5 minutes, last in its process (it was killed by signal 6 (Aborted)), isolated as well"
+        self.assertIn(words, self.wait_for("refused", table)["reason"])
+        self.down()
+        self.assertIn(words, self.wait_for("refused", table)["reason"])
+        self.assertEqual(self.gantry("plugins", "clear", "crasher").returncode, 0)
+        self.down()
+        self.assertEqual(self.wait_for("refused", table)["crashes"], 3)
+
+    def test_a_required_plugin_that_fails_isolated_as_well_is_tried_for_ever(self):
+        self.sign()
+        table = "[probe.crasher]\nrequired = true"
+        self.crash(3, table)
+        plugin = self.up(table)["crasher"]
+        self.assertEqual((plugin["state"], plugin["isolation"]), ("failed", "process"))
+        end = time.monotonic() + LIMIT_S
+        while "tried again in 2 s" not in self.log():
+            self.assertLess(time.monotonic(), end, self.log())
+            time.sleep(0.02)
+        self.assertIn("tried again in 1 s", self.log())
+        self.down()
+
     def test_after_three_crashes_a_plugin_does_not_take_gantryd_down_again(self):
         self.sign()
         self.crash(2)
@@ -190,7 +233,8 @@ class Trust(unittest.TestCase):
         words = "it crashed 3 times within 5 minutes, last in start (SIGABRT)"
         for _ in range(2):  # remembered over an orderly restart
             plugin = self.up("[probe.crasher]")["crasher"]
-            self.assertNotEqual(plugin["state"], "running")
+            self.assertEqual((plugin["state"], plugin["isolation"]), ("failed", "process"))
+            self.assertIn("its process ended", plugin["reason"])
             self.assertIn(words, plugin["reason"])
             self.assertGreaterEqual(plugin["crashes"], 3)
             self.assertIn(words, self.gantry("plugins").stdout)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A probe that takes its process down when it starts, as its table says.
+// A probe that takes its process down when it starts, or a little later, as its table says.
+#include <chrono>
 #include <cstdlib>
 #include <gantry/probe.hpp>
 
@@ -10,6 +11,7 @@ class Crasher final : public gantry::Probe {
     void start() override {
         if (how_ == "null") *nowhere_ = 1;
         if (how_ == "abort") std::abort();
+        if (how_ == "later") host().timer(std::chrono::milliseconds(10), [] { std::abort(); });
     }
     void check(gantry::Operation<gantry::ProbeResult> op, gantry::ProbeRequest) override { op.done({}); }
 
