@@ -26,6 +26,9 @@ namespace vsoa {
 // Of one client.
 inline constexpr size_t kMaxSubscriptions = 4096;
 inline constexpr size_t kMaxSubscribedBytes = 256 * 1024;
+// New connections that may come at once, and how many a millisecond when they go on: taking one costs as much as some
+// calls of a client that is there already. The others wait in the listening socket's queue.
+inline constexpr int64_t kAcceptBurst = 1024, kAcceptsPerMs = 4;
 // Of connections that have not logged in: how many, and how long their packets may be.
 inline constexpr size_t kMaxStrangers = 64;
 inline constexpr size_t kMaxLoginPacket = 4096;
@@ -103,6 +106,9 @@ class Server {
     bool in(const fd_set* set) const { return started_ && poller_.in(set); }
     /// Handles what is there; waits for it at most timeout_ms, -1: endless.
     void input(int timeout_ms = 0);
+    /// Time from one new connection to the next when they go on; 0: as many as come. For a fuzzer, which makes more
+    /// than it may. Before start.
+    void accept_interval(int64_t ns) { accept_interval_ns_ = ns; }
     /// Kept of connections that have not logged in, some of which may be gone.
     size_t deadlines() const { return logins_.size(); }
 
@@ -198,6 +204,7 @@ class Server {
     std::deque<std::pair<int64_t, vsoa_cli_id_t>> logins_;  // deadlines of connections, in order
     size_t strangers_ = 0;                                  // connections that were not announced
     int64_t accept_again_ = kForever;
+    int64_t accept_interval_ns_ = kNanosPerMs / kAcceptsPerMs;
     int64_t accept_due_ = 0;  // when the connections taken so far were due at the rate that may last
     std::deque<LinkPtr> paused_;
     bool same_port_ = false;  // of TCP and UDP

@@ -13,12 +13,9 @@ namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
 constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
-constexpr size_t kMaxLogins = 4 * kMaxStrangers;  // deadlines kept, also of connections that are gone
-constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;
-// New connections that may come at once, and how many a millisecond when they go on: taking one costs as much as some
-// calls of a client that is there already. The others wait in the listening socket's queue.
-constexpr int64_t kAcceptBurst = 1024, kAcceptsPerMs = 4, kAcceptRest_ns = 2 * kNanosPerMs;
-constexpr int64_t kAcceptInterval_ns = kNanosPerMs / kAcceptsPerMs;
+constexpr size_t kMaxLogins = 4 * kMaxStrangers;        // deadlines kept, also of connections that are gone
+constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;  // no descriptor is free
+constexpr int64_t kAcceptRest_ns = 2 * kNanosPerMs;     // they come too fast
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
 constexpr int kGuesses = 16;
@@ -83,13 +80,13 @@ void Server::handle_ready(int timeout_ms) {
 void Server::accept_all() {
     const int64_t now = now_ns();
     accept_due_ = std::max(accept_due_, now);
-    if (accept_due_ - now > kAcceptBurst * kAcceptInterval_ns) return pause_accept(now + kAcceptRest_ns);
+    if (accept_due_ - now > kAcceptBurst * accept_interval_ns_) return pause_accept(now + kAcceptRest_ns);
     for (int i = 0; i < kAcceptBatch; ++i) {
         Address peer;
         peer.length = sizeof peer.storage;
         Fd fd(accept4(listen_.get(), peer.raw(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd) {
-            accept_due_ += kAcceptInterval_ns;
+            accept_due_ += accept_interval_ns_;
             ++counts_.accepted;
             accept_one(std::move(fd), peer);
             continue;

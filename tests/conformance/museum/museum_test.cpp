@@ -80,12 +80,20 @@ TEST_CASE("placement/1: a policy of every released SDK ranks, refuses and takes 
             {"SNode1", 4'000, 1'000, 512 * kMiB, 100 * kMiB, 2, 1, 1, true, &fast},
             {"SNode3", 4'000, 4'000, 512 * kMiB, 900 * kMiB, 0, 0, 0, false, {}}};
         RankQuestion question{3, 2, 4, "axis_server", 100, 8 * kMiB, 2, candidates};
-        std::vector<Keys> keys(2, Keys{9, 9, 9, 9});
-        REQUIRE(policy->score(question, keys));
+        // Of a policy in this process the answer comes at once.
+        const auto score = [&] {
+            Result<std::vector<Keys>> out = fail(Code::kUnknown, "no answer");
+            policy->score(question, [&](Result<std::vector<Keys>> answered) { out = std::move(answered); });
+            return out;
+        };
+        const Result<std::vector<Keys>> answer = score();
+        REQUIRE(answer);
+        const std::vector<Keys>& keys = *answer;
+        REQUIRE(keys.size() == 2);
         CHECK(keys[0] == Keys{0, 0, 7 + 3 - 25, (64 + 8 - 100) * kMiB});
         CHECK(keys[1] == Keys{1, 1, 3, (64 + 8 - 512) * kMiB});
         question.service = "refused";
-        const Status refused = policy->score(question, keys);
+        const Result<std::vector<Keys>> refused = score();
         REQUIRE_FALSE(refused);
         CHECK(refused.error().code == Code::kUnavailable);
         CHECK(refused.error().text() == "placement.exhibit: score: told to refuse");

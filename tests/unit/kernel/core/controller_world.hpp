@@ -161,6 +161,7 @@ class World {
     std::map<RequestId, std::pair<std::string, std::uint64_t>> deploys_;  // service, revision that the answer promises
     std::map<CopyId, std::string> published_on_;                          // every copy ever listed, and where
     std::set<std::pair<CopyId, std::string>> was_ready_;
+    std::set<std::string> ready_copies_;                       // the same, as documents name them
     std::map<std::string, std::set<CopyId>> listed_;           // by node, in its last list
     std::map<CopyId, std::string> instance_of_;                // "s1.0"
     std::map<InstanceId, std::set<CopyId>> of_instance_;       // every copy ever listed

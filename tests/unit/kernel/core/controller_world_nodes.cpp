@@ -164,6 +164,7 @@ void World::run_copies(SimNode& node) {
         } else if (sim.state == CopyState::kRunning) {
             sim.state = CopyState::kReady;
             was_ready_.insert({copy, node.name});
+            ready_copies_.insert(instance_of_[copy] + "#" + std::to_string(copy.epoch) + " on " + node.name);
             if (!faulty_) sim.crashes = 0;
         } else if (faulty_ && random_.chance(1)) {
             sim.state = CopyState::kWaiting;

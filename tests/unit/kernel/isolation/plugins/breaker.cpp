@@ -61,7 +61,10 @@ class Breaker final : public Probe {
     // Every byte is written to, so that it is there.
     static void eat(Operation<ProbeResult>& op) {
         std::vector<std::vector<char>> all;
-        for (int i = 0; i < 4'096; ++i) all.emplace_back(1 << 20, 'x');
+        for (int i = 0; i < 4'096; ++i) {
+            all.emplace_back(1 << 20, 'x');
+            asm volatile("" : : "r"(all.back().data()) : "memory");  // the compiler must not see that nobody reads it
+        }
         answer(op, "4 GiB");
     }
     void flood(Operation<ProbeResult>& op) {
