@@ -68,10 +68,9 @@ void Controller::State::report_copy(Node& node, const CopyReport& copy) {
         dirty(*service);
     }
     if (!instance) return report_stale(node, copy);
-#ifdef GANTRY_BUG_STALE_REPORT
-    Copy* known = instance->current.node ? &instance->current : nullptr;
-#else
     Copy* known = copy_on(*instance, node, epoch);
+#ifdef GANTRY_BUG_STALE_REPORT
+    if (!known && instance->current.node) known = &instance->current;
 #endif
     if (!known && take_back(node, *instance, copy)) known = &instance->current;
     if (known) return report_known(*instance, *known, copy);

@@ -215,6 +215,13 @@ void World::act(const Effect& effect) {
         if (std::getenv("GANTRY_TELL"))
             std::printf("%8.3f s  %s: %s\n", static_cast<double>(now_.ns) / 1e9, event->kind.c_str(),
                         event->text.c_str());
+        if (event->kind == "ready") {
+            const std::string copy = std::string(event->fields.at("instance").as_string()) + "#" +
+                                     std::to_string(event->fields.at("epoch").to_number<std::uint64_t>()) + " on " +
+                                     std::string(event->fields.at("node").as_string());
+            if (!ready_copies_.contains(copy))
+                broken("a stale report accepted as current", copy + " is said to be ready, which it never was");
+        }
         placements += event->kind == "placed";
         losses += event->kind == "lost";
         gaps += event->kind == "gap-planned";
