@@ -49,7 +49,7 @@ TEST_CASE("the pauses between restarts grow") {
     Duration before{};
     for (std::uint64_t round = 1; round <= 4; ++round) {
         const Instant begin = boottime_now();
-        ::kill(static_cast<pid_t>(bench.info().pid), SIGKILL);
+        bench.send(SIGKILL);
         REQUIRE(bench.back(round));
         const Duration took = boottime_now() - begin;
         CHECK(took >= milliseconds(50) * (1 << (round - 1)) * 3 / 4);
@@ -113,7 +113,7 @@ TEST_CASE("a process that is stopped by a signal is noticed, and another takes i
     IsolatedBench bench;
     bench.start("breaker");
     const auto pid = bench.info().pid;
-    ::kill(static_cast<pid_t>(pid), SIGSTOP);
+    bench.send(SIGSTOP);
     REQUIRE(bench.run_until([&] { return bench.info().restarts == 1; }, seconds(30)));
     REQUIRE(bench.back(1));
     CHECK(gone(pid));
@@ -136,6 +136,7 @@ TEST_CASE("a plugin's process dies with the one that started it") {
         char folder[256] = "";
     } said;
     const pid_t parent = ::fork();
+    REQUIRE(parent >= 0);
     if (parent == 0) {
         auto* const bench = new IsolatedBench;
         bench->start("breaker");
@@ -166,7 +167,7 @@ TEST_CASE("nothing is left behind: no process, no descriptor") {
         IsolatedBench bench;
         bench.start("breaker");
         for (std::uint64_t i = 1; i <= 2; ++i) {
-            ::kill(static_cast<pid_t>(bench.info().pid), SIGKILL);
+            bench.send(SIGKILL);
             REQUIRE(bench.back(i));
         }
         const auto pid = bench.info().pid;

@@ -32,6 +32,13 @@ class IsolatedBench : public Bench {
         return answer ? answer->detail : answer.error().text();
     }
     PluginInfo info() { return host->plugins().at(0); }
+    // To the plugin's process. There must be one: number 0 would mean everybody around this test.
+    void send(int signal) {
+        const auto pid = static_cast<pid_t>(info().pid);
+        INFO(info().reason);
+        REQUIRE(pid > 0);
+        REQUIRE(::kill(pid, signal) == 0);
+    }
     bool back(std::uint64_t restarts) {
         return run_until([&] { return info().restarts == restarts && info().state == PluginState::kRunning; });
     }
