@@ -157,10 +157,10 @@ int filter_calls(const Permissions& permissions) {
     return filter.load();
 }
 
-void limit_memory(std::int64_t bytes) {
+int limit_memory(std::int64_t bytes) {
     const auto most = static_cast<rlim_t>(bytes);
     const rlimit limit{most, most};
-    ::setrlimit(RLIMIT_DATA, &limit);
+    return ::setrlimit(RLIMIT_DATA, &limit) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -188,9 +188,11 @@ Status confine(const Permissions& permissions, std::int64_t memory_max_bytes) {
     }
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("no_new_privs cannot be set", errno);
 #ifndef GANTRY_SANITIZED  // a sanitizer maps terabytes and calls what it likes
+    // First: the filter lets nobody set a limit.
+    if (const int error = memory_max_bytes > 0 ? limit_memory(memory_max_bytes) : 0; error != 0)
+        return failed("the limit of memory cannot be set", error);
     if (const int error = filter_calls(permissions); error != 0)
         return failed("the filter of system calls cannot be loaded", error);
-    if (memory_max_bytes > 0) limit_memory(memory_max_bytes);
 #else
     (void)memory_max_bytes;
     (void)&filter_calls;

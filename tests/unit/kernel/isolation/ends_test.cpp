@@ -109,6 +109,12 @@ TEST_CASE("a plugin that eats memory has what its table allows and no more") {
 }
 #endif
 
+TEST_CASE("the least memory that a table may allow is enough to begin") {
+    IsolatedBench bench;
+    bench.start("breaker", {}, 16 << 20);
+    CHECK(bench.told("well") == "well");
+}
+
 TEST_CASE("a process that is stopped by a signal is noticed, and another takes its place") {
     IsolatedBench bench;
     bench.start("breaker");
