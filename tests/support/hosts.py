@@ -429,22 +429,26 @@ class LoopbackHost(Host):
 
 
 class Cluster:
-    def __init__(self, build=None, runtime=None, timing=None):
+    """Hosts on one bridge. `first` is the number of its first host; a second cluster uses the bridge of another one."""
+
+    def __init__(self, build=None, runtime=None, timing=None, bridge=True, first=1):
         self.build = pathlib.Path(build or os.environ.get("GANTRY_BUILD") or ROOT / "build/release").resolve()
         self.dir = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
         self.id = self.dir.name
         self.runtime = runtime or ("oci" if is_root() else "process")
         self.timing = timing or {}
-        self.hosts = {}
+        self.hosts, self.first = {}, first
         self.host_class = LoopbackHost if ground() == "loopback" else Host
-        self.controller_address = f"{self.host_class.network}.1"
+        self.makes_bridge = bridge and self.host_class is Host
+        self.controller_address = f"{self.host_class.network}.{first}"
         self.position_port = 1054 if ground() == "loopback" else 54
         self.secret = self.dir / "cluster.secret"
-        self.secret.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
+        if not self.secret.exists():  # one for all clusters of this program
+            self.secret.write_text(uuid.uuid4().hex + uuid.uuid4().hex)
         self.secret.chmod(0o600)
 
     def __enter__(self):
-        if self.host_class is Host:
+        if self.makes_bridge:
             run("ip", "link", "add", "fleet", "type", "bridge")
             run("ip", "addr", "add", f"{Host.network}.254/24", "dev", "fleet")
             run("ip", "link", "set", "fleet", "up")
@@ -457,12 +461,12 @@ class Cluster:
         for host in self.hosts.values():
             if host.init:
                 host.power_off()
-        if self.host_class is Host:
+        if self.makes_bridge:
             run("ip", "link", "del", "fleet", check=False)
 
     def add(self, name, controller=False, node=None, **settings):
         """A host that is off. The first controller has the address that agents dial."""
-        host = self.host_class(self, name, len(self.hosts) + 1, controller, not controller if node is None else node, settings)
+        host = self.host_class(self, name, self.first + len(self.hosts), controller, not controller if node is None else node, settings)
         self.hosts[name] = host
         return host
 

@@ -1,0 +1,23 @@
+"""Debian packages that are unpacked under build/tools, for tests that want a program nobody should have installed."""
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+
+def fetch(root, packages, unwanted=None):
+    """Unpacks what this machine lacks of `packages` and of what they depend on, but for names that match `unwanted`,
+    into the folder `root`. Leaves nothing half-done behind. Raises OSError or subprocess.SubprocessError."""
+    plan = subprocess.run(["apt-get", "install", "-s", "--no-install-recommends", *packages], check=True, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout
+    names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
+    names = [name for name in names if not (unwanted and unwanted.match(name))]
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent) as folder:
+        subprocess.run(["apt-get", "download", *names], cwd=folder, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=600)
+        unpacked = pathlib.Path(folder) / "root"
+        for package in pathlib.Path(folder).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, unpacked], check=True)
+        shutil.rmtree(root, ignore_errors=True)
+        unpacked.rename(root)
