@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("GANTRY_BUILD", HERE.parents[1] / "build/release")).resolve()
 VECTORS = HERE.parents[1] / "tests/data/vsoa-vectors/all-vectors.json"
 # Longer inputs bring nothing new but time; streams are cut at more than 64 KiB nowhere but in their length.
-LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096, "plugin": 8192, "note": 4096}
+LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096,
+           "tls_server": 4096, "tls_client": 4096, "plugin": 8192, "note": 4096}
 OF_PLUGINS = {"plugin", "note"}
 ADDRESSES = [b"127.0.0.1:3002", b"127.0.0.1", b"[::1]:54", b"[fe80::1]", b"::1", b"1.2.3.4:0", b"1.2.3.4:65536",
              b"axis_server", b"vsoa://axis_server", b"VSOA://axis_server:3002/axis", b"vsoa://localhost:3002/a",
@@ -37,10 +39,48 @@ def golden():
     return sessions
 
 
+def steps(kind, text):
+    """Of a script for the TLS targets (tls_peer.hpp): this text in as many steps as its length needs."""
+    return b"".join(bytes([kind, len(text[at:at + 255])]) + text[at:at + 255] for at in range(0, max(len(text), 1), 255))
+
+
+def client_hello(newest):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.maximum_version = False, newest
+    said = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    except ssl.SSLWantReadError:
+        return said.read()
+
+
+def tls_seeds(direction):
+    """The first byte: key or certificate, TLS 1.2, an honest handshake, a login, a turn after each step."""
+    packets = [bytes.fromhex(p["hex"]) for (_, to, transport), session in golden().items()
+               if to == direction and transport == "tcp" for p in session if p["kind"] == "vsoa"]
+    honest = b"\0\0" * 6
+    for how in range(4):
+        for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            hello = client_hello(newest)
+            yield bytes([how | 0x10]) + steps(1, hello)
+            yield bytes([how | 0x10]) + steps(1, hello[:len(hello) // 2])
+        yield bytes([how | 0x10]) + honest
+        for at in range(4):  # one flight of the handshake is changed, or cut
+            yield bytes([how | 0x10]) + honest[:2 * at] + b"\2\6\0\5\xff\0\x2b\1" + honest
+            yield bytes([how | 0x10]) + honest[:2 * at] + b"\3\1\x80" + honest
+        yield bytes([how | 0x1c]) + steps(5, b"\x3f") + steps(5, b"\x3f\0")
+        yield bytes([how | 0x1c]) + steps(1, b"\x17\3\3\0\5hello\x15\3\3\0\2\1\0") + steps(6, b"") + steps(7, b"")
+        yield from (bytes([how | 0x1c]) + steps(4, packet) for packet in packets)
+        yield bytes([how | 0x14]) + steps(4, b"".join(packets[:8]))
+
+
 def seeds(target):
     """The inputs to begin with."""
     if target in OF_PLUGINS:
         yield from plugins.seeds(target)
+        return
+    if target.startswith("tls_"):
+        yield from tls_seeds("C>S" if target == "tls_server" else "S>C")
         return
     for (_, direction, transport), packets in golden().items():
         raw = [bytes.fromhex(p["hex"]) for p in packets]
@@ -75,7 +115,7 @@ def main():
     if len(words) != 3 or words[1] not in ("--seconds", "--runs") or not words[2].isdigit():
         sys.exit(__doc__)
     target, option = words[0], {"--seconds": "-max_total_time", "--runs": "-runs"}[words[1]]
-    dictionary = "plugin.dict" if target in OF_PLUGINS else "vsoa.dict"
+    dictionary = "plugin.dict" if target in OF_PLUGINS else "tls.dict" if target.startswith("tls_") else "vsoa.dict"
     program = BUILD / "tests/fuzz" / f"fuzz_{target}"
     findings = BUILD / "tests/findings"
     findings.mkdir(parents=True, exist_ok=True)

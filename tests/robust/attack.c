@@ -12,18 +12,19 @@
  *   lengths    clients that announce more than 32 bits can count
  *   subscribe  clients that subscribe without end
  *   deaf       clients that subscribe, ask for much and never read
- *   forged     quick datagrams with the numbers of others, out of foreign ports */
+ *   forged     quick datagrams with the numbers of others, out of foreign ports
+ *   tls-*      see tls_attack.c */
+#include "attack.h"
+
 #include <poll.h>
 
-#include "tests/bench/vsoa/measure.h"
+enum { kHalf = 100 * 1024 };
 
-enum { kLoginLength = 20, kHalf = 100 * 1024 };
-
-static const char* port;
+const char* port;
 static long count, done;
 static bool told;
 
-static bool over(void) {
+bool over(void) {
     struct pollfd input = {.fd = 0, .events = POLLIN};
     return poll(&input, 1, 0) != 0;
 }
@@ -33,27 +34,23 @@ static void say(const char* word) {
     fflush(stdout);
 }
 
-/* One more of COUNT. */
-static void step(void) {
+void step(void) {
     if (++done == count) say("done");
 }
 
-static void under_way(void) {
+void under_way(void) {
     if (!told) say("under way");
     told = true;
 }
 
-static int dial_reset(void) {
+int dial_reset(void) {
     const int fd = dial(port);
     const struct linger none = {1, 0};
     check(setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0, "SO_LINGER");
     return fd;
 }
 
-/* False: the server has ended it. */
-static bool put(int fd, const void* bytes, size_t length) {
-    return send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length;
-}
+bool put(int fd, const void* bytes, size_t length) { return send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length; }
 
 static size_t login_packet(uint8_t* out) { return put_packet(out, 0, 0, "", "", NULL, 0); }
 
@@ -229,6 +226,7 @@ int main(int argc, char** argv) {
     if (strcmp(kind, "subscribe") == 0) subscribe();
     if (strcmp(kind, "deaf") == 0) keep(16, deaf_client, 20);
     if (strcmp(kind, "forged") == 0) forged();
+    if (strncmp(kind, "tls-", 4) == 0) tls_attack(kind);
     printf("%ld\n", done);
     return 0;
 }

@@ -1,13 +1,14 @@
 /* The server that is attacked: answers /echo, /stats and /wide, counts datagrams, and publishes /flood while somebody
  * has subscribed it.
  *
- *   robust_server     says "port N"; ends with its input */
+ *   robust_server [CERTIFICATE KEY]     says "port N"; ends with its input; with a certificate it speaks TLS */
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "tests/bench/vsoa/measure.h"
 #include "vsoa_loop.h"
 #include "vsoa_server.h"
+#include "vsoa_tls.h"
 
 static atomic_ulong datagrams, quick_datagrams;
 static char wide[32 * 1024];
@@ -51,9 +52,15 @@ static void* until_end_of_input(void* unused) {
     return unused;
 }
 
-int main(void) {
+int main(int argc, char** argv) {
     many_descriptors();
     vsoa_server_t* server = vsoa_server_create("{\"name\":\"robust\"}");
+    vsoa_tls_t tls = VSOA_TLS_INITIALIZER;
+    if (argc == 3) {
+        tls.cert_file = argv[1];
+        tls.key_file = argv[2];
+        check(vsoa_server_tls(server, &tls), "tls");
+    }
     struct sockaddr_in address = loopback("0");
     socklen_t length = sizeof address;
     check(server != NULL && vsoa_server_start(server, (struct sockaddr*)&address, length), "start");

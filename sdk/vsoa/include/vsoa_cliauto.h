@@ -40,7 +40,8 @@ typedef void (*vsoa_client_conn_func_t)(void* arg, vsoa_client_auto_t* cliauto, 
  *  @return to be freed with vsoa_client_auto_delete; NULL with errno ENOMEM, EMFILE, ENFILE */
 vsoa_client_auto_t* vsoa_client_auto_create(vsoa_client_msg_func_t onmsg, void* arg);
 
-/** Stops it, as vsoa_client_auto_stop does, and frees it; not inside a callback. @param cliauto NULL does nothing */
+/** Stops it, as vsoa_client_auto_stop does, and frees it; not inside a callback, where it does nothing and sets errno
+ * to EDEADLK. @param cliauto NULL does nothing */
 void vsoa_client_auto_delete(vsoa_client_auto_t* cliauto);
 
 /** Sets the connect callback.
@@ -75,7 +76,8 @@ bool vsoa_client_auto_ping_turbo(vsoa_client_auto_t* cliauto, unsigned int turbo
  *  @param conn_timeout  ms, at least 20: limit of one look-up and of one connect
  *  @param reconn_delay  ms, at least 20: pause before the next attempt
  *  @return true; false with errno EALREADY (started), EINVAL (also: a period of turbo pings above keepalive), ENOMEM,
- *          EAGAIN (no thread). That the server cannot be reached is no failure of this function */
+ *          EAGAIN (no thread). That the server cannot be reached is no failure of this function; the reason is told to
+ *          vsoa_client_auto_on_fail (vsoa_stats.h) */
 bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, const char* passwd, const void* urls,
                             int url_cnt, unsigned int keepalive, unsigned int conn_timeout, unsigned int reconn_delay);
 
@@ -83,7 +85,7 @@ bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, con
  *  pause: it returns as soon as a callback that is running has returned and a packet that is being sent is handed to
  *  the kernel, which takes the send timeout (vsoa_client_send_timeout, 500 ms) at most. Not inside a callback. It may
  * be started again.
- *  @return true; false with errno EALREADY (not started) */
+ *  @return true; false with errno EALREADY (not started), EDEADLK (inside a callback) */
 bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto);
 
 /** Tells the client inside, valid from create to delete; for communication, not to connect, close or wait on.

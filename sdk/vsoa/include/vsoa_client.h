@@ -72,7 +72,8 @@ typedef void (*vsoa_client_dat_func_t)(void* arg, vsoa_client_t* client, vsoa_ur
  *  @return to be freed with vsoa_client_close; NULL with errno ENOMEM, EMFILE, ENFILE */
 vsoa_client_t* vsoa_client_create(vsoa_client_msg_func_t onmsg, void* arg);
 
-/** Disconnects and frees the client. No callback runs. Thread of the event loop, not inside a callback.
+/** Disconnects and frees the client. No callback runs. Thread of the event loop, not inside a callback, where it does
+ *  nothing and sets errno to EDEADLK.
  *  @param client  NULL does nothing */
 void vsoa_client_close(vsoa_client_t* client);
 
@@ -220,7 +221,7 @@ bool vsoa_client_sync_delete(vsoa_client_sync_call_t* sync);
  *  @param sync            this thread's
  *  @param vsoa_hdr_reply  the reply, valid until the next call with sync or its deletion; NULL: no answer in time or
  *                         link lost
- *  @return true; false, and nothing was sent, with errno of call */
+ *  @return true; false, and nothing was sent, with errno EDEADLK (inside a callback) or of call */
 bool vsoa_client_sync_call(vsoa_client_t* client, int method, const vsoa_url_t* url, const vsoa_payload_t* payload,
                            vsoa_client_sync_call_t* sync, vsoa_header_t** vsoa_hdr_reply,
                            const struct timespec* timeout);

@@ -44,7 +44,8 @@ typedef void (*vsoa_position_query_func_t)(void* arg, int domain, const char* qu
  *  @return to be freed with vsoa_position_server_close; NULL with errno EINVAL, ENOMEM */
 vsoa_position_server_t* vsoa_position_server_create(vsoa_position_query_func_t query, void* arg);
 
-/** Closes it; unanswered queries are freed and must not be answered afterwards. Not inside a callback.
+/** Closes it; unanswered queries are freed and must not be answered afterwards. Not inside a callback, where it does
+ *  nothing and sets errno to EDEADLK.
  *  @param server  NULL does nothing */
 void vsoa_position_server_close(vsoa_position_server_t* server);
 

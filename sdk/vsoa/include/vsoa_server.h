@@ -79,7 +79,8 @@ typedef struct vsoa_server_stream {
 vsoa_server_t* vsoa_server_create(const char* info_json);
 
 /** Closes every connection and frees the server, started or not. No callback runs. Thread of the event loop, and not
- *  inside a callback; no other thread may be inside one of its functions.
+ *  inside a callback, where it does nothing and sets errno to EDEADLK; no other thread may be inside one of its
+ * functions.
  *  @param server  NULL does nothing */
 void vsoa_server_close(vsoa_server_t* server);
 

@@ -28,8 +28,8 @@
  *
  * Errors of a connection, in errno and for onfail: EKEYREJECTED (the peer's certificate or key is not trusted, is for
  * another name, or the peer did not accept ours), EKEYEXPIRED (the peer's certificate is not valid at this time),
- * ENOKEY (the server wants a certificate and none was given), EPROTO (the peer does not speak TLS, or another version),
- * ECONNRESET (it closed in the handshake).
+ * ENOKEY (the server wants a certificate and none was given), EPROTO (the peer does not speak TLS, or another version,
+ * or wants new keys more than 32 times a minute), ECONNRESET (it closed in the handshake).
  */
 #ifndef VSOA_TLS_H
 #define VSOA_TLS_H
@@ -99,9 +99,10 @@ bool vsoa_server_tls(vsoa_server_t* server, const vsoa_tls_t* tls);
 bool vsoa_client_tls(vsoa_client_t* client, const vsoa_tls_t* tls);
 
 /** The same for an automatic client, started or not: its next connection counts. It then never connects without TLS,
- * whatever the position server says; without TLS it does not connect to services whose position says that they want it.
- * A handshake that fails is a failed attempt: onfail is told, and after the pause it tries again. As the other settings
- * it belongs to one thread of the program; not inside a callback. */
+ * whatever the position server says; without TLS it does not connect to services whose position says that they want it
+ * (vsoa_client_auto_on_fail of vsoa_stats.h is told EPROTONOSUPPORT). A handshake that fails is a failed attempt:
+ * onfail is told, and after the pause it tries again. As the other settings it belongs to one thread of the program;
+ * not inside a callback. */
 bool vsoa_client_auto_tls(vsoa_client_auto_t* cliauto, const vsoa_tls_t* tls);
 
 #ifdef __cplusplus

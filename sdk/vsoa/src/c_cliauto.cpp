@@ -1,4 +1,4 @@
-// The C functions of vsoa_cliauto.h.
+// The C functions of vsoa_cliauto.h, and of vsoa_stats.h what is about automatic clients.
 #include <memory>
 
 #include "sdk/vsoa/src/robot.hpp"
@@ -45,12 +45,25 @@ vsoa_client_auto_t* vsoa_client_auto_create(vsoa_client_msg_func_t onmsg, void* 
     });
 }
 
-void vsoa_client_auto_delete(vsoa_client_auto_t* cliauto) { delete cliauto; }
+void vsoa_client_auto_delete(vsoa_client_auto_t* cliauto) {
+    if (cliauto != nullptr && cliauto->core.in_own_thread()) {
+        errno = EDEADLK;
+        return;
+    }
+    delete cliauto;
+}
 
 bool vsoa_client_auto_setup(vsoa_client_auto_t* cliauto, vsoa_client_conn_func_t onconn, void* arg) {
     if (cliauto == nullptr) return fail(EINVAL);
     if (cliauto->core.started()) return fail(EALREADY);
     cliauto->core.on_connect(onconn, arg);
+    return true;
+}
+
+bool vsoa_client_auto_on_fail(vsoa_client_auto_t* cliauto, vsoa_client_auto_fail_func_t onfail, void* arg) {
+    if (cliauto == nullptr) return fail(EINVAL);
+    if (cliauto->core.started()) return fail(EALREADY);
+    cliauto->core.on_fail(onfail, arg);
     return true;
 }
 
@@ -97,7 +110,7 @@ bool vsoa_client_auto_start(vsoa_client_auto_t* cliauto, const char* server, con
 
 bool vsoa_client_auto_stop(vsoa_client_auto_t* cliauto) {
     if (cliauto == nullptr) return fail(EINVAL);
-    return cliauto->core.stop() || fail(EALREADY);
+    return cliauto->core.stop();
 }
 
 vsoa_client_t* vsoa_client_auto_handle(vsoa_client_auto_t* cliauto) {

@@ -74,7 +74,13 @@ vsoa_client_t* vsoa_client_create(vsoa_client_msg_func_t onmsg, void* arg) {
     });
 }
 
-void vsoa_client_close(vsoa_client_t* client) { delete client; }
+void vsoa_client_close(vsoa_client_t* client) {
+    if (client != nullptr && client->core.in_loop()) {
+        errno = EDEADLK;
+        return;
+    }
+    delete client;
+}
 
 bool vsoa_client_linger(vsoa_client_t* client, int time) {
     return guarded(false, client, [&] { return client->core.linger(time); });

@@ -25,7 +25,13 @@ vsoa_position_server_t* vsoa_position_server_create(vsoa_position_query_func_t q
     return guarded<vsoa_position_server_t*>(nullptr, [&] { return new vsoa_position_server{{query, arg}}; });
 }
 
-void vsoa_position_server_close(vsoa_position_server_t* server) { delete server; }
+void vsoa_position_server_close(vsoa_position_server_t* server) {
+    if (server != nullptr && server->core.inside()) {
+        errno = EDEADLK;
+        return;
+    }
+    delete server;
+}
 
 bool vsoa_position_server_start(vsoa_position_server_t* server, const struct sockaddr* pos_addr, socklen_t addr_len) {
     return guarded(false, server, [&] {

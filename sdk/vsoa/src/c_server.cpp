@@ -65,7 +65,13 @@ vsoa_server_t* vsoa_server_create(const char* info_json) {
     });
 }
 
-void vsoa_server_close(vsoa_server_t* server) { delete server; }
+void vsoa_server_close(vsoa_server_t* server) {
+    if (server != nullptr && server->core.inside()) {
+        errno = EDEADLK;
+        return;
+    }
+    delete server;
+}
 
 bool vsoa_server_passwd(vsoa_server_t* server, const char* passwd) {
     return guarded(false, server, [&] { return server->core.password(passwd); });

@@ -1,4 +1,4 @@
-// The C functions of vsoa_stats.h.
+// The C functions of vsoa_stats.h that are about servers.
 #include "sdk/vsoa/include/vsoa_stats.h"
 
 #include "sdk/vsoa/src/server.hpp"

@@ -333,6 +333,10 @@ bool Client::send_quick(Frame& frame) {
 }
 
 bool Client::request_and_wait(Frame& frame, vsoa_client_sync_call_t& sync, int64_t deadline) {
+    if (in_loop()) {
+        errno = EDEADLK;
+        return false;
+    }
     sync.ended = 0;
     sync.answered = false;
     Call call;

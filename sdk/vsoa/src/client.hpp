@@ -4,6 +4,8 @@
 // thread waits for the peer. "loop" marks what belongs to the thread of the event loop alone.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -98,6 +100,21 @@ class Client {
     void disconnect();
     /// Handles what is there; waits for it at most timeout_ms, -1: endless.
     bool input(int timeout_ms = 0);
+    /// The calling thread is that of the event loop, as long as this lives.
+    class Loop {
+      public:
+        explicit Loop(Client& client) : client_(client), before_(client.loop_.load(std::memory_order_relaxed)) {
+            client_.loop_.store(pthread_self(), std::memory_order_relaxed);
+        }
+        ~Loop() { client_.loop_.store(before_, std::memory_order_relaxed); }
+        Loop(const Loop&) = delete;
+        Loop& operator=(const Loop&) = delete;
+
+      private:
+        Client& client_;
+        const pthread_t before_;
+    };
+    bool in_loop() const { return loop_ == pthread_self(); }
     bool linger(int seconds);
     void on_datagram(vsoa_client_dat_func_t callback, void* arg);
     Poller& poller() { return poller_; }
@@ -179,6 +196,7 @@ class Client {
     std::vector<Call> orphans_;  // ended by disconnect, to be told in `input`
     uint16_t last_unanswered_ = 0;
     int64_t armed_ = kForever;
+    std::atomic<pthread_t> loop_{};  // its thread, while it is known
     tls::SetupPtr secure_;
     int64_t send_timeout_ns_ = VSOA_CLIENT_DEF_SEND_TIMEOUT * kNanosPerMs;
 

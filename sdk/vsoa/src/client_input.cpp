@@ -21,6 +21,7 @@ void Client::on_datagram(vsoa_client_dat_func_t callback, void* arg) {
 }
 
 bool Client::input(int timeout_ms) {
+    const Loop loop(*this);
     if (timeout_ms != 0 || !read_again()) read_ready(timeout_ms);
     // A lost connection ends its calls now: the program may not come back. Another thread may have found it broken;
     // one that does so from here on is heard in the next round.

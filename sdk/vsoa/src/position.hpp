@@ -60,6 +60,9 @@ class Server {
     /// Any thread.
     void respond(vsoa_position_response_t* response, const std::optional<Address>& address, bool secure);
 
+    /// The callback runs.
+    bool inside() const { return inside_; }
+
     void* custom = nullptr;
 
   private:
@@ -75,6 +78,7 @@ class Server {
     const vsoa_position_query_func_t on_query_;
     void* const arg_;
     Fd fd_;
+    bool inside_ = false;
     std::mutex lock_;
     // By number, which is what the program holds as its pointer: an answer to a query that was forgotten, or answered
     // already, can never meet another one.

@@ -38,7 +38,9 @@ void Server::input() {
         const auto query = read_query({text, static_cast<size_t>(got)});
         if (!query) continue;
         waiting.name = query->name;
+        inside_ = true;
         on_query_(arg_, query->domain, query->name.c_str(), keep(std::move(waiting)));
+        inside_ = false;
     }
 }
 

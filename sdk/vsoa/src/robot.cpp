@@ -50,6 +50,11 @@ void Robot::on_connect(vsoa_client_conn_func_t callback, void* arg) {
     connect_arg_ = arg;
 }
 
+void Robot::on_fail(vsoa_client_auto_fail_func_t callback, void* arg) {
+    on_fail_ = callback;
+    fail_arg_ = arg;
+}
+
 void Robot::consistent(std::vector<std::string> urls, int64_t timeout_ns) {
     asked_.clear();
     for (std::string& url : urls) asked_.push_back({this, std::move(url)});
@@ -68,7 +73,10 @@ bool Robot::start(Settings settings) {
 }
 
 bool Robot::stop() {
-    if (!thread_.joinable()) return false;
+    if (!thread_.joinable() || in_own_thread()) {
+        errno = in_own_thread() ? EDEADLK : EALREADY;
+        return false;
+    }
     stopping_ = true;
     const uint64_t one = 1;
     [[maybe_unused]] ssize_t unused = write(stop_event_.get(), &one, sizeof one);
@@ -79,10 +87,20 @@ bool Robot::stop() {
 }
 
 void Robot::run() {
+    const Client::Loop loop(client_);
     while (!stopping_) {
-        if (connect()) serve();
+        if (connect()) {
+            serve();
+        } else {
+            fail(errno);
+        }
         if (!wait(true, now_ns() + settings_.retry_delay_ns)) return;
     }
+}
+
+/// That the program stops it is no failure.
+void Robot::fail(int error) {
+    if (on_fail_ != nullptr && !stopping_) on_fail_(fail_arg_, handle_, error);
 }
 
 bool Robot::wait(bool only_stop, int64_t deadline) {
@@ -100,9 +118,13 @@ bool Robot::connect() {
         // Asked anew each time: the service may have moved.
         const auto answer = position::look_up(position::servers(), {settings_.host, -1}, settings_.connect_timeout_ns,
                                               stop_event_.get());
+        if (!answer) return false;
         // Whoever answers for the position server must not be able to switch encryption off, so it is only obeyed where
         // it wants more than the program.
-        if (!answer || (answer->secure && !client_.secured()) || stopping_) return false;
+        if (answer->secure && !client_.secured()) {
+            errno = EPROTONOSUPPORT;
+            return false;
+        }
         address = answer->address;
     }
     return client_.connect(*address, now_ns() + settings_.connect_timeout_ns, settings_.password, info_,
@@ -119,7 +141,8 @@ void Robot::serve() {
     while (good && wait(false, next_wake())) good = client_.input() && !refused_ && tend(now_ns());
     client_.disconnect();
     client_.input();  // ends outstanding calls
-    if (up_ && on_connect_ != nullptr) on_connect_(connect_arg_, handle_, false, "");
+    if (!up_) return fail(refused_ ? EPERM : ECONNRESET);
+    if (on_connect_ != nullptr) on_connect_(connect_arg_, handle_, false, "");
 }
 
 bool Robot::subscribe_all() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sdk/vsoa/include/vsoa_cliauto.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "sdk/vsoa/src/client.hpp"
 
 namespace vsoa {
@@ -26,17 +27,22 @@ class Robot {
     /// handle and client: what callbacks get.
     Robot(vsoa_client_auto_t* handle, vsoa_client_t* client, vsoa_client_msg_func_t on_message, void* arg)
         : handle_(handle), client_handle_(client), client_(client->core), on_message_(on_message), message_arg_(arg) {}
-    ~Robot() { stop(); }
+    ~Robot() {
+        if (started()) stop();
+    }
     Robot(const Robot&) = delete;
     Robot& operator=(const Robot&) = delete;
 
     bool open();
     void on_connect(vsoa_client_conn_func_t callback, void* arg);
+    void on_fail(vsoa_client_auto_fail_func_t callback, void* arg);
     void consistent(std::vector<std::string> urls, int64_t timeout_ns);
     void turbo(int64_t period_ns, unsigned max_in_row);
     bool started() const { return thread_.joinable(); }
     bool start(Settings settings);
+    /// False with errno EALREADY, EDEADLK (called by its own thread).
     bool stop();
+    bool in_own_thread() const { return thread_.get_id() == std::this_thread::get_id(); }
 
     /// "vsoa://host[:port][/path]", the scheme optional. False when it names no server.
     static bool read_server(std::string_view text, Settings& out);
@@ -49,7 +55,9 @@ class Robot {
     };
 
     void run();
+    /// False with errno.
     bool connect();
+    void fail(int error);
     void serve();
     bool subscribe_all();
     void subscribed(bool success);
@@ -68,6 +76,8 @@ class Robot {
     void* const message_arg_;
     vsoa_client_conn_func_t on_connect_ = nullptr;
     void* connect_arg_ = nullptr;
+    vsoa_client_auto_fail_func_t on_fail_ = nullptr;
+    void* fail_arg_ = nullptr;
     std::vector<Asked> asked_;
     int64_t value_timeout_ns_ = 0;
     int64_t turbo_ns_ = 0;

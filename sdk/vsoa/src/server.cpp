@@ -18,6 +18,7 @@ constexpr int kPortAttempts = 16;
 constexpr int kBacklog = 512;  // in step with what server_input.cpp takes of them
 constexpr size_t kReadAtOnce = 64 * 1024;
 constexpr size_t kFlatPublish = 16 * 1024;  // a packet up to this is put together once for all subscribers
+constexpr size_t kBreath = 16;              // subscribers for which a publish may keep others from the server
 
 /// From the address that the client is connected to: another of this machine's would not pass its connected socket.
 bool send_quick(int fd, const Link& link, const Frame& frame) {
@@ -41,7 +42,8 @@ Server::Server(vsoa_server_t* handle, const char* info)
       arrived_(kReadAtOnce) {}
 
 Server::~Server() {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
+    writer_.no_alarm();
     for (auto& [id, link] : links_) {
         writer_.forget(*link);
         if (link->tls) link->tls->goodbye();
@@ -67,7 +69,7 @@ bool Server::secure(tls::SetupPtr setup) {
         errno = EALREADY;
         return false;
     }
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     secure_.swap(setup);
     return true;
 }
@@ -133,12 +135,12 @@ LinkPtr Server::find(vsoa_cli_id_t id) {
 }
 
 int Server::count() {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     return static_cast<int>(std::count_if(order_.begin(), order_.end(), [](const LinkPtr& l) { return l->living(); }));
 }
 
 int Server::ids(vsoa_cli_id_t* out, int max) {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     int written = 0;
     for (const LinkPtr& link : order_) {
         if (written >= max) break;
@@ -152,7 +154,7 @@ bool Server::reaches(const Link& link, std::string_view url) {
 }
 
 bool Server::is_subscribed(std::string_view url) {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     return std::any_of(order_.begin(), order_.end(), [&](const LinkPtr& link) { return reaches(*link, url); });
 }
 
@@ -165,37 +167,81 @@ bool Server::publish(std::string_view url, const Frame& frame) {
         errno = ENOTCONN;
         return false;
     }
-    std::unique_lock held(lock_);
     std::array<uint8_t, kFlatPublish> room;
     Frame flat = frame;
     flat.flatten(room);
+    auto held = enter();
     // Those without room come last, so that they delay nobody else's copy of this packet.
-    const std::vector<LinkPtr> full = publish_now(url, flat);
+    const std::vector<LinkPtr> full = publish_now(held, url, flat);
     for (const LinkPtr& link : full) writer_.send(held, *link, flat);
     return true;
 }
 
-const std::vector<Link*>& Server::subscribers(std::string_view url) {
-    Audience& audience = audiences_[TextHash{}(url) % audiences_.size()];
-    if (audience.made == subscriptions_changed_ && audience.url == url) return audience.links;
+Server::Audience& Server::audience(std::unique_lock<std::mutex>& held, std::string_view url) {
+    for (;; not_busy_.wait(held)) {
+        const auto known =
+            std::find_if(audiences_.begin(), audiences_.end(), [&](const Audience& a) { return a.url == url; });
+        if (known != audiences_.end()) {
+            if (known->busy) continue;
+            if (known->made != subscriptions_changed_) gather(*known, url);
+            return *known;
+        }
+        for (size_t i = 0; i < audiences_.size(); ++i) {
+            Audience& oldest = audiences_[oldest_audience_++ % audiences_.size()];
+            if (oldest.busy) continue;
+            gather(oldest, url);
+            return oldest;
+        }
+    }
+}
+
+void Server::gather(Audience& audience, std::string_view url) {
     audience.made = 0;
     audience.links.clear();
     for (const LinkPtr& link : order_) {
-        if (link->subscriptions.best(url, scratch_) != nullptr) audience.links.push_back(link.get());
+        if (link->subscriptions.best(url, scratch_) != nullptr) audience.links.push_back(link);
     }
     audience.url = url;
     audience.made = subscriptions_changed_;
-    return audience.links;
 }
 
-std::vector<LinkPtr> Server::publish_now(std::string_view url, const Frame& frame) {
+struct Server::Fan {
+    Fan(Server& of, Audience& to, bool wide) : server(of), audience(to), many(wide) {
+        audience.busy = many;
+        server.fanning_ += many;
+    }
+    ~Fan() {
+        if (!many) return;
+        audience.busy = false;
+        --server.fanning_;
+        server.not_busy_.notify_all();
+    }
+    Server& server;
+    Audience& audience;
+    const bool many;
+};
+
+/// To those with room; returns the others.
+std::vector<LinkPtr> Server::publish_now(std::unique_lock<std::mutex>& held, std::string_view url, const Frame& frame) {
     std::vector<LinkPtr> full;
-    const std::vector<Link*>& links = subscribers(url);
+    Audience& to = audience(held, url);
+    const uint64_t made = to.made;
+    const std::vector<LinkPtr>& links = to.links;
+    const bool many = links.size() > kBreath;
+    const Fan fan(*this, to, many);
     for (size_t i = 0; i < links.size(); ++i) {
-        if (i + 1 < links.size()) __builtin_prefetch(links[i + 1]);
+        if (many && i % kBreath == kBreath - 1) {
+            // Whoever waits for the lock has it before this thread has it again.
+            held.unlock();
+            const std::lock_guard next(next_);
+            held.lock();
+        }
+        if (i + 1 < links.size()) __builtin_prefetch(links[i + 1].get());
         Link& link = *links[i];
         if (!link.living() || !link.authed) continue;
-        if (writer_.offer(link, frame) == Writer::Offer::kFull) full.push_back(links_.at(link.id));
+        // Who has unsubscribed meanwhile may have been told so.
+        if (subscriptions_changed_ != made && !reaches(link, url)) continue;
+        if (writer_.offer(link, frame) == Writer::Offer::kFull) full.push_back(links[i]);
     }
     return full;
 }
@@ -205,7 +251,7 @@ bool Server::quick_publish(std::string_view url, const Frame& frame) {
         errno = ENOTCONN;
         return false;
     }
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     if (secure_) {
         errno = EOPNOTSUPP;
         return false;
@@ -218,7 +264,7 @@ bool Server::quick_publish(std::string_view url, const Frame& frame) {
 }
 
 bool Server::send_to(vsoa_cli_id_t id, const Frame& frame) {
-    std::unique_lock held(lock_);
+    auto held = enter();
     const LinkPtr link = find(id);
     return link && writer_.send(held, *link, frame);
 }
@@ -240,7 +286,7 @@ bool Server::drop_client(vsoa_cli_id_t id) {
 }
 
 bool Server::priority(vsoa_cli_id_t id, int value) {
-    std::unique_lock held(lock_);
+    auto held = enter();
     const LinkPtr link = find(id);
     if (!link) return false;
     link->priority = value;
@@ -256,24 +302,24 @@ void Server::reorder() {
 }
 
 void Server::send_timeout(bool present_too, int64_t timeout_ns) {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     send_timeout_ns_ = timeout_ns;
     if (!present_too) return;
     for (auto& [id, link] : links_) link->send_timeout_ns = timeout_ns;
 }
 
 int64_t Server::send_timeout() {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     return send_timeout_ns_;
 }
 
 void Server::listener(std::string_view url, vsoa_server_cmd_func_t callback, void* arg) {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     listeners_.set(url, Callback<vsoa_server_cmd_func_t>{callback, arg});
 }
 
 void Server::remove_listener(std::string_view url) {
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     listeners_.erase(url);
 }
 
@@ -286,7 +332,7 @@ vsoa_cli_id_t Server::free_id() {
 
 Fd Server::stream_listener(uint16_t& tunid, tls::SetupPtr& setup) {
     {
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         setup = secure_;
     }
     auto where = address();

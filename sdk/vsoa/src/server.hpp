@@ -1,11 +1,13 @@
 // The server behind vsoa_server.h.
 //
 // Threads: one lock guards everything that more than one thread may touch; it is never held while a callback runs or a
-// thread waits for a peer. "loop" marks what belongs to the thread of the event loop alone.
+// thread waits for a peer, and a publish to many gives it to others in between. "loop" marks what belongs to the thread
+// of the event loop alone.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -42,6 +44,8 @@ struct Link : Stream {
     bool refused = false;    // loop: login failed, only waits for the peer to close
     bool paused = false;     // loop: is not read, for the others' sake
     bool writes = false;     // loop: the TLS handshake waits for room to send
+    bool parked = false;     // loop: the TLS handshake waits for its turn
+    bool spoke = false;      // loop: something has come
     vsoa_cli_id_t id = 0;
     Address peer;
     std::optional<Address> own;  // this machine's end
@@ -49,7 +53,8 @@ struct Link : Stream {
     std::optional<Address> quick;  // where its quick channel is
     Subscriptions subscriptions;
     void* custom = nullptr;
-    Receiver receiver;  // loop
+    int64_t login_by = 0;  // when it has to have logged in
+    Receiver receiver;     // loop
 
     bool living() const { return logged_in && !dead; }
 };
@@ -92,7 +97,7 @@ class Server {
     /// Runs use(link) under the lock. False with errno ENOENT when there is no such client.
     template <typename Use>
     bool with_client(vsoa_cli_id_t id, Use use) {
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         const LinkPtr link = find(id);
         return link && use(*link);
     }
@@ -106,11 +111,13 @@ class Server {
     bool in(const fd_set* set) const { return started_ && poller_.in(set); }
     /// Handles what is there; waits for it at most timeout_ms, -1: endless.
     void input(int timeout_ms = 0);
-    /// Time from one new connection to the next when they go on; 0: as many as come. For a fuzzer, which makes more
-    /// than it may. Before start.
+    /// Time from one new connection to the next when they go on; 0: as many as come, at once. For a fuzzer, which makes
+    /// more than it may. Before start.
     void accept_interval(int64_t ns) { accept_interval_ns_ = ns; }
     /// Kept of connections that have not logged in, some of which may be gone.
     size_t deadlines() const { return logins_.size(); }
+    /// A callback runs.
+    bool inside() const { return depth_ > 0; }
 
     /// Of connections, see vsoa_stats.h. Any thread may read them.
     struct Counts {
@@ -132,18 +139,31 @@ class Server {
     bool bind_sockets(const Address& address);
     bool tied(int fd) const;
 
+    /// Takes the lock; while a publish goes to many, in turn with it.
+    std::unique_lock<std::mutex> enter() {
+        if (fanning_.load(std::memory_order_relaxed) == 0) return std::unique_lock(lock_);
+        const std::lock_guard next(next_);
+        return std::unique_lock(lock_);
+    }
+
     // Under the lock.
+    struct Audience;
+    struct Fan;
     LinkPtr find(vsoa_cli_id_t id);
     bool reaches(const Link& link, std::string_view url);
     void reorder();
     vsoa_cli_id_t free_id();
-    const std::vector<Link*>& subscribers(std::string_view url);
-    std::vector<LinkPtr> publish_now(std::string_view url, const Frame& frame);
+    int64_t end_strangers(int64_t now);
+    Audience& audience(std::unique_lock<std::mutex>& held, std::string_view url);
+    void gather(Audience& audience, std::string_view url);
+    std::vector<LinkPtr> publish_now(std::unique_lock<std::mutex>& held, std::string_view url, const Frame& frame);
 
     // loop, without the lock.
     void accept_all();
+    void accept_some(int most, int64_t now);
     void accept_one(Fd fd, const Address& peer);
     void make_room();
+    LinkPtr first_to_go();
     void pause_accept(int64_t until);
     void check_deadlines();
     void arm();
@@ -153,6 +173,9 @@ class Server {
     bool read_once(const LinkPtr& link);
     void read_pending(const LinkPtr& link);
     bool shake_hands(const LinkPtr& link);
+    bool receives(int64_t now) const;
+    void received(int64_t began);
+    void receive_parked(int64_t now);
     void report(const Link& link);
     void handle_received(const LinkPtr& link);
     bool handle_all(const LinkPtr& link);
@@ -173,8 +196,10 @@ class Server {
     vsoa_server_t* const handle_;
     const std::string info_;
     std::mutex lock_;
+    std::mutex next_;              // held by who is the next to get the lock, see enter
+    std::atomic<int> fanning_{0};  // publishes that go to many
     Poller poller_;
-    Writer writer_{lock_, poller_};
+    Writer writer_{lock_, poller_, [this](int64_t now) { return end_strangers(now); }};
     Counts counts_;
     Fd listen_, udp_;
     std::string interface_;
@@ -187,10 +212,14 @@ class Server {
     struct Audience {
         std::string url;
         uint64_t made = 0;
-        std::vector<Link*> links;
+        bool busy = false;  // a publish to them is under way: the next of this url comes after it
+        std::vector<LinkPtr> links;
     };
     std::array<Audience, 4> audiences_;
+    size_t oldest_audience_ = 0;
+    std::condition_variable not_busy_;
     uint64_t subscriptions_changed_ = 1;  // count: an audience of another time is out of date
+    std::vector<LinkPtr> waiting_;        // for a login
     vsoa_cli_id_t last_id_ = 0;
     int64_t send_timeout_ns_;
     std::string scratch_;
@@ -213,8 +242,12 @@ class Server {
     std::vector<uint8_t> arrived_;    // what was read from the connection that is being handled
     LinkPtr busy_;                    // the only one that had something the last time
     int guesses_ = 0;                 // in a row that it has something again
-    int handshakes_ = 0;              // that may go on in this turn
-    int depth_ = 0;                   // of `input` inside `input`
+    // With TLS, where strangers cost most: they are received together, now and then.
+    std::vector<LinkPtr> parked_;
+    int64_t reception_due_ = 0;
+    uint64_t served_ = 0;  // packets of clients since the last reception
+    bool receiving_ = false;
+    int depth_ = 0;  // of `input` inside `input`
 };
 
 }  // namespace vsoa

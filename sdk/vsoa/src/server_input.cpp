@@ -12,10 +12,17 @@ namespace vsoa {
 namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
-constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
+constexpr int kAcceptBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
+// With TLS a stranger costs as much as a hundred calls, and each one alone would make a call of somebody else's late.
+// So, as long as clients are busy, strangers are received together and make one of them late.
+constexpr int kSecureAcceptBatch = 8;
+constexpr size_t kHandshakeBatch = 32;
+constexpr int64_t kReceptionRest_ns = 5 * kNanosPerMs, kReceptionShare = 2;  // and at least so many times what it took
+constexpr uint64_t kBusyPackets = 64;                                        // from one reception to the next
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;        // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;  // no descriptor is free
 constexpr int64_t kAcceptRest_ns = 2 * kNanosPerMs;     // they come too fast
+constexpr int64_t kLoopLate_ns = 500 * kNanosPerMs;     // then others end who does not log in
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
 constexpr int kGuesses = 16;
@@ -59,7 +66,6 @@ void Server::handle_ready(int timeout_ms) {
     const auto events = poller_.ready(timeout_ms);
     busy_.reset();
     guesses_ = 0;
-    handshakes_ = kHandshakeBatch;
     for (const epoll_event& event : events) {
         if (event.data.u64 == kListenTag) {
             accept_all();
@@ -68,11 +74,13 @@ void Server::handle_ready(int timeout_ms) {
         } else {
             LinkPtr link;
             {
-                const std::lock_guard guard(lock_);
+                const auto guard = enter();
                 const auto found = links_.find(static_cast<vsoa_cli_id_t>(event.data.u64));
                 if (found != links_.end()) link = found->second;
             }
-            if (link && read_link(link) && events.size() == 1) busy_ = link;
+            if (!link) continue;
+            link->spoke = true;
+            if (read_link(link) && events.size() == 1) busy_ = link;
         }
     }
 }
@@ -81,7 +89,15 @@ void Server::accept_all() {
     const int64_t now = now_ns();
     accept_due_ = std::max(accept_due_, now);
     if (accept_due_ - now > kAcceptBurst * accept_interval_ns_) return pause_accept(now + kAcceptRest_ns);
-    for (int i = 0; i < kAcceptBatch; ++i) {
+    if (!receives(now)) return pause_accept(reception_due_);
+    const bool within = std::exchange(receiving_, true);
+    accept_some(secure_ ? kSecureAcceptBatch : kAcceptBatch, now);
+    receiving_ = within;
+    received(now);
+}
+
+void Server::accept_some(int most, int64_t now) {
+    for (int i = 0; i < most; ++i) {
         Address peer;
         peer.length = sizeof peer.storage;
         Fd fd(accept4(listen_.get(), peer.raw(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -104,12 +120,15 @@ void Server::accept_one(Fd fd, const Address& peer) {
     link->fd = std::move(fd);
     link->peer = peer;
     link->receiver.limit(kMaxLoginPacket);
-    const std::lock_guard guard(lock_);
+    const auto guard = enter();
     link->id = free_id();
     link->send_timeout_ns = send_timeout_ns_;
     if (secure_ && !(link->tls = secure_->session(link->fd.get()))) return;
     if (!poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP, link->id)) return;
     links_.emplace(link->id, link);
+    link->login_by = now_ns() + kHandshake_ns;
+    waiting_.push_back(link);
+    writer_.alarm(link->login_by + kLoopLate_ns);
     ++strangers_;
     if (logins_.size() >= kMaxLogins) {
         std::erase_if(logins_, [&](const auto& login) {
@@ -117,30 +136,35 @@ void Server::accept_one(Fd fd, const Address& peer) {
             return found == links_.end() || found->second->announced;
         });
     }
-    logins_.emplace_back(now_ns() + kHandshake_ns, link->id);
+    logins_.emplace_back(link->login_by, link->id);
     if (logins_.size() == 1) arm();
 }
 
-/// Who has waited longest without a login gives way: connections that say nothing keep out nobody who can log in. A
-/// login that has arrived, but was not read yet, counts.
+/// Who has waited longest without a login gives way: connections that say nothing keep out nobody who can log in.
+/// Before it go who was refused, and of the older half who has not said anything, for the sake of handshakes that are
+/// under way. A login that has arrived, but was not read yet, counts.
 void Server::make_room() {
-    while (strangers_ >= kMaxStrangers && !logins_.empty()) {
-        LinkPtr oldest;
-        {
-            const std::lock_guard guard(lock_);
-            const auto found = links_.find(logins_.front().second);
-            if (found != links_.end() && !found->second->announced) oldest = found->second;
-        }
-        logins_.pop_front();
-        if (!oldest) continue;
-        handshakes_ = std::max(handshakes_, 1);
-        read_link(oldest);
-        if (oldest->announced) continue;
+    while (strangers_ >= kMaxStrangers) {
+        const LinkPtr goes = first_to_go();
+        uint8_t byte;
+        const bool speaks = !goes->spoke && recv(goes->fd.get(), &byte, 1, MSG_PEEK) > 0;
+        goes->spoke = goes->spoke || speaks;
+        read_link(goes);
+        if (goes->announced || speaks) continue;
         // A reset costs this side half of an orderly end, and keeps nothing of it.
-        if (oldest->fd) set_linger(oldest->fd.get(), 0);
-        if (!oldest->refused) ++counts_.late;
-        remove(oldest);
+        if (goes->fd && !goes->refused) set_linger(goes->fd.get(), 0);
+        if (!goes->refused) ++counts_.late;
+        remove(goes);
     }
+}
+
+LinkPtr Server::first_to_go() {
+    const auto guard = enter();
+    const auto end = waiting_.end(), half = waiting_.begin() + static_cast<ptrdiff_t>(waiting_.size() / 2);
+    const auto refused = std::find_if(waiting_.begin(), end, [](const LinkPtr& link) { return link->refused; });
+    if (refused != end) return *refused;
+    const auto silent = std::find_if(waiting_.begin(), half, [](const LinkPtr& link) { return !link->spoke; });
+    return silent != half ? *silent : waiting_.front();
 }
 
 /// Who waits to be taken is left alone until then.
@@ -154,12 +178,13 @@ void Server::pause_accept(int64_t until) {
 
 void Server::arm() {
     const int64_t login = logins_.empty() ? kForever : logins_.front().first;
-    poller_.arm(std::min(login, accept_again_));
+    poller_.arm(std::min({login, accept_again_, parked_.empty() ? kForever : reception_due_}));
 }
 
 void Server::check_deadlines() {
     if (logins_.empty() && accept_again_ == kForever) return;
     const int64_t now = now_ns();
+    if (!parked_.empty() && reception_due_ <= now) receive_parked(now);
     bool changed = poller_.rang();  // maybe for one that is gone: the next one's time limit is still to come
     if (accept_again_ <= now) {
         accept_again_ = kForever;
@@ -169,7 +194,7 @@ void Server::check_deadlines() {
     while (!logins_.empty() && logins_.front().first <= now) {
         LinkPtr late;
         {
-            const std::lock_guard guard(lock_);
+            const auto guard = enter();
             const auto found = links_.find(logins_.front().second);
             if (found != links_.end() && !found->second->logged_in) late = found->second;
         }
@@ -181,12 +206,29 @@ void Server::check_deadlines() {
     if (changed) arm();
 }
 
+/// Of a program that does not come to its event loop: whoever should have logged in is cut off all the same.
+int64_t Server::end_strangers(int64_t now) {
+    int64_t next = kForever;
+    for (const LinkPtr& link : waiting_) {
+        const int64_t limit = link->login_by + kLoopLate_ns;
+        if (limit <= now) {
+            writer_.drop(*link);
+        } else {
+            next = std::min(next, limit);
+        }
+    }
+    return next;
+}
+
 void Server::remove(const LinkPtr& link) {
     {
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         if (links_.erase(link->id) == 0) return;
-        std::erase(order_, link);
+        std::erase(link->logged_in ? order_ : waiting_, link);
         ++subscriptions_changed_;
+        for (Audience& audience : audiences_) {
+            if (!audience.busy) audience.links.clear();
+        }
         writer_.release(*link);
         writer_.forget(*link);
         poller_.remove(link->fd.get());
@@ -196,6 +238,7 @@ void Server::remove(const LinkPtr& link) {
         link->fd.reset();
     }
     if (!link->announced) --strangers_;
+    if (link->parked) std::erase(parked_, link);
     if (link->announced && on_client_.function != nullptr) {
         on_client_.function(on_client_.arg, handle_, link->id, false);
     }
@@ -230,11 +273,50 @@ void Server::read_pending(const LinkPtr& link) {
     }
 }
 
+/// Whether strangers may take their time now.
+bool Server::receives(int64_t now) const {
+    return receiving_ || !secure_ || served_ < kBusyPackets || now >= reception_due_ || accept_interval_ns_ == 0;
+}
+
+void Server::received(int64_t began) {
+    if (!secure_ || receiving_) return;
+    const int64_t now = now_ns();
+    reception_due_ = now + std::max(kReceptionRest_ns, kReceptionShare * (now - began));
+    served_ = 0;
+}
+
+void Server::receive_parked(int64_t now) {
+    receiving_ = true;
+    std::vector<LinkPtr> links(parked_.begin(),
+                               parked_.begin() + static_cast<ptrdiff_t>(std::min(parked_.size(), kHandshakeBatch)));
+    parked_.erase(parked_.begin(), parked_.begin() + static_cast<ptrdiff_t>(links.size()));
+    for (const LinkPtr& link : links) link->parked = false;
+    for (const LinkPtr& link : links) {
+        if (link->dead ||
+            !poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP | (link->writes ? EPOLLOUT : 0u), link->id)) {
+            remove(link);
+        } else {
+            read_link(link);
+        }
+    }
+    receiving_ = false;
+    received(now);
+    arm();
+}
+
 /// False: it is not done.
 bool Server::shake_hands(const LinkPtr& link) {
-    // Of all that a stranger can ask for, this costs most; the rest waits for the next turn.
-    if (handshakes_-- <= 0) return false;
+    if (link->parked) return false;
+    const int64_t began = now_ns();
+    if (!receives(began)) {
+        link->parked = true;
+        parked_.push_back(link);
+        poller_.remove(link->fd.get());
+        if (parked_.size() == 1) arm();
+        return false;
+    }
     const tls::Session::Step step = link->tls->handshake();
+    received(began);
     const bool writes = step == tls::Session::Step::kWritable;
     if (writes != link->writes && !link->dead) {
         link->writes = writes;
@@ -242,8 +324,8 @@ bool Server::shake_hands(const LinkPtr& link) {
     }
     if (step == tls::Session::Step::kDone) return true;
     if (step != tls::Session::Step::kFailed) return false;
-    report(*link);
     ++counts_.insecure;
+    report(*link);
     // The peer has been told why; it would not read that from a connection that is reset.
     link->refused = true;
     shutdown(link->fd.get(), SHUT_WR);
@@ -279,7 +361,7 @@ void Server::handle_received(const LinkPtr& link) {
     } catch (...) {
         // The rest of what came lies where the next client's packets will.
         link->refused = true;
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         writer_.drop(*link);
         throw;
     }
@@ -358,6 +440,7 @@ void Server::read_quick() {
 void Server::handle(const LinkPtr& link, const Packet& packet) {
     if (packet.reply || packet.type == VSOA_TYPE_NOOP) return;
     if (!link->announced) return before_login(link, packet);
+    ++served_;
     switch (packet.type) {
         case VSOA_TYPE_SERVINFO:
             return login(link, packet);
@@ -418,7 +501,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
         if (!link->announced) return refuse(link, packet);
         ++counts_.refused;
         answer(link, packet, VSOA_STATUS_PASSWORD);
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         return writer_.drop(*link);
     }
     uint8_t data[6] = {static_cast<uint8_t>(link->id >> 24),   static_cast<uint8_t>(link->id >> 16),
@@ -428,7 +511,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
     Frame frame(VSOA_TYPE_SERVINFO, VSOA_FLAG_REPLY, VSOA_STATUS_SUCCESS, packet.seqno);
     const bool first = !link->announced;
     {
-        std::unique_lock held(lock_);
+        auto held = enter();
         link->quick.reset();
         if (!link->tls && (packet.header->flags & VSOA_FLAG_TUNNEL) != 0 && packet.header->tunid != 0) {
             link->quick = link->peer;
@@ -440,6 +523,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
         if (!frame.body(nullptr, &payload) || !writer_.send(held, *link, frame)) return writer_.drop(*link);
         if (first) {
             link->logged_in = true;
+            std::erase(waiting_, link);
             const auto less = [](const LinkPtr& a, const LinkPtr& b) { return a->priority > b->priority; };
             order_.insert(std::upper_bound(order_.begin(), order_.end(), link, less), link);
             ++subscriptions_changed_;
@@ -454,7 +538,7 @@ void Server::login(const LinkPtr& link, const Packet& packet) {
 }
 
 void Server::answer(const LinkPtr& link, const Packet& packet, uint8_t status) {
-    std::unique_lock held(lock_);
+    auto held = enter();
     writer_.send(held, *link, Frame(packet.type, VSOA_FLAG_REPLY, status, packet.seqno));
 }
 
@@ -470,7 +554,7 @@ void Server::subscribe(const LinkPtr& link, const Packet& packet, bool on) {
     good = good && std::all_of(urls.begin(), urls.end(), [](const std::string& url) { return is_url(url); });
     uint8_t status = good ? VSOA_STATUS_SUCCESS : VSOA_STATUS_ARGUMENTS;
     if (good) {
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         Subscriptions& present = link->subscriptions;
         ++subscriptions_changed_;
         if (all) present.clear();
@@ -487,7 +571,7 @@ void Server::call(const LinkPtr& link, Packet packet) {
     if (!is_url(packet.url_text())) return answer(link, packet, VSOA_STATUS_ARGUMENTS);
     Callback<vsoa_server_cmd_func_t> listener;
     {
-        const std::lock_guard guard(lock_);
+        const auto guard = enter();
         if (const auto* found = listeners_.best(packet.url_text(), scratch_)) listener = *found;
     }
     if (listener.function == nullptr) return answer(link, packet, VSOA_STATUS_INVALID_URL);

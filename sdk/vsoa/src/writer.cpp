@@ -165,21 +165,29 @@ void Writer::mark(Stream& stream) {
     }
 }
 
-bool Writer::watch(Stream& stream) {
-    if (!thread_.joinable()) {
-        if (!poller_.open()) return false;
-        // Signals are the program's business: the thread takes none.
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        try {
-            thread_ = std::thread([this] { run(); });
-        } catch (const std::exception&) {
-            pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            return false;
-        }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+bool Writer::start() {
+    if (thread_.joinable()) return true;
+    if (!poller_.open()) return false;
+    // Signals are the program's business: the thread takes none.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        thread_ = std::thread([this] { run(); });
+    } catch (const std::exception&) {
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread_.joinable();
+}
+
+void Writer::alarm(int64_t deadline) {
+    if (deadline >= alarm_ || !start()) return;
+    alarm_ = deadline;
+    poller_.wake();
+}
+
+bool Writer::watch(Stream& stream) {
+    if (!start()) return false;
     watched_.push_back(&stream);
     stream.watched = true;
     if (!poller_.add(stream.fd.get(), EPOLLOUT, reinterpret_cast<uintptr_t>(&stream))) return false;
@@ -250,7 +258,7 @@ int64_t Writer::first_deadline() const {
 void Writer::run() {
     std::unique_lock held(lock_);
     while (!stop_) {
-        const int64_t deadline = first_deadline();
+        const int64_t deadline = std::min(first_deadline(), alarm_);
         held.unlock();
         pollfd entry = {poller_.fd(), POLLIN, 0};
         poll(&entry, 1, poll_timeout_ms(deadline, now_ns()));
@@ -266,6 +274,7 @@ void Writer::run() {
             if (stream->deadline() <= now) drop_late(*stream);
             if (stream->dead) forget(*stream);
         }
+        if (alarm_ <= now) alarm_ = on_alarm_(now);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -63,8 +64,10 @@ struct Stream {
 
 class Writer {
   public:
-    /// lock: the owner's, taken by the Writer's thread. loop: woken when a stream is no longer clogged.
-    Writer(std::mutex& lock, Poller& loop) : lock_(lock), loop_(loop) {}
+    /// lock: the owner's, taken by the Writer's thread. loop: woken when a stream is no longer clogged. on_alarm: run
+    /// by that thread under the lock, see alarm; returns when it wants to run again.
+    Writer(std::mutex& lock, Poller& loop, std::function<int64_t(int64_t now)> on_alarm = nullptr)
+        : lock_(lock), loop_(loop), on_alarm_(std::move(on_alarm)) {}
     ~Writer();
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
@@ -84,6 +87,10 @@ class Writer {
     /// Ends a connection: nothing more is sent or received, the event loop sees it.
     void drop(Stream& stream);
 
+    /// Has on_alarm run at this time at the latest, as far as there is a thread for it.
+    void alarm(int64_t deadline);
+    void no_alarm() { alarm_ = kForever; }
+
     /// To be called before the stream's descriptor is closed.
     void forget(Stream& stream);
 
@@ -98,6 +105,7 @@ class Writer {
     void mark(Stream& stream);
     void enqueue(Stream& stream, const Frame& frame, size_t offset);
     void flush(Stream& stream);
+    bool start();
     bool watch(Stream& stream);
     void unclog(Stream& stream);
     void drop_late(Stream& stream);
@@ -106,6 +114,8 @@ class Writer {
 
     std::mutex& lock_;
     Poller& loop_;
+    const std::function<int64_t(int64_t now)> on_alarm_;
+    int64_t alarm_ = kForever;
     std::condition_variable room_;
     Poller poller_;
     std::vector<Stream*> watched_;

@@ -19,6 +19,11 @@ bool is_address(const std::string& name) {
     return inet_pton(AF_INET, name.c_str(), bytes) == 1 || inet_pton(AF_INET6, name.c_str(), bytes) == 1;
 }
 
+// A renewal costs the peer no more than this side, which has others to serve. Who keeps to the rules does it after
+// gigabytes, or hours.
+constexpr int kMostRenewals = 32;
+constexpr auto kRenewalPeriod = std::chrono::minutes(1);
+
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ENOBUFS; }
 
 /// The peer's words about what we showed; 0 for anything else it may have said.
@@ -69,6 +74,8 @@ bool OpenSslSession::open() {
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
     SSL_set_app_data(ssl_.get(), this);
+    SSL_set_msg_callback(ssl_.get(), &observe);
+    SSL_set_msg_callback_arg(ssl_.get(), this);
     if (server_) {
         SSL_set_accept_state(ssl_.get());
         return true;
@@ -133,6 +140,20 @@ long OpenSslSession::bio_control(BIO* bio, int command, long, void*) {
     if (command == BIO_CTRL_FLUSH) return 1;
     if (command == BIO_CTRL_EOF) return static_cast<OpenSslSession*>(BIO_get_data(bio))->ended_ ? 1 : 0;
     return 0;
+}
+
+void OpenSslSession::observe(int sent, int, int kind, const void*, size_t, SSL* ssl, void* session) {
+    auto& self = *static_cast<OpenSslSession*>(session);
+    if (!self.ready_ || (sent != 0 ? kind != SSL3_RT_ALERT : kind != SSL3_RT_HANDSHAKE)) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - self.renewals_since_ > kRenewalPeriod) {
+        self.renewals_since_ = now;
+        self.renewals_ = 0;
+    }
+    if (++self.renewals_ <= kMostRenewals) return;
+    self.restless_ = true;
+    // OpenSSL would go on with all that it has read.
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
 }
 
 unsigned OpenSslSession::show_key(SSL* ssl, const char*, char* identity, unsigned room, unsigned char* secret,
@@ -246,6 +267,13 @@ ssize_t OpenSslSession::read(void* to, size_t room) noexcept {
     const unsigned long code = ERR_peek_last_error();
     const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
     silent_ = true;
+    if (restless_) {
+        broken_ = true;
+        say(trouble_, EPROTO, "the other side wants new keys again and again, more than %d times a minute",
+            kMostRenewals);
+        errno = EPROTO;
+        return -1;
+    }
     // An end without a goodbye is an end: packets know their length.
     if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_ZERO_RETURN || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         return 0;

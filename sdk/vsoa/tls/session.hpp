@@ -3,6 +3,7 @@
 
 #include <openssl/ssl.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -82,6 +83,8 @@ class OpenSslSession final : public Session {
                              unsigned secret_room);
     static unsigned find_key(SSL* ssl, const char* identity, unsigned char* secret, unsigned room);
 
+    static void observe(int sent, int version, int kind, const void* bytes, size_t length, SSL* ssl, void* session);
+
     /// What an OpenSSL call that did not succeed means: true: it wants to go on later. Else trouble_ is filled in,
     /// unless the peer just ended the connection.
     bool wants_more(int result, Step& step);
@@ -100,6 +103,10 @@ class OpenSslSession final : public Session {
     bool ended_ = false;    // the TCP connection, at least in its direction
     bool silent_ = false;   // the peer sends nothing more; it may still read
     bool broken_ = false;
+    // Messages of TLS's own after the handshake: new keys, refused handshakes.
+    int renewals_ = 0;
+    std::chrono::steady_clock::time_point renewals_since_;
+    bool restless_ = false;  // they were too many
     int socket_error_ = 0;
     Trouble trouble_;
 };

@@ -1,8 +1,9 @@
 /* RPC with our library. LOOP is "own" (the library waits: vsoa_loop.h) or "pselect" (the program waits: vsoa_*_fds).
  *
  *   rpc server LOOP                          answers /echo
- *   rpc client LOOP PORT WINDOW WARM MS      asynchronous calls, WINDOW at a time
- *   rpc sync LOOP PORT WARM MS               vsoa_client_sync_call, one after the other; the loop has its own thread */
+ *   rpc client LOOP PORT WINDOW WARM MS [CA] asynchronous calls, WINDOW at a time; CA: with TLS, whose authority is
+ * this rpc sync LOOP PORT WARM MS               vsoa_client_sync_call, one after the other; the loop has its own thread
+ */
 #include <pthread.h>
 #include <sys/select.h>
 
@@ -10,8 +11,10 @@
 #include "vsoa_client.h"
 #include "vsoa_loop.h"
 #include "vsoa_server.h"
+#include "vsoa_tls.h"
 
 static bool own_loop;
+static const char* authority;
 static char data[kData];
 static vsoa_url_t url = {"/echo", 5};
 static const struct timespec second = {10, 0};
@@ -43,7 +46,9 @@ static _Noreturn void serve(void) {
 static vsoa_client_t* connect_client(const char* port) {
     const struct sockaddr_in address = loopback(port);
     vsoa_client_t* client = vsoa_client_create(NULL, NULL);
-    check(client != NULL &&
+    vsoa_tls_t tls = VSOA_TLS_INITIALIZER;
+    tls.ca_file = authority;
+    check(client != NULL && (authority == NULL || vsoa_client_tls(client, &tls)) &&
               vsoa_client_connect(client, (const struct sockaddr*)&address, sizeof address, &second, NULL, NULL, 0),
           "connect");
     return client;
@@ -131,7 +136,8 @@ static int sync_calls(const char* port, int64_t warm, int64_t measured) {
 int main(int argc, char** argv) {
     own_loop = argc > 2 && strcmp(argv[2], "own") == 0;
     if (argc == 3 && strcmp(argv[1], "server") == 0) serve();
-    if (argc == 7 && strcmp(argv[1], "client") == 0) {
+    if ((argc == 7 || argc == 8) && strcmp(argv[1], "client") == 0) {
+        authority = argv[7];
         return calls(argv[3], atoi(argv[4]), ms_argument(argv[5]), ms_argument(argv[6]));
     }
     if (argc == 6 && strcmp(argv[1], "sync") == 0) {

@@ -1,6 +1,6 @@
-// A whole server on the loopback: whatever a peer sends, over TCP and as datagrams, the server answers in packets, ends
-// at most that connection, and another client does not notice.
-#include <sys/socket.h>
+// A whole server: whatever a peer sends, over TCP and as datagrams, the server answers in packets, ends at most that
+// connection, and another client does not notice.
+#include <arpa/inet.h>
 
 #include <algorithm>
 #include <string>
@@ -11,16 +11,17 @@
 #include "sdk/vsoa/src/packet.hpp"
 #include "sdk/vsoa/src/server.hpp"
 #include "tests/fuzz/targets/input.hpp"
+#include "tests/fuzz/targets/network.hpp"
 
 namespace {
 
 using fuzz::demand;
 using vsoa::Address;
-using vsoa::Fd;
 
 constexpr timespec kNoWait = {0, 0};
 constexpr char kPassword[] = "123456";
 constexpr unsigned kBystanderEvery = 64;  // inputs
+constexpr uint16_t kQuickPort = 600;      // of the peers
 
 void look_at(const vsoa_url_t* url, const vsoa_payload_t* payload) {
     fuzz::look_at(url->url, url->url_len);
@@ -38,26 +39,23 @@ std::vector<uint8_t> packet(uint8_t type, uint32_t seqno, std::string_view param
     return out;
 }
 
-/// A connection without manners, never waiting.
+/// A connection without manners.
 class Peer {
   public:
-    explicit Peer(const Address& to) : fd_(vsoa::open_socket(to.family(), SOCK_STREAM)) {
-        // A reset at its end, so that no port stays taken.
-        demand(vsoa::connect_until(fd_.get(), to, vsoa::now_ns() + 10'000 * vsoa::kNanosPerMs) &&
-                   vsoa::set_linger(fd_.get(), 0) && vsoa::set_nodelay(fd_.get()),
-               "the server's port is open");
-    }
-    void send(std::span<const uint8_t> bytes) {
-        [[maybe_unused]] const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    }
+    explicit Peer(const Address& to) : socket_(fuzz::dial(to)) { demand(bool(socket_), "the server's port is open"); }
+    ~Peer() { socket_->in_ends = true; }
+    void reset() { socket_->broken = true; }
+    void send(std::span<const uint8_t> bytes) { socket_->give(bytes); }
+    const Address& address() const { return socket_->peer; }
     /// How many packets have come.
     size_t receive() {
         size_t count = 0;
-        for (;;) {
+        for (std::span<const uint8_t> left = socket_->out; !left.empty();) {
             const auto space = receiver_.space();
-            const ssize_t got = recv(fd_.get(), space.at, space.room, 0);
-            if (got <= 0) return count;
-            receiver_.commit(static_cast<size_t>(got));
+            const size_t part = std::min(space.room, left.size());
+            std::memcpy(space.at, left.data(), part);
+            receiver_.commit(part);
+            left = left.subspan(part);
             vsoa_header_t* header = nullptr;
             for (auto next = receiver_.next(header); next != vsoa::Receiver::Next::kMore;
                  next = receiver_.next(header)) {
@@ -65,10 +63,12 @@ class Peer {
                 ++count;
             }
         }
+        socket_->out.clear();
+        return count;
     }
 
   private:
-    Fd fd_;
+    fuzz::SocketPtr socket_;
     vsoa::Receiver receiver_;
 };
 
@@ -90,7 +90,7 @@ class Target {
         vsoa_server_on_cli(server_, &client, this);
         bystander_.emplace(address_);
         const char* const login = password != nullptr ? "{\"passwd\":\"123456\"}" : "";
-        login_ = packet(VSOA_TYPE_SERVINFO, 0, login, htons(quick_port()));
+        login_ = packet(VSOA_TYPE_SERVINFO, 0, login, htons(kQuickPort));
         bystander_->send(packet(VSOA_TYPE_SERVINFO, 0, login));
         turn();
         demand(bystander_->receive() == 1 && vsoa_server_count(server_) == 1, "a client logs in");
@@ -107,6 +107,7 @@ class Target {
             publish();
             turn();
             peer.receive();
+            if (input.option(6)) peer.reset();
         }
         turn();
         demand(vsoa_server_count(server_) == before, "whoever is gone is forgotten");
@@ -117,7 +118,7 @@ class Target {
     void feed(Peer& peer, const fuzz::Input& input) {
         std::span<const uint8_t> bytes = input.what;
         if (input.option(3)) {
-            quick(bytes, input.option(4));
+            quick(peer, bytes, input.option(4));
             turn();
             return;
         }
@@ -132,19 +133,13 @@ class Target {
     }
 
     /// As a datagram of the peer that has just logged in, with its number or as it is.
-    void quick(std::span<const uint8_t> bytes, bool numbered) {
+    void quick(const Peer& peer, std::span<const uint8_t> bytes, bool numbered) {
         std::vector<uint8_t> copy(bytes.begin(), bytes.end());
         const uint32_t number = htonl(last_id_);
         if (numbered && copy.size() >= 8) std::memcpy(copy.data() + 4, &number, sizeof number);
-        [[maybe_unused]] const ssize_t sent =
-            sendto(udp_.get(), copy.data(), copy.size(), MSG_DONTWAIT, address_.raw(), address_.length);
-    }
-
-    uint16_t quick_port() {
-        const Address any = *Address::make("127.0.0.1", 0);
-        udp_ = vsoa::open_socket(AF_INET, SOCK_DGRAM);
-        demand(bind(udp_.get(), any.raw(), any.length) == 0, "a port for datagrams");
-        return Address::local(udp_.get())->port();
+        Address from = peer.address();
+        from.port(kQuickPort);
+        fuzz::deliver(from, address_.port(), copy);
     }
 
     void publish() {
@@ -152,8 +147,6 @@ class Target {
         const vsoa_url_t url = {text, 2};
         demand(vsoa_server_publish(server_, &url, nullptr), "publishing succeeds");
         vsoa_server_quick_publish(server_, &url, nullptr);
-        uint8_t bytes[64];
-        while (recv(udp_.get(), bytes, sizeof bytes, 0) >= 0) continue;
     }
 
     void ask_bystander() {
@@ -162,7 +155,7 @@ class Target {
         demand(bystander_->receive() == 1, "others do not notice");
     }
 
-    /// Loopback sockets are ready at once; a few turns, since one handles only so much.
+    /// A few, since one handles only so much.
     void turn() {
         for (int i = 0; i < 3; ++i) demand(vsoa_server_wait(server_, &kNoWait), "a server goes on");
     }
@@ -177,17 +170,14 @@ class Target {
         demand(id != static_cast<Target*>(arg)->bystander_id_, "a datagram has its sender's number");
         look_at(url, payload);
     }
-    static void client(void* arg, vsoa_server_t* server, vsoa_cli_id_t id, bool connect) {
+    static void client(void* arg, vsoa_server_t*, vsoa_cli_id_t id, bool connect) {
         auto* target = static_cast<Target*>(arg);
         demand(connect || id != target->bystander_id_ || id == 0, "others stay connected");
-        if (!connect) return;
-        target->last_id_ = id;
-        vsoa_server_cli_linger(server, id, 0);
+        if (connect) target->last_id_ = id;
     }
 
     vsoa_server_t* server_;
     Address address_;
-    Fd udp_;
     std::vector<uint8_t> login_;
     std::optional<Peer> bystander_;
     vsoa_cli_id_t last_id_ = 0, bystander_id_ = 0;

@@ -246,6 +246,21 @@ TEST_CASE("connections that do not log in give way to others, the oldest first")
     other.well();
 }
 
+TEST_CASE("whoever has begun to log in is not pushed out by connections that say nothing") {
+    RunningServer server;
+    server.start();
+    Bystander other(server.address);
+    RawPeer slow(server.address);
+    const Bytes login = packet(VSOA_TYPE_SERVINFO, 5);
+    REQUIRE(slow.send(Bytes(login.begin(), login.begin() + 10)));
+    std::deque<RawPeer> silent;
+    other.crowd(server, silent, 3 * vsoa::kMaxStrangers);
+    for (size_t i = 0; i < 2 * vsoa::kMaxStrangers; ++i) CHECK(silent[i].ends());
+    REQUIRE(slow.send(Bytes(login.begin() + 10, login.end())));
+    CHECK(slow.receive().value().status == VSOA_STATUS_SUCCESS);
+    other.well();
+}
+
 TEST_CASE("a login that has arrived counts, even if newer connections are seen first") {
     RunningServer server;
     server.start();

@@ -7,6 +7,7 @@
 #include "sdk/vsoa/include/vsoa_cliauto.h"
 #include "sdk/vsoa/include/vsoa_loop.h"
 #include "sdk/vsoa/include/vsoa_position.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "tests/unit/sdk/vsoa/rig.hpp"
 
 using namespace rig;
@@ -219,6 +220,7 @@ TEST_CASE("the automatic client refuses null and what is out of range") {
     vsoa_client_auto_t* const none = nullptr;
     vsoa_client_auto_delete(none);
     REFUSED(vsoa_client_auto_setup(none, nullptr, nullptr));
+    REFUSED(vsoa_client_auto_on_fail(none, nullptr, nullptr));
     REFUSED(vsoa_client_auto_consistent(none, topics, 1, 100));
     REFUSED(vsoa_client_auto_ping_turbo(none, 25, 3));
     REFUSED(vsoa_client_auto_start(none, "127.0.0.1:1", nullptr, topics, 1, 50, 20, 20));

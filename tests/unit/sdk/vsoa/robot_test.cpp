@@ -4,6 +4,7 @@
 
 #include "sdk/vsoa/include/vsoa_cliauto.h"
 #include "sdk/vsoa/include/vsoa_position.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "sdk/vsoa/src/robot.hpp"
 #include "tests/unit/sdk/vsoa/rig.hpp"
 
@@ -16,6 +17,7 @@ struct Follower {
     Follower() : handle(vsoa_client_auto_create(on_message, this)) {
         REQUIRE(handle != nullptr);
         REQUIRE(vsoa_client_auto_setup(handle, on_connect, this));
+        REQUIRE(vsoa_client_auto_on_fail(handle, on_fail, this));
     }
     ~Follower() { vsoa_client_auto_delete(handle); }
     bool start(const std::string& server, const char* password = "secret", unsigned keepalive = 1000,
@@ -28,11 +30,13 @@ struct Follower {
 
     vsoa_client_auto_t* handle;
     Inbox<std::string> said;
+    Inbox<int> fails;
 
   private:
     static void on_connect(void* arg, vsoa_client_auto_t*, bool connect, const char* info) {
         static_cast<Follower*>(arg)->said.put(connect ? std::string("up ") + info : std::string("down") + info);
     }
+    static void on_fail(void* arg, vsoa_client_auto_t*, int error) { static_cast<Follower*>(arg)->fails.put(error); }
     static void on_message(void* arg, vsoa_client_t*, vsoa_url_t* u, vsoa_payload_t* p, bool) {
         static_cast<Follower*>(arg)->said.put(text(u) + ' ' + param(p));
     }
@@ -154,6 +158,38 @@ TEST_CASE("the automatic client tries again after a wrong password") {
     REQUIRE(vsoa_server_passwd(server.handle, "secret"));
     server.run();
     CHECK(follower.next() == "up {\"name\":\"rig\"}");
+}
+
+TEST_CASE("the automatic client says why each attempt came to nothing") {
+    RunningServer server("secret");
+    server.start();
+    Follower follower;
+    SECTION("a wrong password") {
+        REQUIRE(follower.start(name_of(server.address), "guess"));
+        for (int i = 0; i < 2; ++i) CHECK(follower.fails.take() == EACCES);
+    }
+    SECTION("nobody is there") {
+        const std::string there = name_of(server.address);
+        server.close();
+        REQUIRE(follower.start(there));
+        CHECK(follower.fails.take() == ECONNREFUSED);
+    }
+    SECTION("a name that is not known, until it is") {
+        Directory directory;
+        REQUIRE(follower.start("axis_server"));
+        CHECK(follower.fails.take() == ENOENT);
+        directory.place(&server.address);
+        CHECK(follower.next() == "up {\"name\":\"rig\"}");
+    }
+    SECTION("more than may be subscribed") {
+        std::vector<std::string> texts;
+        std::vector<char*> urls;
+        for (char name = 'a'; name < 'f'; ++name) texts.push_back('/' + std::string(60'000, name));
+        for (std::string& text : texts) urls.push_back(text.data());
+        REQUIRE(vsoa_client_auto_start(follower.handle, name_of(server.address).c_str(), "secret", urls.data(), 5, 1000,
+                                       1000, 20));
+        CHECK(follower.fails.take() == EPERM);
+    }
 }
 
 TEST_CASE("the automatic client ends at once, whatever it waits for") {

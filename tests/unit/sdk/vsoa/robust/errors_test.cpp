@@ -8,6 +8,7 @@
 
 #include "sdk/vsoa/include/vsoa_cliauto.h"
 #include "sdk/vsoa/include/vsoa_position.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "sdk/vsoa/src/position.hpp"
 #include "tests/unit/sdk/vsoa/rig.hpp"
 
@@ -267,6 +268,7 @@ TEST_CASE("the settings of an automatic client that runs are left as they are") 
     REQUIRE(start());
     CHECK(fails(EALREADY, start));
     CHECK(fails(EALREADY, [&] { return vsoa_client_auto_setup(robot, nullptr, nullptr); }));
+    CHECK(fails(EALREADY, [&] { return vsoa_client_auto_on_fail(robot, nullptr, nullptr); }));
     CHECK(fails(EALREADY, [&] { return vsoa_client_auto_consistent(robot, topics, 1, 100); }));
     CHECK(fails(EALREADY, [&] { return vsoa_client_auto_ping_turbo(robot, 25, 3); }));
     CHECK(vsoa_client_auto_stop(robot));

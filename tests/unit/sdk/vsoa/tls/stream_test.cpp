@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "sdk/vsoa/include/vsoa_position.h"
+#include "sdk/vsoa/include/vsoa_stats.h"
 #include "tests/unit/sdk/vsoa/tls/tls_rig.hpp"
 
 using namespace rig;
@@ -105,11 +106,16 @@ struct Follower {
             static_cast<Follower*>(arg)->ups.put(up);
         };
         REQUIRE(vsoa_client_auto_setup(handle, connected, this));
+        const auto failed = [](void* arg, vsoa_client_auto_t*, int error) {
+            static_cast<Follower*>(arg)->fails.put(error);
+        };
+        REQUIRE(vsoa_client_auto_on_fail(handle, failed, this));
         REQUIRE(vsoa_client_auto_start(handle, "vsoa://axis_server", nullptr, nullptr, 0, 1000, 1000, 20));
     }
     ~Follower() { vsoa_client_auto_delete(handle); }
     vsoa_client_auto_t* handle;
     Inbox<bool> ups;
+    Inbox<int> fails;
 };
 
 }  // namespace
@@ -212,12 +218,13 @@ TEST_CASE("a service that is found by its name must have a certificate for that 
 
 TEST_CASE("the position service can ask for TLS, and cannot switch it off") {
     Tls server_tls, client_tls;
-    SECTION("a client without it stays away") {
+    SECTION("a client without it stays away, and its program is told why") {
         RunningServer server;
         server.start();
         Directory directory(server.address);
         Follower follower(nullptr);
-        CHECK(eventually([&] { return directory.asked >= 3; }));
+        for (int i = 0; i < 3; ++i) CHECK(follower.fails.take() == EPROTONOSUPPORT);
+        CHECK(directory.asked >= 3);
         CHECK(follower.ups.size() == 0);
         CHECK(vsoa_server_count(server.handle) == 0);
     }
