@@ -25,7 +25,7 @@ Outcome<int> nodes(const Session& session);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
 // Announces that the machine behind the socket goes down.
-Outcome<int> node_leave(const Session& session);
+Outcome<int> node_leave(const Session& session, bool reboot);
 // intent: "active", "cordoned", "draining".
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
 

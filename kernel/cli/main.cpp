@@ -39,7 +39,7 @@ struct Given {
     ImportOptions import;
     std::string name, file, server, timeout = "5m";
     std::vector<std::string> names;
-    bool dead = false, wait = false, dry_run = false, follow = false;
+    bool dead = false, reboot = false, wait = false, dry_run = false, follow = false;
     std::int64_t after = 0, tail = 0, revision = 0, at_once = 1;
     CLI::Option *after_given = nullptr, *tail_given = nullptr;
     Command chosen;
@@ -125,7 +125,10 @@ void add_node_commands(CLI::App& app, Given& given) {
                    [&](const Session& s) { return node_remove(s, given.name, given.dead); });
     rm->add_option("NODE", given.name)->required();
     rm->add_flag("--dead", given.dead, "It will not come back with what it ran");
-    add(*group, given, "leave", "Announce that this machine goes down: run on it, before a reboot", node_leave);
+    auto* leave = add(*group, given, "leave", "Announce that this machine goes down: run on it, before a reboot",
+                      [&](const Session& s) { return node_leave(s, given.reboot); });
+    leave->add_flag("--reboot", given.reboot,
+                    "It comes back: what can be away for as long as that usually takes stays");
     auto* lost = add(*group, given, "confirm-lost", "Take nodes as lost; without names all silent ones",
                      [&](const Session& s) { return node_confirm_lost(s, given.names); });
     lost->add_option("NODE", given.names);

@@ -32,13 +32,13 @@ Outcome<int> nodes(const Session& session) {
     const bool reasons = std::any_of(items.begin(), items.end(),
                                      [](const json::value& node) { return !text_of(node, "reason").empty(); });
     std::vector<std::string> headers = {"NAME",   "STATE", "INTENT",  "COPIES", "CPU",
-                                        "MEMORY", "FREE",  "ADDRESS", "HEARD"};
+                                        "MEMORY", "FREE",  "ADDRESS", "HEARD",  "LOST AFTER"};
     if (reasons) headers.push_back("REASON");
     Table table(headers);
     for (const auto& node : items) {
         const auto state = text_of(node, "liveness");
         const auto intent = text_of(node, "intent");
-        const auto heard = number_of(node, "heard_ms", -1);
+        const auto heard = number_of(node, "heard_ms", -1), window = number_of(node, "lost_after_ms", -1);
         table.add({text_of(node, "name"),
                    {state, color_of_state(state)},
                    {intent, intent == "active" ? Color::kNone : Color::kBusy},
@@ -48,6 +48,7 @@ Outcome<int> nodes(const Session& session) {
                    size_text(node, "memory_free_bytes"),
                    text_of(node, "address"),
                    heard < 0 ? "never" : age_text(heard) + " ago",
+                   window < 0 ? "-" : format_duration(milliseconds(window)),
                    text_of(node, "reason")});
     }
     session.show(list, table, "no nodes yet: a gantryd with a [node] table joins by itself");
@@ -79,13 +80,15 @@ Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::st
     return exit_status::kOk;
 }
 
-Outcome<int> node_leave(const Session& session) {
-    GANTRY_TRY(answer, session.change("POST", "/v1/node/leave", json::object{}));
+Outcome<int> node_leave(const Session& session, bool reboot) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/node/leave", json::object{{"reboot", reboot}}));
     if (session.json()) {
         session.show(answer);
         return exit_status::kOk;
     }
-    session.say_line("this node is leaving: its instances start elsewhere, and its gantryd stops");
+    session.say_line(
+        reboot ? "this node is about to reboot: what cannot wait for it starts elsewhere, and its gantryd stops"
+               : "this node is leaving: its instances start elsewhere, and its gantryd stops");
     return exit_status::kOk;
 }
 

@@ -18,6 +18,7 @@ constexpr Duration kListLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr std::size_t kStateMax = 64 << 20;
+constexpr std::size_t kAskingMax = 16;  // a controller asks through three
 
 }  // namespace
 
@@ -72,6 +73,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
         facts.position_servers += (facts.position_servers.empty() ? "" : ",") + server;
     }
     cpu_milli_ = facts.cpu_milli;
+    facts.ask_port = parts_.config.ask_port();
     return facts;
 }
 
@@ -110,15 +112,27 @@ Status AgentLoop::start() {
         lost = true;
     }
     turn(core::AgentStart{std::move(saved), lost});
+    listen();
     measure();
     dial();
     return {};
 }
 
-void AgentLoop::stop(bool machine_goes_down, std::function<void()> done) {
+// A node that cannot be asked is one node as it would be without its neighbours: no reason not to start.
+void AgentLoop::listen() {
+    if (parts_.config.listen.empty()) return;
+    parts_.transport.listen(parts_.config.listen, [this](const Result<std::string>& bound) {
+        if (bound) return;
+        parts_.log(host::LogLevel::kWarn,
+                   "other nodes cannot answer for this one when its controller does not hear it: " +
+                       bound.error().text() + "; [node] listen says where they dial");
+    });
+}
+
+void AgentLoop::stop(const core::ShutDown& how, std::function<void()> done) {
     stopped_ = std::move(done);
-    turn(core::ShutDown{machine_goes_down});
-    if (!machine_goes_down || !core_) stop_now();
+    turn(how);
+    if (!how.machine_goes_down || !core_) stop_now();
 }
 
 void AgentLoop::stop_now() {
@@ -151,22 +165,26 @@ void AgentLoop::drain() {
     if (saving_) pass_ahead();
 }
 
-// What claims nothing that is not saved yet does not wait: a sign of life, and the farewell.
+// What claims nothing that is not saved yet does not wait: a sign of life, the farewell, and what others say.
 void AgentLoop::pass_ahead() {
-    std::vector<core::Send> ahead;
+    std::vector<core::AgentEffect> ahead;
     std::erase_if(effects_, [&](core::AgentEffect& effect) {
-        auto* message = std::get_if<core::Send>(&effect);
-        if (!message) return false;
-        auto* beat = std::get_if<core::Heartbeat>(&message->message);
-        if (!beat && !std::holds_alternative<core::Leaving>(message->message) &&
-            !std::holds_alternative<core::Hold>(message->message)) {
+        if (auto* message = std::get_if<core::Send>(&effect)) {
+            auto* beat = std::get_if<core::Heartbeat>(&message->message);
+            if (beat) beat->applied = applied_told_;
+            if (!beat && !std::holds_alternative<core::Leaving>(message->message) &&
+                !std::holds_alternative<core::Hold>(message->message) &&
+                !std::holds_alternative<core::Relayed>(message->message)) {
+                return false;
+            }
+        } else if (!std::holds_alternative<core::Reach>(effect) && !std::holds_alternative<core::PassOn>(effect) &&
+                   !std::holds_alternative<core::HangUp>(effect)) {
             return false;
         }
-        if (beat) beat->applied = applied_told_;
-        ahead.push_back(std::move(*message));
+        ahead.push_back(std::move(effect));
         return true;
     });
-    for (auto& message : ahead) say(std::move(message));
+    for (auto& effect : ahead) act(std::move(effect));
 }
 
 void AgentLoop::save(std::string document) {
@@ -202,6 +220,10 @@ void AgentLoop::act(core::AgentEffect effect) {
     if (auto* question = std::get_if<core::Check>(&effect)) return check(*question);
     if (auto* names = std::get_if<core::ServeNames>(&effect)) return serve(*names);
     if (std::holds_alternative<core::MayStop>(effect)) return stop_now();
+    if (auto* node = std::get_if<core::Reach>(&effect)) return reach(*node);
+    if (auto* message = std::get_if<core::PassOn>(&effect))
+        return outbox_.send(message->peer, host::Channel::kControl, core::frame(message->message));
+    if (auto* done = std::get_if<core::HangUp>(&effect)) return outbox_.close(done->peer);
     if (auto* drop = std::get_if<core::DropPeer>(&effect)) {
         parts_.log(host::LogLevel::kWarn, "leaving this controller: " + drop->reason);
         return outbox_.close(drop->peer);
@@ -317,7 +339,28 @@ void AgentLoop::peer_up(host::PeerId peer) {
     turn(core::Connected{peer});
 }
 
+void AgentLoop::asked_by(host::PeerId peer) {
+    if (asking_.size() >= kAskingMax) return outbox_.close(peer);
+    asking_.insert(peer);
+    turn(core::Connected{peer, true});
+}
+
+void AgentLoop::reach(const core::Reach& effect) {
+    parts_.transport.dial(effect.address, effect.limit, [this, route = effect.route](Result<host::PeerId> peer) {
+        if (peer) reached_.insert(*peer);
+        turn(core::Reached{route, std::move(peer)});
+    });
+}
+
+void AgentLoop::node_message(host::PeerId peer, std::string_view bytes) {
+    auto message = core::unframe(bytes);
+    if (message) return turn(core::FromNode{peer, std::move(*message)});
+    parts_.log(host::LogLevel::kWarn, "message of another node to its controller refused: " + message.error().text());
+    outbox_.close(peer);
+}
+
 void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
+    if (reached_.contains(peer)) return node_message(peer, bytes);
     auto decoded = core::decode_controller(bytes);
     if (!decoded) {
         parts_.log(host::LogLevel::kWarn, "message from the controller refused: " + decoded.error().text());
@@ -337,10 +380,16 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     turn(core::FromController{peer, std::move(decoded->message)});
 }
 
-void AgentLoop::peer_down(host::PeerId peer) {
-    peers_.erase(peer);
+void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {
     outbox_.forget(peer);
+    if (reached_.erase(peer)) {
+        return turn(core::NodeGone{peer, reason == host::Down::kReset    ? core::Ended::kReset
+                                         : reason == host::Down::kClosed ? core::Ended::kClosed
+                                                                         : core::Ended::kSilent});
+    }
     logs_.peer_down(peer);
+    if (asking_.erase(peer)) return turn(core::Disconnected{peer});
+    peers_.erase(peer);
     if (controller_ == peer) {
         controller_ = 0;
         images_.connected(false);
@@ -373,7 +422,7 @@ void AgentLoop::dial() {
     const auto address = controllers_[next_controller_++ % controllers_.size()];
     parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
         dialling_ = false;
-        if (peer) return;
+        if (peer) return peer_up(*peer);
         ++dial_failures_;
         if (peer.error().message != std::exchange(last_dial_error_, peer.error().message) ||
             dial_failures_ % 100 == 1) {

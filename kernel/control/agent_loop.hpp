@@ -53,14 +53,16 @@ class AgentLoop {
     // Says what the shutdown means, gives the message 200 ms, then done.
     // done: as soon as the farewell is said; if the machine goes down, when the node's copies have moved, or at a
     // limit.
-    void stop(bool machine_goes_down, std::function<void()> done);
+    void stop(const core::ShutDown& how, std::function<void()> done);
     void stop_now();  // after stop(): without waiting for moves
 
-    // --- the peer that we dialled ---
-    bool owns(host::PeerId peer) const { return peers_.contains(peer); }
-    void peer_up(host::PeerId peer);
+    // --- peers that we dialled, and other nodes that dialled us for the controller ---
+    bool owns(host::PeerId peer) const {
+        return peers_.contains(peer) || asking_.contains(peer) || reached_.contains(peer);
+    }
+    void asked_by(host::PeerId peer);  // a connection came in
     void peer_message(host::PeerId peer, std::string_view bytes);
-    void peer_down(host::PeerId peer);
+    void peer_down(host::PeerId peer, host::Down reason);
     void peer_writable(host::PeerId peer) { outbox_.writable(peer); }
 
     json::value document() const;
@@ -83,10 +85,14 @@ class AgentLoop {
     void remove_image(const std::string& runtime, const std::string& digest);
     void check(const core::Check& effect);
     void serve(const core::ServeNames& effect);
+    void listen();
+    void reach(const core::Reach& effect);
+    void node_message(host::PeerId peer, std::string_view bytes);
     host::Done<void> done_with(std::uint64_t id);
     void send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail = {});
     void dial();
     void dial_later();
+    void peer_up(host::PeerId peer);
     void measure();
 
     Parts parts_;
@@ -109,7 +115,9 @@ class AgentLoop {
     std::map<std::string, core::FetchImage> parked_;      // asked for while it is being removed
     std::map<std::string, std::uint32_t> quarters_told_;  // of images on their way
     std::set<std::string> sound_;                         // images whose blobs were looked through
-    std::set<host::PeerId> peers_;
+    std::set<host::PeerId> peers_;                        // controllers that we dialled
+    std::set<host::PeerId> asking_;                       // nodes that dialled us for one
+    std::set<host::PeerId> reached_;                      // nodes that we dialled for it
     host::PeerId controller_ = 0;
     Instant started_{};
     bool warned_alone_ = false;

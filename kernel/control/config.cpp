@@ -181,6 +181,11 @@ Result<NodeConfig> read_node(Table table) {
     GANTRY_TRY(advertise, table.text("advertise", ""));
     GANTRY_TRY(boot_id_file, table.text("boot_id_file", node.boot_id_file.string()));
     GANTRY_TRY(servers, table.texts("position_servers"));
+    GANTRY_TRY(listen, table.text("listen", "0.0.0.0:3901"));
+    if (!listen.empty() && !is_ip_port(listen)) {
+        return table.wrong(*table.get("listen"), "listen", "IP:PORT such as \"0.0.0.0:3901\", or \"\" for nowhere");
+    }
+    node.listen = listen;
     if (!advertise.empty() && !is_ip(advertise, false)) {
         return table.wrong(*table.get("advertise"), "advertise", "an IP address such as \"10.0.0.1\"");
     }
@@ -204,8 +209,7 @@ Result<NodeConfig> read_node(Table table) {
     return node;
 }
 
-Result<core::Timing> read_timing(Table table, const host::SourcePlace& place) {
-    core::Timing t;
+Result<core::Timing> read_timing(Table table, const host::SourcePlace& place, core::Timing t) {
     const std::pair<std::string_view, Duration*> keys[] = {{"heartbeat", &t.heartbeat},
                                                            {"suspect_after", &t.suspect_after},
                                                            {"lost_after", &t.lost_after},
@@ -221,6 +225,8 @@ Result<core::Timing> read_timing(Table table, const host::SourcePlace& place) {
         GANTRY_TRY(value, table.duration(key, *target));
         *target = value;
     }
+    GANTRY_TRY(lost_after_max, table.duration("lost_after_max", core::kLostAfterMax * t.lost_after));
+    t.lost_after_max = lost_after_max;
     GANTRY_TRY(crashes, table.integer("crashes_to_move", t.crashes_to_move, 1, 1000));
     GANTRY_TRY(give_up, table.integer("nodes_to_give_up", t.nodes_to_give_up, 1, 1000));
     t.crashes_to_move = static_cast<std::uint32_t>(crashes);
@@ -262,12 +268,18 @@ Result<ControllerConfig> read_controller(const std::filesystem::path& file, cons
     }
     controller.listen = listen;
     controller.default_policy = policy;
+    GANTRY_TRY(profile, table.text("profile", "lan"));
+    const auto times = core::profile(profile);
+    if (!times) return table.wrong(*table.get("profile"), "profile", "\"lan\", \"wan\" or \"lossy\"");
+    controller.timing = *times;
     if (const auto* timing = table.get("timing")) {
         if (!timing->is_table()) return table.wrong(*timing, "timing", "a table");
-        GANTRY_TRY(value,
-                   read_timing(Table(file, *timing->as_table(), "controller.timing"), table.place(timing->source())));
+        GANTRY_TRY(value, read_timing(Table(file, *timing->as_table(), "controller.timing"),
+                                      table.place(timing->source()), controller.timing));
         controller.timing = value;
     }
+    GANTRY_TRY(indirect, table.flag("indirect", true));
+    controller.timing.indirect = indirect;
     GANTRY_CHECK(table.finish());
     return controller;
 }
@@ -433,6 +445,13 @@ Result<Config> read_tables(Config config, const toml::table& root) {
 }
 
 }  // namespace
+
+std::uint16_t NodeConfig::ask_port() const {
+    unsigned port = 0;
+    const auto colon = listen.rfind(':');
+    if (colon != listen.npos) std::from_chars(listen.data() + colon + 1, listen.data() + listen.size(), port);
+    return static_cast<std::uint16_t>(port);
+}
 
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path) {
     Config config;

@@ -24,12 +24,15 @@ struct NodeConfig {
     std::vector<std::string> position_servers;  // further ones for containers, behind the node's own
     std::int64_t cpu_milli = 0;                 // 0: what the machine has
     std::int64_t memory_bytes = 0;
+    std::string listen;  // where other nodes dial, to answer for this one; empty: nowhere
+
+    std::uint16_t ask_port() const;  // of listen; 0: none
 };
 
 struct ControllerConfig {
     std::string listen = "0.0.0.0:3900";
     std::string default_policy;  // empty: the first placement table
-    core::Timing timing;
+    core::Timing timing;         // of the profile, with what [controller.timing] changes
 };
 
 struct Config {

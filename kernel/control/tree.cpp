@@ -367,8 +367,13 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
     const auto& parts = route.parts;
     if (parts.size() == 2 && parts[0] == "node" && parts[1] == "leave") {
         if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+        if (!document) return answer(std::unexpected(document.error()));
+        Fields fields(&*document, "");
+        const auto reboot = fields.boolean("reboot", false);
+        if (!reboot) return answer(std::unexpected(reboot.error()));
         answer(json::object{{"leaving", true}});
-        return parts_.leave();
+        return parts_.leave(*reboot);
     }
     if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
         return reload_plugin(parts[1], body, std::move(answer));

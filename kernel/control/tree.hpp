@@ -40,8 +40,8 @@ class Tree : public host::ResourceTree {
         ControllerLoop* controller;  // nullptr: this gantryd is no controller
         AgentLoop* agent;            // nullptr: this gantryd is no node
         std::string version;
-        std::function<void()> leave;       // `gantry node leave`: the machine goes down
-        crash::Record* crashes = nullptr;  // of plugins
+        std::function<void(bool reboots)> leave;  // `gantry node leave`: the machine goes down
+        crash::Record* crashes = nullptr;         // of plugins
     };
 
     explicit Tree(Parts parts) : parts_(std::move(parts)) {}

@@ -84,6 +84,7 @@ void Agent::State::event_of_report(std::string kind, std::string text, json::obj
 void Agent::State::on(const ShutDown& input) {
     if (input.machine_goes_down) {
         leave_at_ = now_ + kLeaveLimit;
+        reboots_ = input.reboots;
         return say_leaving();
     }
     if (current_ != 0) send(Hold{identity()});
@@ -93,14 +94,14 @@ void Agent::State::on(const ShutDown& input) {
 
 // The node goes on as before: its lists take its copies away, one by one, as others replace them.
 void Agent::State::say_leaving() {
-    if (current_ != 0 && leave_at_ != kNever) send(Leaving{identity(), true});
+    if (current_ != 0 && leave_at_ != kNever) send(Leaving{identity(), true, reboots_});
 }
 
 void Agent::State::wait_to_leave() {
     if (leave_at_ == kNever) return;
     if (current_ == 0) leave_at_ = std::min(leave_at_, now_ + kAloneLimit);
     if (now_ < leave_at_) return wait_until(leave_at_);
-    if (current_ != 0) send(Leaving{identity()});
+    if (current_ != 0) send(Leaving{identity(), false, reboots_});
     out_.emplace_back(MayStop{});
     silent_ = true;
     deadline_ = kNever;

@@ -31,6 +31,7 @@ struct AgentFacts {
     std::string position_servers;      // value for VSOA_POS_SERVER behind the node's own; may be empty
     std::uint16_t directory_port = 0;  // of this node's own directory; 0: none
     std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
+    std::uint16_t ask_port = 0;                             // where other nodes reach this one; 0: nowhere
 };
 
 // A container as its runtime lists it.
@@ -65,14 +66,27 @@ struct ImagesListed {
 };
 struct Connected {
     PeerId peer = 0;
-};  // a transport connection to a controller is up: say hello
+    bool through_node = false;  // it leads to the controller through another node, which dialled us
+};                              // a transport connection to a controller is up: say hello
 struct Disconnected {
     PeerId peer = 0;
 };
 struct FromController {
     PeerId peer = 0;
     ControllerMessage message;
-};  // Welcome, Refused, HeartbeatAck, NodeList, Specs, Names
+};                // Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, Ask, Forward
+struct Reached {  // answers Reach
+    std::uint64_t route = 0;
+    Result<PeerId> peer;  // its connection; kDeadline: nothing came back, kUnavailable: its machine refused
+};
+struct FromNode {
+    PeerId peer = 0;
+    json::object message;
+};  // of a node that was reached, by unframe()
+struct NodeGone {
+    PeerId peer = 0;
+    Ended how = Ended::kReset;
+};
 struct OperationDone {
     std::uint64_t id = 0;  // of the effect
     Status result;         // kUnknown: list before acting on it
@@ -101,11 +115,12 @@ struct LoadMeasured {
 struct AgentTick {};
 struct ShutDown {
     bool machine_goes_down = false;
-};  // false: gantryd restarts (hold); true: leaving, until MayStop
+    bool reboots = false;  // and comes back
+};                         // false: gantryd restarts (hold); true: leaving, until MayStop
 
-using AgentInput =
-    std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController, OperationDone,
-                 ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured, AgentTick, ShutDown>;
+using AgentInput = std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController,
+                                OperationDone, ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured,
+                                AgentTick, ShutDown, Reached, FromNode, NodeGone>;
 
 // --- effects --------------------------------------------------------------------------------------------------------
 struct Save {
@@ -170,10 +185,23 @@ struct DropPeer {
     PeerId peer = 0;
     std::string reason;
 };
+struct Reach {  // dial another node; answered by Reached
+    std::uint64_t route = 0;
+    std::string address;
+    Duration limit{};
+};
+struct PassOn {  // to a node that was reached, by frame()
+    PeerId peer = 0;
+    json::object message;
+};
+struct HangUp {
+    PeerId peer = 0;
+};
 
 using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop,
-                                 Remove, Check, ServeNames, AgentEvent, MayStop, DropPeer>;
-using AgentEffects = std::vector<AgentEffect>;  // in order; everything behind a Save waits for it
+                                 Remove, Check, ServeNames, AgentEvent, MayStop, DropPeer, Reach, PassOn, HangUp>;
+// In order; everything behind a Save waits for it, but for what says nothing of this node: Reach, PassOn, HangUp.
+using AgentEffects = std::vector<AgentEffect>;
 
 class Agent {
   public:

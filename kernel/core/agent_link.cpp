@@ -25,7 +25,7 @@ Identity Agent::State::identity() { return {facts_.node_id, facts_.boot_id, fact
 // --- connections ----------------------------------------------------------------------------------------------------
 
 void Agent::State::on(const Connected& input) {
-    peers_[input.peer] = {};
+    peers_[input.peer].through_node = input.through_node;
     if (looked_) hello(input.peer);
 }
 
@@ -34,7 +34,7 @@ void Agent::State::on(const Connected& input) {
 void Agent::State::hello(PeerId peer) {
     out_.emplace_back(Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels,
                                        facts_.runtimes, facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
-                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version}});
+                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port}});
     peers_[peer].give_up = now_ + kWelcomeLimit;
 }
 
@@ -44,6 +44,7 @@ void Agent::State::on(const Disconnected& input) {
 }
 
 void Agent::State::choose_controller() {
+    end_relays();
     current_ = 0;
     std::uint64_t newest = 0;
     for (const auto& [peer, state] : peers_) {
@@ -96,7 +97,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
         address_ = message.address;
         dirty_ = names_changed_ = true;
     }
-    peers_[peer] = {true, ++welcomes_};
+    peers_[peer] = {true, ++welcomes_, kNever, peers_[peer].through_node};
     heartbeat_ = milliseconds(std::max(message.heartbeat_ms, kHeartbeatMinMs));
     timing_.restart_delay = milliseconds(message.restart_delay_ms);
     timing_.stable_after = milliseconds(message.stable_after_ms);
@@ -119,6 +120,8 @@ void Agent::State::on(const FromController& input) {
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
     if (const auto* m = std::get_if<Specs>(&input.message)) take_specs(*m);
     if (const auto* m = std::get_if<Names>(&input.message)) take_names(*m);
+    if (const auto* m = std::get_if<Ask>(&input.message)) reach(input.peer, *m);
+    if (const auto* m = std::get_if<Forward>(&input.message)) forward(*m);
 }
 
 // --- what the controller says ---------------------------------------------------------------------------------------

@@ -116,6 +116,7 @@ class Agent::State {
         bool welcomed = false;
         std::uint64_t order = 0;   // the newest welcome wins
         Instant give_up = kNever;  // no welcome by then: the connection is dropped
+        bool through_node = false;
     };
 
     // agent.cpp
@@ -193,6 +194,14 @@ class Agent::State {
     bool replaced_elsewhere(const CopyId& id) const;
     void serve_names();
 
+    // agent_relay.cpp: what the controller and a node that it does not hear say through this one
+    void on(const Reached& input);
+    void on(const FromNode& input);
+    void on(const NodeGone& input);
+    void reach(PeerId from, const Ask& message);
+    void forward(const Forward& message);
+    void end_relays();
+
     // agent_link.cpp
     void on(const Connected& input);
     void on(const Disconnected& input);
@@ -228,6 +237,7 @@ class Agent::State {
     bool looked_ = false;        // every runtime answered its first list
     bool silent_ = false;        // gantryd ends
     Instant leave_at_ = kNever;  // the machine goes down: by then gantryd ends, moved or not
+    bool reboots_ = false;
 
     // Durable.
     std::string cluster_id_, list_boot_, address_;
@@ -255,6 +265,7 @@ class Agent::State {
 
     std::map<PeerId, Peer> peers_;
     PeerId current_ = 0;
+    std::map<std::uint64_t, PeerId> relays_;  // by route; 0: it is being dialled
     std::uint64_t seq_ = 0, welcomes_ = 0;
     Duration heartbeat_;
     Instant next_heartbeat_ = kNever;

@@ -99,9 +99,12 @@ void Controller::State::on(const LoopLate& input) {
     };
     for (auto& [name, node] : nodes_) {
         node.heard = std::min(node.heard + input.lag, now_);
+        node.pace.take_back(timing_.heartbeat, now_);
+        shift(node.ask_at);
         shift(node.dropped);
         if (node.hold_until.ns != 0) shift(node.hold_until);
         if (node.leaves_by) shift(*node.leaves_by);
+        if (node.away) shift(*node.away);
     }
     for (auto& [id, question] : questions_) shift(question.deadline);
     for (auto& [id, until] : moves_) shift(until);
@@ -116,9 +119,10 @@ Instant Controller::State::next_deadline() const {
     for (const auto& [name, node] : nodes_) {
         if (node.down()) continue;
         if (node.leaves_by) due = std::min(due, *node.leaves_by);
-        if (node.liveness == Liveness::kReady) due = std::min(due, suspect_at(node));
+        if (node.liveness == Liveness::kReady || !node.via.empty()) due = std::min(due, suspect_at(node));
+        due = std::min(due, node.ask_at);
         const Instant lost = lost_at(node);
-        due = std::min(due, paused_until_ && silent(node) ? std::max(lost, *paused_until_) : lost);
+        due = std::min(due, waits(node) ? std::max(lost, *paused_until_) : lost);
     }
     for (const auto& [id, question] : questions_) due = std::min(due, question.deadline);
     for (const auto& [id, until] : moves_) due = std::min(due, until);

@@ -19,6 +19,7 @@ ServiceSpec container_of(ServiceSpec spec) {
     spec.constraints.clear();
     spec.policy.clear();
     spec.prepull = true;
+    spec.max_gap = {};
     spec.mode = Mode::kDynamic;
     spec.update = {};
     spec.after.clear();

@@ -43,6 +43,13 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
                      {"cpu_used_milli", node.load.cpu_used_milli},
                      {"copies", node.copies.size()},
                      {"heard_ms", ms(now - node.heard)}};
+    out["via"] = node.via;
+    out["greatest_pause_ms"] = ms(node.pace.greatest());
+    out["lost_after_ms"] = ms(window(node));
+    if (const auto usual = usual_reboot(node)) out["usual_reboot_ms"] = ms(*usual);
+    json::object answers;
+    for (const auto& [name, answer] : node.answers) answers[name] = answer;
+    out["answers"] = std::move(answers);
     out["term"] = term_;
     out["list_no"] = node.list_no;
     out["applied"] = json::object{{"term", node.applied.term}, {"list_no", node.applied.no}};
@@ -255,7 +262,9 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     const Copy& copy = at->second.shown();
     if (!copy.node) return fail(Code::kUnavailable, instance + " is on no node: it is pending");
     const Node& node = *copy.node;
-    if (node.peer == 0) return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is not connected");
+    if (node.peer == 0 || !node.via.empty())
+        return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is " +
+                                            (node.via.empty() ? "not connected" : node.reason));
     return Place{node.name, node.peer, {at->second.id(), copy.epoch}};
 }
 

@@ -17,7 +17,7 @@ void Controller::State::refuse(PeerId peer, const std::string& node, std::string
         told = now_;
         event(std::move(kind), reason, {{"node", node}});
     }
-    out_->acts.push_back(SendTo{peer, Refused{reason}});
+    send_to(peer, Refused{reason});
     close(peer, std::move(reason));
 }
 
@@ -85,11 +85,15 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
                                          "node rm --dead first");
     }
     if (!fresh && !same_boot) {
-        if (!node.down()) node_lost(node, Liveness::kLost, "new boot id");
+        if (!node.down() && !node.expected) node_lost(node, Liveness::kLost, "new boot id");
+        if (same_machine && node.away) rebooted(node);
         forget_stale(node);
     }
+    node.expected = false;
+    node.away.reset();
     // The newest connection wins: the old one may hang.
     if (node.peer != 0 && node.peer != input.peer) {
+        if (node.via.empty()) routes_down(node);
         peers_.erase(node.peer);
         close(node.peer, "replaced by a newer connection");
     }
@@ -114,6 +118,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     }
     node.hold_until = {};
     node.leaves_by.reset();  // an agent that still goes down says so again
+    node.reboots = false;
 }
 
 // Takes what the hello says of the machine; true if something that is stored changed.
@@ -136,6 +141,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.cpu_milli = message.cpu_milli;
     node.memory_bytes = message.memory_bytes;
     node.version = message.version;
+    node.ask_port = message.ask_port;
     node.applied = message.applied;
     pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {
@@ -172,9 +178,12 @@ void Controller::State::pass_applied(Node& node) {
 }
 
 void Controller::State::welcome(Node& node, PeerId peer) {
+    end_routes(node, peer);
+    node.via = is_route(peer) ? routes_.at(peer).via : "";
     node.peer = peer;
     node.quiet = Quiet::kConnected;
     node.heard = now_;
+    node.ask_at = kNever;
     peers_[peer] = &node;
     send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
                        timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),

@@ -8,30 +8,6 @@
 
 namespace gantry::core {
 
-Instant Controller::State::suspect_at(const Node& node) const {
-    return std::max(node.heard + timing_.suspect_after, node.hold_until);
-}
-
-Instant Controller::State::lost_at(const Node& node) const {
-    Instant at{};
-    switch (node.quiet) {
-        case Quiet::kConnected:
-        case Quiet::kTimeout:
-            at = node.heard + timing_.lost_after;
-            break;
-        case Quiet::kReset:
-            at = node.dropped + timing_.reset_grace;
-            break;
-        case Quiet::kClosed:
-            at = std::max(node.dropped + timing_.reset_grace, node.heard + timing_.lost_after);
-            break;
-        case Quiet::kLoaded:
-            at = node.dropped + timing_.start_grace;
-            break;
-    }
-    return std::max(at, node.hold_until);
-}
-
 // Not heard, and nobody knows of an end: a transport that stopped waiting knows no more than the clock here.
 bool Controller::State::silent(const Node& node) const {
     const bool unexplained = node.quiet == Quiet::kConnected || node.quiet == Quiet::kTimeout;
@@ -53,16 +29,30 @@ bool Controller::State::anybody_silent() const {
     return std::ranges::any_of(nodes_, [this](const auto& entry) { return silent(entry.second); });
 }
 
+// Moves of its copies wait with it, unless another node confirms that it is gone.
+bool Controller::State::waits(const Node& node) const { return paused_until_ && silent(node) && !node.confirmed; }
+
+void Controller::State::now_suspect(Node& node, std::string reason) {
+    if (node.liveness == Liveness::kReady) --nodes_ready_;
+    node.liveness = Liveness::kSuspect;
+    node.reason = std::move(reason);
+    node.answers.clear();
+    node.confirmed = false;
+    if (timing_.indirect) node.ask_at = std::max(now_, node.hold_until);
+    event("node-suspect", node.name + ": " + node.reason, {{"node", node.name}});
+}
+
 void Controller::State::check_silence() {
     std::size_t due = 0;
     for (auto& [name, node] : nodes_) {
-        if (node.liveness == Liveness::kReady && now_ >= suspect_at(node)) {
-            --nodes_ready_;
-            node.liveness = Liveness::kSuspect;
-            node.reason = "silent for " + format_duration(now_ - node.heard);
-            event("node-suspect", name + ": " + node.reason, {{"node", name}});
+        if (node.liveness == Liveness::kReady && now_ >= suspect_at(node))
+            now_suspect(node, "silent for " + format_duration(now_ - node.heard));
+        if (!node.via.empty() && now_ >= suspect_at(node)) {
+            end_routes(node);
+            on(PeerDown{node.peer, Down::kTimeout});
         }
-        due += node.liveness == Liveness::kSuspect && silent(node) && now_ >= lost_at(node);
+        if (!node.down() && now_ >= node.ask_at) ask_about(node);
+        due += node.liveness == Liveness::kSuspect && silent(node) && !node.confirmed && now_ >= lost_at(node);
     }
     const bool together = silent_together();
     if (together && due != 0 && !paused_until_) {
@@ -70,9 +60,11 @@ void Controller::State::check_silence() {
         event("moves-paused",
               "more than half of the nodes fell silent together: this controller's own link is more likely; they are "
               "taken for lost in " +
-                  format_duration(timing_.mass_pause) + " or by gantry node confirm-lost");
+                  format_duration(timing_.mass_pause) +
+                  ", when another node confirms it, or by gantry node confirm-lost");
     } else if (paused_until_ && (!anybody_silent() || now_ >= *paused_until_)) {
-        event("moves-resumed", anybody_silent() ? "nodes still silent are taken for lost" : "nodes answer again");
+        event("moves-resumed",
+              anybody_silent() ? "nodes still silent are taken for lost" : "no node is silent any more");
         paused_until_.reset();
         // The pause of this silence is used up: those are lost together.
         for (auto& [name, node] : nodes_)
@@ -80,8 +72,9 @@ void Controller::State::check_silence() {
     }
     for (auto& [name, node] : nodes_) {
         if (node.down() || now_ < lost_at(node)) continue;
-        if (paused_until_ && silent(node)) continue;
-        const char* cause = node.quiet == Quiet::kReset    ? "reset"
+        if (waits(node)) continue;
+        const char* cause = node.expected                  ? "not back from its reboot"
+                            : node.quiet == Quiet::kReset  ? "reset"
                             : node.quiet == Quiet::kClosed ? "closed"
                             : node.quiet == Quiet::kLoaded ? "not back after the controller's start"
                                                            : "silence";
@@ -92,10 +85,11 @@ void Controller::State::check_silence() {
 void Controller::State::node_lost(Node& node, Liveness becomes, const std::string& cause) {
     if (node.liveness == Liveness::kReady) --nodes_ready_;
     node.liveness = becomes;
-    node.reason = cause;
+    node.reason = cause + told_by_others(node);
     node.reported = false;
+    node.ask_at = kNever;
     event(becomes == Liveness::kLeft ? "node-left" : "node-lost",
-          node.name + (becomes == Liveness::kLeft ? " leaves" : " is lost: " + cause) + ", " +
+          node.name + (becomes == Liveness::kLeft ? " leaves" : " is lost: " + node.reason) + ", " +
               std::to_string(node.copies.size()) + " copies",
           {{"node", node.name}, {"cause", cause}});
     copies_lost(node, cause, cause == "new boot id");
@@ -106,6 +100,8 @@ void Controller::State::node_lost(Node& node, Liveness becomes, const std::strin
     }
     // A connection that went quiet is worth nothing; the node says hello again when it can.
     if (becomes == Liveness::kLost && node.peer != 0) {
+        if (node.via.empty()) routes_down(node);
+        node.via.clear();
         peers_.erase(node.peer);
         close(node.peer, cause);
         node.peer = 0;
@@ -113,6 +109,7 @@ void Controller::State::node_lost(Node& node, Liveness becomes, const std::strin
     }
     node.hold_until = {};
     node.leaves_by.reset();
+    node.expected = false;
     moves_dirty_ = true;
     touched_.insert(&node);
     dirty(node);

@@ -36,6 +36,18 @@ bool take_number(std::string_view& text, std::uint64_t& out) {
     return true;
 }
 
+Status take_reboots(Fields& fields, Node& node) {
+    const auto* value = fields.member("reboots_ms");
+    if (!value) return {};
+    const auto wrong = fail(Code::kInvalid, "expected a list of milliseconds", fields.path("reboots_ms"));
+    if (!value->is_array()) return wrong;
+    for (const auto& took : value->get_array()) {
+        if (!took.is_int64()) return wrong;
+        node.reboots_took.push_back(milliseconds(took.get_int64()));
+    }
+    return {};
+}
+
 }  // namespace
 
 Status Controller::State::load_meta(const json::value& value) {
@@ -93,6 +105,8 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     GANTRY_TRY(cpu, fields.integer("cpu_milli"));
     GANTRY_TRY(memory, fields.integer("memory_bytes"));
     GANTRY_TRY(version, fields.text("version"));
+    GANTRY_CHECK(take_reboots(fields, node));
+    GANTRY_TRY(ask_port, fields.integer("ask_port", 0, 0, UINT16_MAX));
     for (std::size_t i = 0; i < runtimes.size(); ++i) {
         Fields entry(runtimes[i], fields.path("runtimes") + "[" + std::to_string(i) + "]");
         GANTRY_TRY(runtime, take_runtime(entry));
@@ -113,6 +127,8 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     node.cpu_milli = cpu;
     node.memory_bytes = memory;
     node.version = std::move(version);
+    node.ask_port = static_cast<std::uint16_t>(ask_port);
+    if (timing_.indirect) node.ask_at = now + timing_.start_grace / 2;
     node.quiet = Quiet::kLoaded;
     node.heard = node.dropped = now;
     return fields.finish();

@@ -28,6 +28,8 @@ Result<T> need_number(Fields& f, std::string_view key) {
 // A text that must be there and must not be empty.
 Result<std::string> need_text(Fields& f, std::string_view key);
 Result<CopyId> need_copy(Fields& f, std::string_view key);
+// A message inside of a message.
+Status take_message(Fields& f, json::object& out);
 Result<ListNo> read_list_no(Fields& f, std::string_view key);  // {0, 0} if absent
 
 json::value list_no_json(ListNo no);

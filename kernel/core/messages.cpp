@@ -34,9 +34,13 @@ bool read_instance(std::string_view& text, InstanceId& out) {
 }
 
 template <class Message>
-std::string encode_any(const Message& message, std::string_view tail) {
+json::object whole(const Message& message) {
     json::object document{{"v", kWireVersion}, {"m", kind(message)}};
     for (auto& member : members(message)) document.emplace(member.key(), std::move(member.value()));
+    return document;
+}
+
+std::string framed(const json::object& document, std::string_view tail) {
     const std::string text = to_text(document);
     std::string out;
     out.reserve(kLengthBytes + text.size() + tail.size());
@@ -149,6 +153,13 @@ Result<CopyId> need_copy(Fields& f, std::string_view key) {
     return *copy;
 }
 
+Status take_message(Fields& f, json::object& out) {
+    const auto* value = f.member("message");
+    if (!value || !value->is_object()) return fail(Code::kInvalid, "expected a message", f.path("message"));
+    out = value->get_object();
+    return {};
+}
+
 Result<ListNo> read_list_no(Fields& f, std::string_view key) {
     const auto* value = f.member(key);
     if (!value) return ListNo{};
@@ -190,11 +201,28 @@ json::object labels_json(const Labels& labels) {
     return out;
 }
 
-std::string encode(const AgentMessage& message, std::string_view tail) { return encode_any(message, tail); }
-std::string encode(const ControllerMessage& message, std::string_view tail) { return encode_any(message, tail); }
+std::string encode(const AgentMessage& message, std::string_view tail) { return framed(whole(message), tail); }
+std::string encode(const ControllerMessage& message, std::string_view tail) { return framed(whole(message), tail); }
 Result<Decoded<AgentMessage>> decode_agent(std::string_view bytes) { return decode_any(bytes, agent_message); }
 Result<Decoded<ControllerMessage>> decode_controller(std::string_view bytes) {
     return decode_any(bytes, controller_message);
+}
+
+json::object to_document(const ControllerMessage& message) { return whole(message); }
+std::string frame(const json::object& document) { return framed(document, {}); }
+
+Result<AgentMessage> read_agent(const json::object& document) {
+    const json::value value(document);
+    Fields f(&value, "message");
+    GANTRY_TRY(kind, check_head(f));
+    return agent_message(kind, f);
+}
+
+Result<json::object> unframe(std::string_view bytes) {
+    GANTRY_TRY(parts, take_apart(bytes));
+    if (!parts.document.is_object() || !parts.tail.empty())
+        return fail(Code::kInvalid, "expected one object and nothing behind it");
+    return std::move(parts.document.get_object());
 }
 
 }  // namespace gantry::core

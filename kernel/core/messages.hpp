@@ -87,8 +87,9 @@ struct Hello {
     std::vector<RuntimeHello> runtimes;
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
-    ListNo applied;       // greatest one ever accepted, in whatever boot: only greater ones will be
-    std::string version;  // of gantryd
+    ListNo applied;              // greatest one ever accepted, in whatever boot: only greater ones will be
+    std::string version;         // of gantryd
+    std::uint16_t ask_port = 0;  // where others reach this node, and it knows Ask; 0: neither
 };
 
 // Load of a node as it is now.
@@ -145,8 +146,9 @@ struct PullSpecs {
 };
 struct Leaving {
     Identity id;
-    bool waits = false;  // until HeartbeatAck says that it has left: its copies have time to move
-};                       // the machine goes down
+    bool waits = false;    // until HeartbeatAck says that it has left: its copies have time to move
+    bool reboots = false;  // and comes back
+};                         // the machine goes down
 struct Hold {
     Identity id;
 };  // gantryd restarts
@@ -167,6 +169,23 @@ struct LogData {
     bool end = false;
     std::string error;
 };  // text in the tail
+// Of a node that was asked about (Ask): what it says, or how that ended.
+enum class Ended : std::uint8_t {
+    kNot,      // message is what it says
+    kSilent,   // nothing came back
+    kRefused,  // its machine is there, its gantryd is not
+    kReset,    // it broke
+    kClosed,   // in order
+    kFailed,   // says nothing of that node: no room, or it has another secret
+};
+std::string_view ended_name(Ended ended);  // "silent", ...
+struct Relayed {
+    Identity id;
+    std::uint64_t route = 0;
+    json::object message;  // of an agent, as encode() writes it, without a tail
+    Ended ended = Ended::kNot;
+    std::string text;  // for people
+};
 
 // --- controller to agent ---------------------------------------------------------------------------------------------
 
@@ -239,11 +258,22 @@ struct LogOpen {
 struct LogClose {
     std::uint64_t stream = 0;
 };
+// Reach that node, and pass on what it and the controller say to each other: answered by Relayed.
+struct Ask {
+    std::uint64_t route = 0;  // the controller's number for this
+    std::string address;      // IP:PORT
+    std::int64_t within_ms = 400;
+};
+struct Forward {  // to the node that was reached
+    std::uint64_t route = 0;
+    json::object message;  // of a controller, as encode() writes it, without a tail
+    bool end = false;      // no message: hang up
+};
 
 using AgentMessage =
-    std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData>;
+    std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
 using ControllerMessage =
-    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose>;
+    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose, Ask, Forward>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of
@@ -258,6 +288,13 @@ std::string encode(const AgentMessage& message, std::string_view tail = {});
 std::string encode(const ControllerMessage& message, std::string_view tail = {});
 Result<Decoded<AgentMessage>> decode_agent(std::string_view bytes);
 Result<Decoded<ControllerMessage>> decode_controller(std::string_view bytes);
+
+// The same without frame and tail, for who passes messages on and need not understand them: unframe() checks the
+// frame and that one object is in it, nothing more.
+json::object to_document(const ControllerMessage& message);
+Result<AgentMessage> read_agent(const json::object& document);
+std::string frame(const json::object& document);
+Result<json::object> unframe(std::string_view bytes);
 
 // Divides specs, or a table, into messages that each fit.
 std::vector<Specs> divide(const Specs& specs);

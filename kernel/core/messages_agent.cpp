@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The messages of agents as JSON.
+#include <algorithm>
 #include <array>
 
 #include "kernel/base/limits.hpp"
@@ -12,6 +13,8 @@ namespace {
 
 constexpr std::array<CopyState, 6> kStates = {CopyState::kWaiting, CopyState::kCreating, CopyState::kRunning,
                                               CopyState::kReady,   CopyState::kStopping, CopyState::kExited};
+
+constexpr std::array<std::string_view, 6> kEnded = {"", "silent", "refused", "reset", "closed", "failed"};
 
 void put(json::object& out, const Identity& id) {
     out["node_id"] = id.node_id;
@@ -65,6 +68,7 @@ void put(json::object& out, const Hello& m) {
     out["memory"] = m.memory_bytes;
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
+    if (m.ask_port) out["ask_port"] = m.ask_port;
 }
 
 Status take(Fields& f, Hello& out) {
@@ -86,6 +90,8 @@ Status take(Fields& f, Hello& out) {
     GANTRY_TRY(memory, read_number<std::int64_t>(f, "memory"));
     GANTRY_TRY(applied, read_list_no(f, "applied"));
     GANTRY_TRY(version, f.text("version", ""));
+    GANTRY_TRY(ask_port, read_number<std::uint16_t>(f, "ask_port"));
+    out.ask_port = ask_port;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
     out.advertise = std::move(advertise);
@@ -178,11 +184,14 @@ Status take(Fields& f, PullList& out) { return take(f, out.id); }
 void put(json::object& out, const Leaving& m) {
     put(out, m.id);
     if (m.waits) out["waits"] = true;
+    if (m.reboots) out["reboots"] = true;
 }
 Status take(Fields& f, Leaving& out) {
     GANTRY_CHECK(take(f, out.id));
     GANTRY_TRY(waits, f.boolean("waits", false));
+    GANTRY_TRY(reboots, f.boolean("reboots", false));
     out.waits = waits;
+    out.reboots = reboots;
     return {};
 }
 void put(json::object& out, const Hold& m) { put(out, m.id); }
@@ -256,9 +265,35 @@ Status take(Fields& f, LogData& out) {
     return {};
 }
 
+void put(json::object& out, const Relayed& m) {
+    put(out, m.id);
+    out["route"] = m.route;
+    if (m.ended == Ended::kNot)
+        out["message"] = m.message;
+    else
+        out["ended"] = ended_name(m.ended);
+    if (!m.text.empty()) out["text"] = m.text;
+}
+
+Status take(Fields& f, Relayed& out) {
+    GANTRY_CHECK(take(f, out.id));
+    GANTRY_TRY(route, need_number<std::uint64_t>(f, "route"));
+    GANTRY_TRY(text, f.text("text", ""));
+    GANTRY_TRY(ended, f.text("ended", ""));
+    out.route = route;
+    out.text = std::move(text);
+    if (!f.has("ended")) return take_message(f, out.message);
+    const auto at = std::find(kEnded.begin() + 1, kEnded.end(), ended);
+    if (at == kEnded.end())
+        return fail(Code::kInvalid, "\"" + ended.substr(0, 80) + "\" is no way to end", f.path("ended"));
+    out.ended = static_cast<Ended>(at - kEnded.begin());
+    return {};
+}
+
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<AgentMessage>> kKinds = {
-    "hello", "heartbeat", "report", "pull_list", "pull_specs", "leaving", "hold", "event", "blob_read", "log_data"};
+    "hello", "heartbeat", "report",    "pull_list", "pull_specs", "leaving",
+    "hold",  "event",     "blob_read", "log_data",  "relayed"};
 
 template <std::size_t I = 0>
 Result<AgentMessage> read(std::size_t index, Fields& f) {
@@ -273,6 +308,8 @@ Result<AgentMessage> read(std::size_t index, Fields& f) {
 }
 
 }  // namespace
+
+std::string_view ended_name(Ended ended) { return kEnded[static_cast<std::size_t>(ended)]; }
 
 std::string_view kind(const AgentMessage& message) { return kKinds[message.index()]; }
 

@@ -128,6 +128,36 @@ Status take(Fields& f, LogClose& out) {
     return {};
 }
 
+void put(json::object& out, const Ask& m) {
+    out["route"] = m.route;
+    out["address"] = m.address;
+    out["within_ms"] = m.within_ms;
+}
+
+Status take(Fields& f, Ask& out) {
+    GANTRY_TRY(route, need_number<std::uint64_t>(f, "route"));
+    GANTRY_TRY(address, need_text(f, "address"));
+    GANTRY_TRY(within, f.integer("within_ms", out.within_ms, 1, 3'600'000));
+    out = {route, std::move(address), within};
+    return {};
+}
+
+void put(json::object& out, const Forward& m) {
+    out["route"] = m.route;
+    if (m.end)
+        out["end"] = true;
+    else
+        out["message"] = m.message;
+}
+
+Status take(Fields& f, Forward& out) {
+    GANTRY_TRY(route, need_number<std::uint64_t>(f, "route"));
+    GANTRY_TRY(end, f.boolean("end", false));
+    out.route = route;
+    out.end = end;
+    return end ? Status() : take_message(f, out.message);
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -156,7 +186,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome", "refused", "heartbeat_ack", "list", "specs", "names", "blob_data", "log_open", "log_close"};
+    "welcome",   "refused",  "heartbeat_ack", "list", "specs",  "names",
+    "blob_data", "log_open", "log_close",     "ask",  "forward"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

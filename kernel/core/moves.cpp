@@ -127,7 +127,7 @@ void Controller::State::plan_drain(Node& node) {
     bool may_begin = goes_down || !moving_out(node);
     std::size_t movable = 0;
     for (const auto& [copy, instance] : std::map<CopyId, Instance*>(node.copies)) {
-        if (instance->service->is_static()) continue;
+        if (instance->service->is_static() || stays_for_reboot(node, *instance)) continue;
         if (copy.epoch == instance->next.epoch && turn_away(*instance)) continue;
         ++movable;
         if (!may_begin || instance->moves()) continue;

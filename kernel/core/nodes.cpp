@@ -57,14 +57,23 @@ void Controller::State::on(const PeerMessage& input) {
     if (!node || id.node_id != node->node_id || id.boot_id != node->boot_id || id.session != node->session) return;
     if (id.seq <= node->seq) return;
     node->seq = id.seq;
+    // Of the boot that ends nothing counts any more.
+    if (node->expected) {
+        if (std::holds_alternative<Heartbeat>(input.message))
+            send(*node, HeartbeatAck{id.seq, {term_, node->list_no}, names_no_, true});
+        return;
+    }
     if (const auto* message = std::get_if<Heartbeat>(&input.message)) {
-        heard_from(*node, message->load, message->applied);
+        heard_from(*node, message->load, message->applied, true);
         // Before the first report a node is told nothing: its list may be older than what it runs.
         if (node->reported || node->down())
             send(*node,
                  HeartbeatAck{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft});
     } else if (const auto* full = std::get_if<Report>(&input.message)) {
         report(*node, *full);
+    } else if (const auto* relay = std::get_if<Relayed>(&input.message)) {
+        heard_from(*node, node->load, node->applied);
+        if (!is_route(input.peer)) relayed(*node, *relay);
     } else if (std::holds_alternative<PullList>(input.message)) {
         heard_from(*node, node->load, node->applied);
         if (!node->reported && !node->down()) return;
@@ -85,8 +94,8 @@ void Controller::State::on(const PeerMessage& input) {
     }
 }
 
-void Controller::State::heard_from(Node& node, const Load& load, const ListNo& applied) {
-    node.heard = now_;
+void Controller::State::heard_from(Node& node, const Load& load, const ListNo& applied, bool heartbeat) {
+    sign_of_life(node, heartbeat);
     node.load = load;
     node.applied = applied;
     if (node.liveness != Liveness::kSuspect) return;
@@ -97,8 +106,13 @@ void Controller::State::heard_from(Node& node, const Load& load, const ListNo& a
 }
 
 void Controller::State::now_ready(Node& node) {
+    if (!node.via.empty()) return cut_off(node);
     const Liveness before = node.liveness;
     if (before == Liveness::kReady) return;
+    end_routes(node);
+    node.ask_at = kNever;
+    node.answers.clear();
+    node.confirmed = false;
     ++nodes_ready_;
     node.liveness = Liveness::kReady;
     node.reason.clear();
@@ -117,20 +131,25 @@ void Controller::State::on(const PeerDown& input) {
     Node* node = node_of(input.peer);
     if (!node) return;
     peers_.erase(input.peer);
+    const std::string via = std::exchange(node->via, "");
+    if (via.empty()) routes_down(*node);
     node->peer = 0;
     node->dropped = now_;
     node->quiet = input.cause == Down::kReset     ? Quiet::kReset
                   : input.cause == Down::kTimeout ? Quiet::kTimeout
                                                   : Quiet::kClosed;
     if (node->liveness != Liveness::kReady && node->liveness != Liveness::kSuspect) return;
-    const bool known = node->liveness == Liveness::kSuspect && input.cause == Down::kTimeout;
-    if (node->liveness == Liveness::kReady) --nodes_ready_;
-    node->liveness = Liveness::kSuspect;
-    node->reason = input.cause == Down::kReset     ? "its connection broke"
-                   : input.cause == Down::kTimeout ? "silent for " + format_duration(now_ - node->heard)
-                                                   : "it closed its connection";
-    if (node->hold_until > now_) node->reason = "gantryd restarts there";
-    if (!known) event("node-suspect", node->name + ": " + node->reason, {{"node", node->name}});
+    if (node->expected) return;
+    const bool known = node->liveness == Liveness::kSuspect && input.cause == Down::kTimeout && via.empty();
+    std::string reason = !via.empty()                    ? "no longer heard through " + via
+                         : input.cause == Down::kReset   ? "its connection broke"
+                         : input.cause == Down::kTimeout ? "silent for " + format_duration(now_ - node->heard)
+                                                         : "it closed its connection";
+    if (node->hold_until > now_) reason = "gantryd restarts there";
+    if (known)
+        node->reason = std::move(reason);
+    else
+        now_suspect(*node, std::move(reason));
 }
 
 void Controller::State::hold(Node& node) {
@@ -144,7 +163,8 @@ void Controller::State::hold(Node& node) {
 void Controller::State::leave(Node& node, const Leaving& message) {
     node.heard = now_;
     if (node.down()) return;
-    if (!message.waits) return node_lost(node, Liveness::kLeft, "leaving");
+    node.reboots = message.reboots;
+    if (!message.waits) return may_go(node);
     if (node.leaves_by) return;
     node.leaves_by = now_ + kLeaveLimit;
     leaving_.insert(node.name);
@@ -158,8 +178,7 @@ void Controller::State::check_leaving() {
     for (auto at = leaving_.begin(); at != leaving_.end();) {
         const auto found = nodes_.find(*at);
         const bool leaves = found != nodes_.end() && found->second.leaves_by;
-        if (leaves && (now_ >= *found->second.leaves_by || !may_still_move(found->second)))
-            node_lost(found->second, Liveness::kLeft, "leaving");
+        if (leaves && (now_ >= *found->second.leaves_by || !may_still_move(found->second))) may_go(found->second);
         at = leaves && found->second.leaves_by ? std::next(at) : leaving_.erase(at);
     }
 }
@@ -169,13 +188,13 @@ bool Controller::State::may_still_move(const Node& node) const {
     if (!node.stale.empty()) return true;
     return std::any_of(node.copies.begin(), node.copies.end(), [&](const auto& entry) {
         const Instance& instance = *entry.second;
-        if (instance.service->is_static()) return false;
+        if (instance.service->is_static() || stays_for_reboot(node, instance)) return false;
         return instance.moves() || fit(*instance.service, instance) == Fit::kBeside;
     });
 }
 
 void Controller::State::send(const Node& node, ControllerMessage message) {
-    if (node.peer != 0) out_->acts.push_back(SendTo{node.peer, std::move(message)});
+    if (node.peer != 0) send_to(node.peer, std::move(message));
 }
 
 void Controller::State::send_names(const Node& node) {
@@ -183,6 +202,7 @@ void Controller::State::send_names(const Node& node) {
 }
 
 void Controller::State::close(PeerId peer, std::string reason) {
+    if (is_route(peer)) return end_route(peer);
     out_->acts.push_back(ClosePeer{peer, std::move(reason)});
 }
 
@@ -197,6 +217,8 @@ void Controller::State::send_specs(const Node& node, const PullSpecs& message) {
 
 // Its copies must be lost already.
 void Controller::State::forget(Node& node) {
+    routes_down(node);
+    end_routes(node);
     if (node.peer != 0) {
         peers_.erase(node.peer);
         close(node.peer, "the node was removed");

@@ -157,6 +157,20 @@ struct Stale {
     bool met = false;      // reported since it is stale
 };
 
+// How regularly a node was heard: a greatest pause that is forgotten slowly.
+class Pace {
+  public:
+    // A message came `pause` after the one before it.
+    void heard(Duration pause, bool heartbeat, Instant now);
+    // The pause that ended up to `within` ago was the listener's own.
+    void take_back(Duration within, Instant now);
+    Duration greatest() const { return greatest_; }
+
+  private:
+    Duration greatest_{}, before_{};
+    Instant raised_{INT64_MIN / 2};
+};
+
 enum class Quiet : std::uint8_t { kConnected, kTimeout, kReset, kClosed, kLoaded };
 
 struct Node {
@@ -174,11 +188,14 @@ struct Node {
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string version;
+    std::uint16_t ask_port = 0;
+    std::vector<Duration> reboots_took;  // how long the last announced ones took, the newest last
     // Of the connection.
     PeerId peer = 0;
     std::uint64_t seq = 0;
     Quiet quiet = Quiet::kLoaded;
     Instant heard{}, dropped{};  // dropped: when the connection went, or the controller started
+    Pace pace;
     Instant hold_until{};
     bool reported = false;  // in this term and boot, and since it was last lost
     ListNo applied;
@@ -199,6 +216,15 @@ struct Node {
     bool drain_told = false;
     std::optional<Instant> leaves_by;  // it goes down; its copies have so long to move
     bool returning = false;            // it was lost or had left
+    // Of its silence.
+    std::string via;                             // the node through which it is heard; empty: it is heard directly
+    Instant ask_at = kNever;                     // others are asked about it
+    std::map<std::string, std::string> answers;  // of others, for people
+    bool confirmed = false;                      // another node does not reach it either
+    // An announced reboot.
+    bool reboots = false;         // what leaves_by is about
+    std::optional<Instant> away;  // since it may go
+    bool expected = false;        // its copies wait for it, until hold_until
 
     const std::string& public_address() const { return advertise.empty() ? address : advertise; }
     bool down() const { return liveness == Liveness::kLost || liveness == Liveness::kLeft; }

@@ -25,6 +25,7 @@ Status service(Fields f, ServiceSpec& out) {
     GANTRY_TRY(cut_off, choice(f, "cut_off", {"wait", "start"}));
     GANTRY_TRY(prepull, f.boolean("prepull", true));
     GANTRY_TRY(priority, f.integer("priority", 0, -1'000, 1'000));
+    GANTRY_TRY(max_gap, duration(f, "max_gap", Duration(0), Duration(0), seconds(86'400)));
     GANTRY_TRY(after, f.texts("after"));
     if (after.size() > limits::kAfter) return too_many(f.path("after"), after.size(), limits::kAfter);
     for (std::size_t i = 0; i < after.size(); ++i)
@@ -37,6 +38,7 @@ Status service(Fields f, ServiceSpec& out) {
     out.cut_off_start = cut_off == "start";
     out.prepull = prepull;
     out.priority = static_cast<std::int32_t>(priority);
+    out.max_gap = max_gap;
     out.after = std::move(after);
     return f.finish();
 }

@@ -12,14 +12,16 @@
 
 namespace gantry::core {
 
-inline constexpr Duration kRankLimit = seconds(1);    // a policy that has not answered by then failed
-inline constexpr Duration kRankRetry = seconds(1);    // a service whose policy failed asks again
-inline constexpr Duration kMoveLimit = seconds(30);   // a drain waits so long for the instance that it moved last
-inline constexpr Duration kLeaveLimit = seconds(20);  // a node that goes down keeps its copies so long
-inline constexpr Duration kTellAgain = seconds(60);   // a refused node is an event at most so often
-inline constexpr int kStoredVersion = 2;              // 1: without next copies; it is read as well
-inline constexpr std::size_t kReasonsShown = 100;     // nodes with a reason in one document
-inline constexpr std::size_t kDryRunShown = 1'000;    // instances placed by a dry run
+inline constexpr Duration kRankLimit = seconds(1);      // a policy that has not answered by then failed
+inline constexpr Duration kRankRetry = seconds(1);      // a service whose policy failed asks again
+inline constexpr Duration kMoveLimit = seconds(30);     // a drain waits so long for the instance that it moved last
+inline constexpr Duration kLeaveLimit = seconds(20);    // a node that goes down keeps its copies so long
+inline constexpr Duration kTellAgain = seconds(60);     // a refused node is an event at most so often
+inline constexpr int kStoredVersion = 2;                // 1: without next copies; it is read as well
+inline constexpr PeerId kFirstRoute = PeerId{1} << 48;  // transports have no such numbers
+inline constexpr std::size_t kAsked = 3;                // nodes are asked about one that is suspect
+inline constexpr std::size_t kReasonsShown = 100;       // nodes with a reason in one document
+inline constexpr std::size_t kDryRunShown = 1'000;      // instances placed by a dry run
 
 // Where another copy of an instance would find room.
 enum class Fit : std::uint8_t {
@@ -133,7 +135,7 @@ class Controller::State {
     void welcome(Node& node, PeerId peer);
     void pass_applied(Node& node);
     bool take_facts(Node& node, const PeerMessage& input, const Hello& message);
-    void heard_from(Node& node, const Load& load, const ListNo& applied);
+    void heard_from(Node& node, const Load& load, const ListNo& applied, bool heartbeat = false);
     void hold(Node& node);
     void leave(Node& node, const Leaving& message);
     void check_leaving();
@@ -145,15 +147,42 @@ class Controller::State {
     void forget(Node& node);
     Node* node_of(PeerId peer);
     void now_ready(Node& node);
+    // --- how long a node may be silent (silence.cpp)
+    void sign_of_life(Node& node, bool heartbeat);
+    Duration window(const Node& node) const;  // of silence, after which it is lost
     Instant suspect_at(const Node& node) const;
     Instant lost_at(const Node& node) const;
     bool silent(const Node& node) const;
     bool silent_together() const;
     bool anybody_silent() const;
+    bool waits(const Node& node) const;
     void check_silence();
     void node_lost(Node& node, Liveness becomes, const std::string& cause);
+    void now_suspect(Node& node, std::string reason);
     void copies_lost(Node& node, const std::string& cause, bool rebooted);
     void forget_stale(Node& node);
+
+    // --- announced reboots (reboot.cpp)
+    static std::optional<Duration> usual_reboot(const Node& node);
+    bool stays_for_reboot(const Node& node, const Instance& instance) const;
+    void may_go(Node& node);
+    void rebooted(Node& node);
+
+    // --- nodes that are asked about, and heard, through others (indirect.cpp)
+    struct Route {
+        std::string via, node;
+    };
+    static bool is_route(PeerId peer) { return peer >= kFirstRoute; }
+    void ask_about(Node& node);
+    bool may_be_asked(const Node& node) const;
+    void relayed(const Node& via, const Relayed& message);
+    void route_ended(PeerId number, const Route& route, const Relayed& message);
+    void send_to(PeerId peer, ControllerMessage message);
+    void end_route(PeerId number);
+    void end_routes(const Node& node, PeerId but = 0);
+    void routes_down(const Node& via);
+    void cut_off(Node& node);
+    std::string told_by_others(const Node& node) const;
 
     // --- reports (reports.cpp)
     void report(Node& node, const Report& message);
@@ -373,7 +402,9 @@ class Controller::State {
     std::map<std::string, Service, std::less<>> services_;
     std::map<std::uint64_t, Service*> service_by_no_;
     std::map<std::string, Node, std::less<>> nodes_;
-    std::map<PeerId, Node*> peers_;
+    std::map<PeerId, Node*> peers_;  // routes are peers, too
+    std::map<PeerId, Route> routes_;
+    PeerId last_route_ = kFirstRoute;
     std::map<std::string, Image, std::less<>> images_;
     std::map<std::string, std::string, std::less<>> secrets_;
     std::map<std::string, std::uint32_t, std::less<>> image_numbers_;

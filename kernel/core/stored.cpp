@@ -68,8 +68,9 @@ json::object Controller::State::document(const Instance& instance) const {
 }
 
 json::object Controller::State::document(const Node& node) const {
-    json::array runtimes;
+    json::array runtimes, reboots;
     for (const auto& runtime : node.runtimes) runtimes.push_back(runtime_json(runtime));
+    for (const auto took : node.reboots_took) reboots.emplace_back(took / milliseconds(1));
     return {{"node_id", node.node_id},
             {"boot_id", node.boot_id},
             {"session", node.session},
@@ -84,7 +85,9 @@ json::object Controller::State::document(const Node& node) const {
             {"probes", texts_json(node.probes)},
             {"cpu_milli", node.cpu_milli},
             {"memory_bytes", node.memory_bytes},
-            {"version", node.version}};
+            {"version", node.version},
+            {"ask_port", node.ask_port},
+            {"reboots_ms", std::move(reboots)}};
 }
 
 void Controller::State::write(std::string key, const std::optional<json::object>& value) {

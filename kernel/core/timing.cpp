@@ -25,6 +25,27 @@ Status at_most(const char* name, Duration got, const std::string& rule, Duration
 
 }  // namespace
 
+std::optional<Timing> profile(std::string_view name) {
+    Timing t;
+    if (name == kProfiles[1]) {  // a round trip of up to 300 ms, now and then a second lost
+        t.heartbeat = milliseconds(500);
+        t.suspect_after = seconds(2);
+        t.lost_after = seconds(4);
+        t.reset_grace = seconds(2);
+        t.start_grace = seconds(15);
+    } else if (name == kProfiles[2]) {  // one packet of twenty is lost: the fourth resend in a row comes after 3 s
+        t.heartbeat = milliseconds(500);
+        t.suspect_after = seconds(3);
+        t.lost_after = seconds(6);
+        t.reset_grace = seconds(4);
+        t.start_grace = seconds(20);
+    } else if (name != kProfiles[0]) {
+        return std::nullopt;
+    }
+    t.lost_after_max = kLostAfterMax * t.lost_after;
+    return t;
+}
+
 Status check_timing(const Timing& t) {
     GANTRY_CHECK(at_least("heartbeat", t.heartbeat, "no more than a hundred heartbeats a second", milliseconds(10)));
     GANTRY_CHECK(at_most("heartbeat", t.heartbeat, "one heartbeat a minute or more", seconds(60)));
@@ -32,6 +53,8 @@ Status check_timing(const Timing& t) {
         at_least("suspect_after", t.suspect_after, "two heartbeats or more: one may be late", 2 * t.heartbeat));
     GANTRY_CHECK(at_least("lost_after", t.lost_after, "more than suspect_after: a node is suspect before it is lost",
                           t.suspect_after + milliseconds(1)));
+    GANTRY_CHECK(at_least("lost_after_max", t.lost_after_max,
+                          "no less than lost_after: an irregular link gets more silence, not less", t.lost_after));
     GANTRY_CHECK(at_least("reset_grace", t.reset_grace, "time for a broken connection to come back: one heartbeat",
                           t.heartbeat));
     GANTRY_CHECK(at_least("hold", t.hold, "no less than lost_after: a hold is meant to be patient", t.lost_after));

@@ -3,6 +3,10 @@
 // The times of faults.md; [controller.timing] of the configuration sets them.
 #pragma once
 
+#include <array>
+#include <optional>
+#include <string_view>
+
 #include "kernel/base/json.hpp"
 #include "kernel/base/time.hpp"
 
@@ -11,7 +15,8 @@ namespace gantry::core {
 struct Timing {
     Duration heartbeat = milliseconds(200);
     Duration suspect_after = milliseconds(600);  // silence
-    Duration lost_after = seconds(1);            // silence
+    Duration lost_after = seconds(1);            // silence, on a link that was regular
+    Duration lost_after_max = seconds(3);        // silence, on a link that never was
     Duration reset_grace = milliseconds(600);    // after a connection reset
     Duration hold = seconds(30);                 // after "hold": the daemon restarts
     Duration start_grace = seconds(5);           // after a controller start: nodes may take this long to come back
@@ -22,7 +27,14 @@ struct Timing {
     Duration stable_after = seconds(10);         // running this long ends a row of crashes
     std::uint32_t crashes_to_move = 5;           // in a row, then another node
     std::uint32_t nodes_to_give_up = 3;          // failed on so many (or all candidates): it stays and is failing
+    bool indirect = true;                        // a suspect node is asked about through others
 };
+
+inline constexpr int kLostAfterMax = 3;  // lost_after_max, if nobody sets it, in times of lost_after
+
+// Times that fit together, for a kind of network. None: there is no such profile.
+inline constexpr std::array<std::string_view, 3> kProfiles = {"lan", "wan", "lossy"};
+std::optional<Timing> profile(std::string_view name);
 
 // Refuses a set that contradicts a rule, naming the rule.
 Status check_timing(const Timing& timing);

@@ -84,7 +84,7 @@ int Daemon::run() {
         return kConfigStatus;
     }
     signals_.async_wait([this](boost::system::error_code error, int) {
-        if (!error) stop(false);
+        if (!error) stop({});
     });
     boost::asio::post(io_, [this] { start(kRetryMin); });
     io_.run();
@@ -128,8 +128,12 @@ void Daemon::start(Duration pause) {
 Status Daemon::start_plugins() {
     if (tree_) return host_.start();
     // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
-    tree_ = std::make_unique<control::Tree>(control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr,
-                                                                 kVersion, [this] { stop(true); }, &crashes_});
+    tree_ =
+        std::make_unique<control::Tree>(control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr, kVersion,
+                                                             [this](bool reboots) {
+                                                                 stop({true, reboots});
+                                                             },
+                                                             &crashes_});
     host_.set_tree(tree_.get());
     return host_.start();
 }
@@ -141,8 +145,10 @@ void Daemon::start_roles() {
         return [who](host::LogLevel level, std::string_view text) { log(level, who, text); };
     };
     if (config_.node) {
+        auto node = *config_.node;
+        if (config_.controller) node.listen.clear();  // nothing can come between this node and its controller
         agent_ = std::make_unique<control::AgentLoop>(
-            control::AgentLoop::Parts{io_, host_, *transport, blobs_, log_as("agent"), *config_.node,
+            control::AgentLoop::Parts{io_, host_, *transport, blobs_, log_as("agent"), std::move(node),
                                       config_.controller ? config_.controller->timing : core::Timing{},
                                       config_.state_dir, kVersion, config_.controller.has_value()});
     }
@@ -194,13 +200,15 @@ void Daemon::start_discovery() {
     }
 }
 
-// Peers that dialled us are agents of ours; those that our agent dialled are controllers.
+// Peers that dialled us are agents of ours, or where there is no controller nodes that ask for one. What our agent
+// dialled is told to it by the dial.
 void Daemon::route_transport() {
     host::TransportEvents events;
     events.up = [this](host::PeerId peer, bool inbound, std::string address, std::string) {
-        if (inbound) inbound_[peer] = std::move(address);
-        if (inbound && controller_) controller_->peer_up(peer);
-        if (!inbound && agent_) agent_->peer_up(peer);
+        if (!inbound) return;
+        if (!controller_) return agent_->asked_by(peer);
+        inbound_[peer] = std::move(address);
+        controller_->peer_up(peer);
     };
     events.message = [this](host::PeerId peer, host::Channel, std::string bytes) {
         const auto found = inbound_.find(peer);
@@ -209,7 +217,7 @@ void Daemon::route_transport() {
     };
     events.down = [this](host::PeerId peer, host::Down reason, std::string) {
         if (inbound_.erase(peer) && controller_) return controller_->peer_down(peer, reason);
-        if (agent_ && agent_->owns(peer)) agent_->peer_down(peer);
+        if (agent_ && agent_->owns(peer)) agent_->peer_down(peer, reason);
     };
     events.writable = [this](host::PeerId peer) {
         if (inbound_.contains(peer) && controller_) return controller_->peer_writable(peer);
@@ -230,20 +238,20 @@ void Daemon::give_up(const Error& error, int status) {
     io_.stop();
 }
 
-void Daemon::stop(bool machine_goes_down) {
+void Daemon::stop(const core::ShutDown& how) {
     if (std::exchange(stopping_, true)) {
-        if (agent_ && !machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
+        if (agent_ && !how.machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
         return;
     }
     log(host::LogLevel::kInfo, "gantryd",
-        machine_goes_down ? "the machine goes down: leaving" : "stopping; containers go on");
+        how.machine_goes_down ? "the machine goes down: leaving" : "stopping; containers go on");
     const auto end = [this] {
         if (controller_) controller_->stop();
         signals_.cancel();
         host_.stop();
         io_.stop();
     };
-    if (agent_) return agent_->stop(machine_goes_down, end);
+    if (agent_) return agent_->stop(how, end);
     end();
 }
 

@@ -32,7 +32,7 @@ class Daemon {
     void route_transport();
     void start_agent();
     void start_discovery();
-    void stop(bool machine_goes_down);
+    void stop(const core::ShutDown& how);
     void give_up(const Error& error, int status);
 
     control::Config config_;

@@ -258,7 +258,8 @@ class Host:
         if "trusted_keys" in self.settings:
             lines.append(f'trusted_keys = "{self.settings["trusted_keys"]}"')
         if self.node:
-            lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"']
+            lines += ["[node]", f'name = "{self.name}"', f'boot_id_file = "{self.dir}/boot_id"',
+                      f'listen = "{self.listen}:3901"']
             if "memory" in self.settings:
                 lines.append(f'memory = "{self.settings["memory"]}"')
             lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
@@ -266,6 +267,7 @@ class Host:
             lines += ["[probe.tcp]", "[probe.vsoa]"]
         if self.controller:
             lines += ["[controller]", f'listen = "{self.listen}:3900"']
+            lines += [f"{key} = {json.dumps(self.settings[key])}" for key in ("profile", "indirect") if key in self.settings]
             if c.timing:
                 lines += ["[controller.timing]", *[f'{key} = "{value}"' for key, value in c.timing.items()]]
             lines += ["[placement.least-loaded]", "[store.sqlite]",
@@ -327,15 +329,19 @@ class Host:
             ended(self.daemon, 10, f"gantryd of {self.name} after signal {int(number)}")
         self.daemon = None
 
-    def power_off(self):
-        """Sudden: the link and every process are gone."""
-        run("ip", "link", "del", f"h{self.number}", check=False)
+    def power_off(self, reset=False):
+        """Sudden: the link and every process are gone. reset: the processes first, so that others see their connections
+        break."""
+        if not reset:
+            run("ip", "link", "del", f"h{self.number}", check=False)
         if self.init:
             os.kill(self.init, signal.SIGKILL)
             ended(self.unshare, 10, f"host {self.name}")
             self.unshare.stdout.close()
             if self.daemon:
                 ended(self.daemon, 10, f"gantryd of {self.name} without its host")
+        if reset:
+            run("ip", "link", "del", f"h{self.number}", check=False)
         self.init = self.daemon = None
         (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
@@ -349,6 +355,23 @@ class Host:
 
     def heal(self):
         run("ip", "link", "set", f"h{self.number}", "up")
+
+    def break_link(self, other):
+        """Between this host and another one nothing passes; both reach everybody else."""
+        for here, there in ((self, other), (other, self)):
+            here.drop_packets(f"ip saddr {there.address}")
+
+    def mend_link(self, other):
+        for host in (self, other):
+            host.drop_no_packets()
+
+    def drop_packets(self, which):
+        """Of those that come in, by a match of nftables."""
+        self.inside("nft", "add table inet broken; add chain inet broken in { type filter hook input priority 0; }; "
+                    f"add rule inet broken in {which} drop")
+
+    def drop_no_packets(self):
+        self.inside("nft", "delete table inet broken")
 
     # --- API ---
     def api(self, method, path, body=None, timeout=10):
@@ -413,7 +436,7 @@ class LoopbackHost(Host):
     def pids(self, program):
         return sorted(pid for pid in loopback.descendants(self.init) if loopback.program_of(pid) == program)
 
-    def power_off(self):
+    def power_off(self, reset=True):
         if self.init:
             try:
                 self.tree.end()
@@ -422,10 +445,10 @@ class LoopbackHost(Host):
         self.init = self.daemon = None
         (self.dir / "boot_id").write_text(f"{uuid.uuid4()}\n")
 
-    def cut(self):
+    def cut(self, *_):
         raise Failure(f"host {self.name} is on the loopback device, which has no cable to cut")
 
-    heal = cut
+    heal = break_link = drop_packets = cut
 
 
 class Cluster:

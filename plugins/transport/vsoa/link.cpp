@@ -109,7 +109,9 @@ void Link::connected() {
     socklen_t length = sizeof error;
     if (getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
     if (error == EINPROGRESS || error == EALREADY) return;
-    if (error != 0) return end(Down::kReset, std::strerror(error));
+    // Only a machine that is there can refuse.
+    const bool nobody = error == EHOSTUNREACH || error == ENETUNREACH || error == ETIMEDOUT;
+    if (error != 0) return end(nobody ? Down::kTimeout : Down::kReset, std::strerror(error));
     phase_ = Phase::kHandshake;
     limit(limits_.handshake, "no handshake");
 }

@@ -19,7 +19,7 @@ const std::map<std::string, std::string> kDocuments = {
     {"GET /v1/cluster", R"({"cluster_id":"c1","term":3,"controller":"SNode1","version":"0.9.0","role":"both"})"},
     {"GET /v1/nodes",
      R"({"items":[{"name":"SNode1","liveness":"ready","intent":"active","copies":2,"cpu_milli":2000,"cpu_used_milli":350,
-         "memory_bytes":1073741824,"memory_free_bytes":536870912,"address":"10.0.0.1","heard_ms":120},
+         "memory_bytes":1073741824,"memory_free_bytes":536870912,"address":"10.0.0.1","heard_ms":120,"lost_after_ms":1000},
         {"name":"SNode2","liveness":"lost","intent":"cordoned","copies":0,"cpu_milli":2000,"memory_bytes":1,
          "memory_free_bytes":0,"address":"10.0.0.2","heard_ms":61000,"reason":"silent for 61 s"}],"revision":7})"},
     {"GET /v1/services",
@@ -97,9 +97,9 @@ TEST_CASE("nodes are listed") {
     const auto ran = gantryd.run({"nodes"});
     CHECK(ran.status == exit_status::kOk);
     CHECK(line_with(ran.out, "NAME") ==
-          "NAME    STATE  INTENT    COPIES  CPU     MEMORY  FREE     ADDRESS   HEARD          REASON");
+          "NAME    STATE  INTENT    COPIES  CPU     MEMORY  FREE     ADDRESS   HEARD          LOST AFTER  REASON");
     CHECK(line_with(ran.out, "SNode1") ==
-          "SNode1  ready  active    2       0.35/2  1 GiB   512 MiB  10.0.0.1  120 ms ago");
+          "SNode1  ready  active    2       0.35/2  1 GiB   512 MiB  10.0.0.1  120 ms ago     1 s");
     CHECK(has(line_with(ran.out, "SNode2"), "1 min 1 s ago"));
     CHECK(has(line_with(ran.out, "SNode2"), "silent for 61 s"));
 }

@@ -114,6 +114,37 @@ TEST_CASE_METHOD(File, "a timing that contradicts a rule is refused with the rul
           std::string::npos);
 }
 
+TEST_CASE_METHOD(File, "a profile sets times that fit together, single keys change them") {
+    const auto with = [](const std::string& controller, const std::string& timing) {
+        return replaced(replaced(kGood, "default_policy = \"least-loaded\"", controller), "heartbeat = \"100ms\"",
+                        timing);
+    };
+    const auto wan = read(with("profile = \"wan\"\nindirect = false", "reset_grace = \"3s\""));
+    REQUIRE(wan);
+    CHECK(wan->controller->timing.heartbeat == milliseconds(500));
+    CHECK(wan->controller->timing.lost_after == seconds(4));
+    CHECK(wan->controller->timing.lost_after_max == seconds(12));
+    CHECK(wan->controller->timing.reset_grace == seconds(3));
+    CHECK_FALSE(wan->controller->timing.indirect);
+    const auto lan = read(with("", "lost_after = \"5s\""));
+    REQUIRE(lan);
+    CHECK(lan->controller->timing.lost_after_max == seconds(15));
+    CHECK(lan->controller->timing.indirect);
+    CHECK(read(with("", "lost_after_max = \"1s\""))->controller->timing.lost_after_max == seconds(1));
+    CHECK(refusal(with("profile = \"moon\"", "")).find("\"lan\", \"wan\" or \"lossy\", got moon") != std::string::npos);
+    CHECK(refusal(with("profile = \"lossy\"", "lost_after = \"1s\"")).find("more than suspect_after") !=
+          std::string::npos);
+    CHECK(refusal(with("", "lost_after_max = \"900ms\"")).find("no less than lost_after") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "a node says where others reach it, or that they do not") {
+    const auto with = [](const std::string& line) { return replaced(kGood, "[controller]", line + "\n[controller]"); };
+    CHECK(read(kGood)->node->ask_port() == 3901);
+    CHECK(read(with("listen = \"[::]:4000\""))->node->ask_port() == 4000);
+    CHECK(read(with("listen = \"\""))->node->ask_port() == 0);
+    CHECK(refusal(with("listen = \"4000\"")).find("IP:PORT") != std::string::npos);
+}
+
 TEST_CASE_METHOD(File, "a node without a runtime and a controller without a store are refused") {
     CHECK(refusal(replaced(kGood, "[runtime.oci]", "[probe.oci]")).find("role runtime") != std::string::npos);
     CHECK(refusal(replaced(kGood, "[store.sqlite]", "[frontend.sqlite]")).find("role store") != std::string::npos);

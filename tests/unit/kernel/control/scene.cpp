@@ -157,7 +157,7 @@ Scene::Scene(std::int64_t message_max) : parts_(std::make_unique<Parts>(folder.p
 
 Scene::~Scene() {
     for (auto& [name, node] : parts_->nodes) {
-        node.agent->stop(false, [] {});
+        node.agent->stop({}, [] {});
         node.transport.reset();
     }
     if (parts_->controller) parts_->controller->stop();
@@ -193,8 +193,8 @@ void Scene::start_controller() {
     config.timing = quick();
     p.controller = std::make_unique<control::ControllerLoop>(
         control::ControllerLoop::Parts{p.io, p.host, *p.transport, p.store, p.events, p.blobs, p.logger(), config, {}});
-    p.tree = std::make_unique<control::Tree>(
-        control::Tree::Parts{p.io, p.host, p.events, p.blobs, p.controller.get(), nullptr, "1", [] {}, &p.crashes});
+    p.tree = std::make_unique<control::Tree>(control::Tree::Parts{p.io, p.host, p.events, p.blobs, p.controller.get(),
+                                                                  nullptr, "1", [](bool) {}, &p.crashes});
     std::optional<Status> ready;
     p.controller->start([&](Result<void> result) { ready = result; });
     REQUIRE(until([&] { return ready.has_value(); }));
@@ -217,10 +217,12 @@ void Scene::start_node(const std::string& name) {
         control::AgentLoop::Parts{p.io, p.host, *node.transport, *node.blobs, p.logger(), config, quick(), dir, "1"});
     auto* agent = node.agent.get();
     host::TransportEvents events;
-    events.up = [agent](host::PeerId peer, bool, std::string, std::string) { agent->peer_up(peer); };
+    events.up = [agent](host::PeerId peer, bool inbound, std::string, std::string) {
+        if (inbound) agent->asked_by(peer);
+    };
     events.message = [agent](host::PeerId peer, host::Channel, std::string bytes) { agent->peer_message(peer, bytes); };
-    events.down = [agent](host::PeerId peer, host::Down, std::string) {
-        if (agent->owns(peer)) agent->peer_down(peer);
+    events.down = [agent](host::PeerId peer, host::Down reason, std::string) {
+        if (agent->owns(peer)) agent->peer_down(peer, reason);
     };
     events.writable = [agent](host::PeerId peer) { agent->peer_writable(peer); };
     events.refused = [](std::string, host::Down, std::string) {};
@@ -231,7 +233,7 @@ void Scene::start_node(const std::string& name) {
 
 void Scene::stop_node(const std::string& name) {
     auto& node = parts_->nodes.at(name);
-    node.agent->stop(false, [] {});
+    node.agent->stop({}, [] {});
     node.transport.reset();
     run_for(std::chrono::milliseconds(250));  // what the stop itself waits
     parts_->nodes.erase(name);

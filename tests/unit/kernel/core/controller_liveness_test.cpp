@@ -22,7 +22,10 @@ TEST_CASE("4: silence makes a node suspect, then lost; a heartbeat in between ca
     CHECK(c.liveness("n1") == "suspect");
     c.heartbeat("n1");
     CHECK(c.liveness("n1") == "ready");
+    // Twice its greatest pause.
     c.wait(milliseconds(900), {"n2"});
+    CHECK(c.liveness("n1") == "ready");
+    c.wait(milliseconds(400), {"n2"});
     CHECK(c.liveness("n1") == "suspect");
     c.wait(milliseconds(200), {"n2"});
     CHECK(c.liveness("n1") == "lost");

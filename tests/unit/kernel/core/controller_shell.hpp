@@ -38,7 +38,7 @@ inline json::value manifest(const std::string& name, std::vector<std::string> no
 
 struct ControllerShell {
     struct Peer {  // one node, as far as messages go
-        std::string name;
+        std::string name, address;
         PeerId peer = 0;
         Identity id;
         ListNo applied;
@@ -48,6 +48,8 @@ struct ControllerShell {
         std::vector<std::string> images;
         Load load{std::int64_t{512} << 20, 0};
         std::vector<std::string> refused;
+        std::vector<Ask> asks;
+        std::vector<Forward> forwards;
         bool incomplete = false;
     };
 
@@ -112,6 +114,8 @@ struct ControllerShell {
             if (const auto* list = std::get_if<NodeList>(&message)) node.list = *list;
             if (const auto* table = std::get_if<Names>(&message)) node.names = *table;
             if (const auto* no = std::get_if<Refused>(&message)) node.refused.push_back(no->reason);
+            if (const auto* ask = std::get_if<Ask>(&message)) node.asks.push_back(*ask);
+            if (const auto* forward = std::get_if<Forward>(&message)) node.forwards.push_back(*forward);
         }
     }
 
@@ -142,6 +146,7 @@ struct ControllerShell {
         hello.runtimes = {{"oci", "linux", {"amd64"}, true}};
         hello.cpu_milli = 4'000;
         hello.memory_bytes = std::int64_t{1} << 30;
+        hello.ask_port = ask_port;
         return hello;
     }
     Peer& connect(const std::string& name, const std::function<void(Hello&)>& edit = {}) {
@@ -149,6 +154,7 @@ struct ControllerShell {
         if (peer.name.empty()) {
             peer.name = name;
             peer.id = {"id-" + name, "boot-1-" + name, 1, 0};
+            peer.address = "10.0.0." + std::to_string(nodes.size());
         }
         peer.peer = ++last_peer;
         Hello hello = hello_of(name);
@@ -156,7 +162,7 @@ struct ControllerShell {
         hello.id = peer.id;
         if (edit) edit(hello);
         peer.id = hello.id;
-        step(PeerMessage{peer.peer, "10.0.0." + std::to_string(nodes.size()), hello});
+        step(PeerMessage{peer.peer, peer.address, hello});
         return peer;
     }
     void say(const std::string& name, AgentMessage message) {
@@ -297,6 +303,7 @@ struct ControllerShell {
     std::function<std::vector<Keys>(const Rank&)> score = least_loaded;
     std::string rank_error;
     bool hold_ranks = false;
+    std::uint16_t ask_port = 0;  // of every node
     std::vector<Rank> held;
     std::size_t questions = 0;
     PeerId last_peer = 0;

@@ -39,7 +39,8 @@ std::vector<AgentMessage> agent_messages() {
                   4000,
                   1 << 30,
                   {2, 9},
-                  "0.9.0"},
+                  "0.9.0",
+                  3901},
             Heartbeat{kId, {2, 9}, {100, 20}},
             Report{kId,
                    {2, 9},
@@ -53,7 +54,10 @@ std::vector<AgentMessage> agent_messages() {
             Hold{kId},
             NodeEvent{kId, "image-fetched", "text", {{"image", "x"}}},
             BlobRead{kId, "sha256:aa", 1ULL << 40, 65536},
-            LogData{kId, 5, true, "gone"}};
+            LogData{kId, 5, true, "gone"},
+            Relayed{kId, 7, unframe(encode(AgentMessage(Heartbeat{{"other", "boot-2", 1, 1}, {2, 9}, {}}))).value(),
+                    Ended::kNot, ""},
+            Relayed{kId, 8, {}, Ended::kRefused, "Connection refused"}};
 }
 
 std::vector<ControllerMessage> controller_messages() {
@@ -66,7 +70,10 @@ std::vector<ControllerMessage> controller_messages() {
         Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
         BlobData{"sha256:aa", 5, 10, ""},
         LogOpen{5, kCopy, true, 10},
-        LogClose{5}};
+        LogClose{5},
+        Ask{7, "10.0.0.2:3901", 300},
+        Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
+        Forward{7, {}, true}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {
@@ -139,6 +146,40 @@ TEST_CASE("a message that is too long or lies about its length is refused") {
     CHECK(decode_controller(encode(controller_messages()[6], std::string(limits::kBlobChunk, 'x'))));
 }
 
+TEST_CASE("a message inside of a message is passed on as it is, and read by who is meant") {
+    const Report report{{"other", "boot-2", 1, 5}, {2, 9}, {1, 2}, {{kCopy, CopyState::kReady}}, {"sha256:aa"}, {}};
+    const auto bytes = encode(AgentMessage(report));
+    const auto passed = unframe(bytes);
+    REQUIRE(passed);
+    CHECK(frame(*passed) == bytes);
+    const auto wrapped = decode_agent(encode(AgentMessage(Relayed{kId, 7, *passed, Ended::kNot, ""})));
+    REQUIRE(wrapped);
+    const auto inner = read_agent(std::get<Relayed>(wrapped->message).message);
+    REQUIRE(inner);
+    CHECK(std::get<Report>(*inner).copies == report.copies);
+    CHECK(std::get<Report>(*inner).id == report.id);
+    CHECK_FALSE(read_agent({{"v", 2}, {"m", "hold"}}));
+    CHECK_FALSE(read_agent({{"v", 1}, {"m", "welcome"}}));
+}
+
+TEST_CASE("what is no whole message is not passed on") {
+    CHECK_FALSE(unframe(""));
+    CHECK_FALSE(unframe(framed("[1]")));
+    CHECK_FALSE(unframe(framed("{}", "tail")));
+    CHECK_FALSE(unframe(std::string(limits::kMessage + 1, ' ')));
+    CHECK(unframe(framed(R"({"v":9,"m":"newer"})")));  // it need not be understood
+}
+
+TEST_CASE("the largest table and the largest spec fit a message that passes them on") {
+    Names names{1, 1, {}};
+    for (std::uint64_t i = 0; i < 20'000; ++i)
+        names.entries.push_back({std::string(63, 'n'), "10.0.0.1", std::string(63, 'm'), 65535, {{i, 0}, 1}});
+    for (const auto& part : divide(names)) {
+        const auto bytes = encode(ControllerMessage(Forward{1ULL << 48, to_document(part), false}));
+        CHECK(decode_controller(bytes));
+    }
+}
+
 TEST_CASE("wrong values name their field") {
     const auto where = [](const char* members) {
         return decode_agent(
@@ -148,6 +189,12 @@ TEST_CASE("wrong values name their field") {
     };
     CHECK(where(R"("m":"heartbeat","applied":[1])") == "message.applied");
     CHECK(where(R"("m":"heartbeat","applied":[1,-1])") == "message.applied");
+    CHECK(where(R"("m":"relayed","route":1)") == "message.message");
+    CHECK(where(R"("m":"relayed","route":1,"message":[])") == "message.message");
+    CHECK(where(R"("m":"relayed","route":1,"ended":"somehow")") == "message.ended");
+    CHECK(where(R"("m":"relayed","route":1,"ended":"")") == "message.ended");
+    CHECK(where(R"("m":"relayed","route":-1,"ended":"silent")") == "message.route");
+    CHECK(where(R"("m":"hello","node":"a","ask_port":65536)") == "message.ask_port");
     CHECK(where(R"("m":"heartbeat","memory_free":-1)") == "message.memory_free");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"},{"copy":"12.0","state":"ready"}])") ==
           "message.copies[1].copy");
