@@ -40,7 +40,7 @@ std::vector<AgentMessage> agent_messages() {
                   1 << 30,
                   {2, 9},
                   "0.9.0"},
-            Heartbeat{kId, {2, 9}, {100, 20}},
+            Heartbeat{kId, {2, 9}, {100, 20}, 8},
             Report{kId,
                    {2, 9},
                    {100, 20},
@@ -57,16 +57,18 @@ std::vector<AgentMessage> agent_messages() {
 }
 
 std::vector<ControllerMessage> controller_messages() {
-    return {
-        Welcome{"cluster", 2, 200, "10.0.0.1"},
-        Refused{"a second node under the name SNode1"},
-        HeartbeatAck{17, {2, 9}, 4},
-        NodeList{"cluster", {2, 9}, {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1"}}, {"i"}},
-        Specs{{{"d1", copy_spec()}}},
-        Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
-        BlobData{"sha256:aa", 5, 10, ""},
-        LogOpen{5, kCopy, true, 10},
-        LogClose{5}};
+    return {Welcome{"cluster", 2, 200, "10.0.0.1"},
+            Refused{"a second node under the name SNode1"},
+            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}},
+            NodeList{"cluster",
+                     {2, 9},
+                     {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1", false, false, true}},
+                     {"i"}},
+            Specs{{{"d1", copy_spec()}}},
+            Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
+            BlobData{"sha256:aa", 5, 10, ""},
+            LogOpen{5, kCopy, true, 10},
+            LogClose{5}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {
