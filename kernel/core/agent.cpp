@@ -32,7 +32,10 @@ std::string instance_name(const ListEntry& entry) {
 
 Agent::State::State(AgentFacts facts, Timing timing)
     : facts_(std::move(facts)), timing_(timing), heartbeat_(timing.heartbeat) {
-    for (const auto& runtime : facts_.runtimes) runtimes_[runtime.name];
+    for (const auto& runtime : facts_.runtimes) {
+        runtimes_[runtime.name];
+        guard_known_ = guard_known_ && !runtime.guarded;
+    }
 }
 
 AgentEffects Agent::State::step(const AgentInput& input, Instant now) {
@@ -51,11 +54,13 @@ AgentEffects Agent::State::step(const AgentInput& input, Instant now) {
 void Agent::State::work() {
     for (auto& [name, runtime] : runtimes_) look(name, runtime);
     if (!looked_) {
-        looked_ = std::all_of(runtimes_.begin(), runtimes_.end(), [](const auto& r) { return r.second.answered; });
+        looked_ = guard_known_ &&
+                  std::all_of(runtimes_.begin(), runtimes_.end(), [](const auto& r) { return r.second.answered; });
         if (!looked_) return;
         for (auto& [id, copy] : copies_) adopt(id, copy);
         for (const auto& [peer, state] : peers_) hello(peer);
     }
+    keep_leases();
     for (auto& [id, copy] : copies_) drive(id, copy);
     for (auto& [key, container] : containers_)
         if (confirmed_ && !copies_.contains(key.copy)) drive_out(key, container);

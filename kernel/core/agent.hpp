@@ -112,6 +112,21 @@ struct Probed {
 struct LoadMeasured {
     Load load;
 };
+// Answers Arm: the guard holds the deadline, or why not.
+struct Armed {
+    std::uint64_t id = 0;
+    Status result;
+};
+// What the guard holds, at the start, and whenever it was not there for longer than 100 ms: what it does not hold is
+// covered by nothing. Needed before anything is done if a runtime is guarded.
+struct GuardState {
+    struct Held {
+        std::string name;  // of the container
+        Instant until{};
+    };
+    bool up = false;
+    std::vector<Held> held;
+};
 struct AgentTick {};
 struct ShutDown {
     bool machine_goes_down = false;
@@ -120,7 +135,7 @@ struct ShutDown {
 
 using AgentInput = std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController,
                                 OperationDone, ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured,
-                                AgentTick, ShutDown, Reached, FromNode, NodeGone>;
+                                AgentTick, ShutDown, Reached, FromNode, NodeGone, Armed, GuardState>;
 
 // --- effects --------------------------------------------------------------------------------------------------------
 struct Save {
@@ -171,6 +186,15 @@ struct Check {  // answered by Probed
     Labels params;
     Duration limit{};
 };
+// The guard is to kill the container at `until`, or later if it was told an earlier instant before. Answered by Armed.
+struct Arm {
+    std::uint64_t id = 0;
+    std::string runtime, name;
+    Instant until{};
+};
+struct Disarm {  // the container is gone
+    std::string name;
+};
 struct ServeNames {
     std::uint64_t table_no = 0;
     std::vector<NameEntry> entries;
@@ -198,8 +222,9 @@ struct HangUp {
     PeerId peer = 0;
 };
 
-using AgentEffect = std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop,
-                                 Remove, Check, ServeNames, AgentEvent, MayStop, DropPeer, Reach, PassOn, HangUp>;
+using AgentEffect =
+    std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop, Remove, Check,
+                 ServeNames, AgentEvent, MayStop, DropPeer, Reach, PassOn, HangUp, Arm, Disarm>;
 // In order; everything behind a Save waits for it, but for what says nothing of this node: Reach, PassOn, HangUp.
 using AgentEffects = std::vector<AgentEffect>;
 

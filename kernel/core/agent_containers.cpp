@@ -115,6 +115,7 @@ void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runti
     container.exit_code = seen.exit_code;
     container.detail = one_line(seen.detail, kReasonMost);
     if (fresh) {
+        take_held(key, container);
         if (without_state_) raise_floor();  // there must have been one
         return;
     }
@@ -151,6 +152,7 @@ void Agent::State::erase(std::map<ContainerKey, Container>::iterator at, const s
         copy->running_since = kNever;
         if (!known_end) crash(*copy, why);
     }
+    if (at->second.leased) out_.emplace_back(Disarm{name_of(at->first)});
     containers_.erase(at);
 }
 

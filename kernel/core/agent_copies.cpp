@@ -28,6 +28,7 @@ void Agent::State::take_entries(const std::vector<ListEntry>& entries) {
         if (known) {
             copy = std::move(known.mapped());
         } else {
+            if (entry.forbid && current_ != 0) next_heartbeat_ = now_;  // the sooner it is granted
             copy.attempt = attempt_floor_;
             if (const auto spent = spent_.extract(entry.copy)) copy.attempt = std::max(copy.attempt, spent.mapped());
         }
@@ -57,7 +58,8 @@ void Agent::State::adopt(const CopyId& id, Copy& copy) {
             copy.attempt = at->first.attempt;
             dirty_ = true;
         }
-        const Container& container = at->second;
+        Container& container = at->second;
+        if (lease_ended(at->first, container, copy.entry.forbid)) continue;
         if (container.asked_to_stop || container.doing == Doing::kStopping || container.doing == Doing::kRemoving)
             continue;
         const bool runs_now = container.is == Is::kRunning;
@@ -111,7 +113,8 @@ void Agent::State::drive(const CopyId& id, Copy& copy) {
     for (auto at = containers_.lower_bound({id, 0, {}}); at != containers_.end() && at->first.copy == id; ++at) {
         if (copy.current == at->first || copy.held) continue;
         drive_out(at->first, at->second);
-        leftover = "waits until " + name_of(at->first) + " is gone";
+        leftover = at->second.fenced ? "fenced: its lease is over; " : "";
+        leftover += "waits until " + name_of(at->first) + " is gone";
         if (!at->second.trouble.empty()) leftover += ", which " + at->second.trouble;
     }
     if (copy.current) {
@@ -144,6 +147,7 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
     if (container.doing != Doing::kNothing) return;
     if (container.unsure) return need_list(key.runtime);
     if (container.is == Is::kCreated) {
+        if (!may_start(copy, container)) return;
         const auto start = begin(key, container, Doing::kStarting);
         out_.emplace_back(Start{start, key.runtime, name_of(key)});
     } else if (container.is == Is::kExited) {

@@ -103,6 +103,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     timing_.stable_after = milliseconds(message.stable_after_ms);
     timing_.crashes_to_move = message.crashes_to_move;
     timing_.restart_delay_max = milliseconds(message.restart_delay_max_ms);
+    timing_.lease = milliseconds(message.lease_ms);
     choose_controller();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
@@ -116,7 +117,10 @@ void Agent::State::on(const FromController& input) {
     if (const auto* m = std::get_if<Refused>(&input.message))
         return leave(input.peer, "refused by the controller: " + one_line(m->reason, kReasonMost));
     if (!at->second.welcomed) return;
-    if (const auto* m = std::get_if<HeartbeatAck>(&input.message)) take_ack(*m);
+    if (const auto* m = std::get_if<HeartbeatAck>(&input.message)) {
+        if (input.peer == current_) take_grants(*m);
+        take_ack(*m);
+    }
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
     if (const auto* m = std::get_if<Specs>(&input.message)) take_specs(*m);
     if (const auto* m = std::get_if<Names>(&input.message)) take_names(*m);
@@ -194,7 +198,7 @@ void Agent::State::tell() {
     if (current_ == 0) return;
     send_report();
     if (now_ >= next_heartbeat_) {
-        send(Heartbeat{identity(), shown_applied(), load_});
+        send(heartbeat());
         next_heartbeat_ = std::max(next_heartbeat_ + heartbeat_, now_ + heartbeat_ / 2);
         ++beats_;
         if (beats_ % kBeatsBetweenReports == 0 && now_ - reported_at_ >= kReportAgain) {

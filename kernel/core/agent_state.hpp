@@ -63,6 +63,12 @@ class Agent::State {
         Duration grace = seconds(10);
         int exit_code = 0;
         std::string detail, trouble;
+        bool leased = false;  // runs by a lease
+        bool fenced = false;  // which is over
+        Instant armed{};      // the guard holds this deadline
+        Instant asked{};      // and was asked to hold this one
+        Instant arm_at{};     // after a failure
+        std::string arm_trouble;
     };
 
     struct ProbeRun {
@@ -173,6 +179,18 @@ class Agent::State {
     ContainerWanted wanted(const CopyId& id, const Copy& copy, const CopySpec& spec) const;
     std::string own_address() const;
 
+    // agent_leases.cpp
+    void on(const Armed& input);
+    void on(const GuardState& input);
+    void take_held(const ContainerKey& key, Container& container);
+    Heartbeat heartbeat();
+    void take_grants(const HeartbeatAck& message);
+    void keep_leases();
+    void renew(const ContainerKey& key, Container& container);
+    void fence(const ContainerKey& key, Container& container);
+    bool may_start(Copy& copy, const Container& container) const;
+    bool lease_ended(const ContainerKey& key, Container& container, bool forbid);
+
     // agent_probes.cpp
     void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
     void ask_probe(const CopyId& id, const CopySpec& spec, std::size_t index, ProbeRun& run);
@@ -260,6 +278,12 @@ class Agent::State {
     std::map<std::uint64_t, std::pair<CopyId, std::size_t>> questions_;
     std::uint64_t last_id_ = 0;
     std::map<std::string, Fetch> fetches_;
+    bool guard_known_ = true, guard_up_ = false;
+    std::map<std::string, Instant> held_;                             // what the guard said last, by container
+    std::map<std::uint64_t, std::pair<ContainerKey, Instant>> arms_;  // under way
+    std::map<CopyId, Instant> granted_;                               // D
+    std::map<std::uint64_t, Instant> beats_sent_;                     // when they were sent
+    std::uint64_t last_beat_ = 0;
     std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;
 

@@ -69,6 +69,7 @@ Effects Controller::State::step(const Input& input, Instant now) {
 // they are sent when no question follows, or at the next input (next_deadline() is then at once).
 void Controller::State::settle() {
     if (!removing_.empty()) check_removed();
+    check_leases();
     check_leaving();
     plan_moves();
     retry_waiting();
@@ -115,7 +116,7 @@ void Controller::State::on(const LoopLate& input) {
 Instant Controller::State::next_deadline() const {
     if (!dirty_lists_.empty() || names_dirty_) return now_;
     if (paused_until_ && !anybody_silent()) return now_;
-    Instant due = plan_again_;
+    Instant due = std::min(plan_again_, next_lease_end());
     for (const auto& [name, node] : nodes_) {
         if (node.down()) continue;
         if (node.leaves_by) due = std::min(due, *node.leaves_by);

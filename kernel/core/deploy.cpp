@@ -26,6 +26,7 @@ ServiceSpec container_of(ServiceSpec spec) {
     spec.priority = 0;
     spec.apart = spec.spread = Force::kNone;
     spec.spread_label.clear();
+    spec.forbid = false;
     return spec;
 }
 
@@ -93,6 +94,7 @@ Status Controller::State::check_deploy(const ServiceSpec& spec, bool new_image) 
         return fail(Code::kInvalid, "there is no policy " + policy + ", expected one of " + known, "placement.policy");
     }
     GANTRY_CHECK(check_order(spec));
+    GANTRY_CHECK(check_forbid(spec));
     for (std::size_t i = 0; i < spec.endpoints.size(); ++i) {
         const auto& endpoint = spec.endpoints[i];
         if (!endpoint.secret.empty() && !secrets_.contains(endpoint.secret))
@@ -188,11 +190,13 @@ void Controller::State::on(const ApiDeploy& input) {
                         {"revision", changed ? (service ? service->last().number + 1 : 1) : service->last().number},
                         {"changed", changed},
                         {"warnings", deploy_warnings(*spec)}};
+    if (const auto good = check_overlap(*spec); !good) return reply(input.request, std::unexpected(good.error()));
     if (input.dry_run) return start_dry_run(input, *spec, service, std::move(answer));
     if (changed) {
         const bool fresh = !service;
         // What is left of a removed service of that name is now nobody's: its copies stay on their way out.
         if (fresh && at != services_.end()) drop_service(at->second);
+        if (spec->forbid) lease_span_ = std::max(lease_span_, lease_span(timing_));
         Revision revision = make_revision(*spec, service);
         if (fresh) service = &new_service(spec->name);
         change(*service, std::move(revision));
@@ -213,6 +217,7 @@ void Controller::State::change(Service& service, Revision revision) {
     }
     const std::uint64_t number = revision.number;
     revision.service_no = service.no;
+    service.forbid = revision.spec.forbid;
     service.revisions[number] = std::move(revision);
     service.paused = false;
     service.pool_version = 0;
@@ -317,6 +322,7 @@ void Controller::State::start_dry_run(const ApiDeploy& input, const ServiceSpec&
         dry.service.no = service->no;
         dry.service.revisions = service->revisions;
     }
+    dry.service.forbid = spec.forbid;
     const bool changed = dry.reply.at("changed").as_bool();
     if (changed) {
         Revision revision = make_revision(spec, service);
@@ -365,7 +371,8 @@ void Controller::State::imagine_instance(DryRun& dry, const Service* service, st
             case Fit::kBeside:
                 return show(here, "runs now; replaced when its turn comes, without a gap");
             case Fit::kInstead:
-                return show(here, "runs now; replaced when its turn comes, with a gap: no second copy fits beside it");
+                return show(here, std::string("runs now; replaced when its turn comes, with a gap: no second copy ") +
+                                      (dry.service.forbid ? "may run beside it" : "fits beside it"));
             case Fit::kNowhere:
                 return show(here, "stays at its revision: the new one fits no node");
         }

@@ -87,6 +87,7 @@ json::object Controller::State::service_document(const Service& service) const {
         for (const auto& node : last.failed) why += (why.empty() ? "keeps crashing on " : ", ") + node;
     } else if (pending) {
         state = "pending";
+        if (barred(*pending)) why = pending->text() + " " + lease_reason(*pending);
         for (const auto& entry : pending_reasons(service))
             why += (why.empty() ? "" : "; ") + std::string(entry.at("node").as_string()) + " " +
                    std::string(entry.at("reason").as_string());
@@ -131,6 +132,8 @@ json::object Controller::State::instance_document(const Service& service, const 
         state = "pending";
         if (instance.stopping)
             why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(copy.epoch);
+        else if (barred(instance))
+            why = lease_reason(instance);
     } else if (service.last().failing && copy.crashes >= timing_.crashes_to_move) {
         state = "failing";
     }
@@ -152,6 +155,7 @@ json::object Controller::State::instance_document(const Service& service, const 
                      {"since_ms", ms(now_ - copy.since)}};
     if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
     out["pending"] = instance.pending() ? pending : json::array();
+    if (service.forbid) out["lease"] = lease_document(instance);
     return out;
 }
 

@@ -84,10 +84,16 @@ Result<json::value> Controller::State::explain(
     for (const auto& name : revision.spec.nodes)
         if (!nodes_.contains(name))
             rows.push_back(json::object{{"node", name}, {"excluded", "never joined"}, {"current", false}});
-    return json::object{{"service", service.name},
-                        {"policy", question.policy},
-                        {"key_names", std::move(key_list)},
-                        {"nodes", std::move(rows)}};
+    json::object out{{"service", service.name},
+                     {"policy", question.policy},
+                     {"key_names", std::move(key_list)},
+                     {"nodes", std::move(rows)}};
+    if (!service.forbid) return out;
+    json::array leases;
+    for (const auto& [index, instance] : service.instances)
+        leases.push_back(json::object{{"instance", instance.text()}, {"lease", lease_document(instance)}});
+    out["leases"] = std::move(leases);
+    return out;
 }
 
 }  // namespace gantry::core

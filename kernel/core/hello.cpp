@@ -85,6 +85,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
                                          "node rm --dead first");
     }
     if (!fresh && !same_boot) {
+        if (same_machine) leases_over(node);
         if (!node.down() && !node.expected) node_lost(node, Liveness::kLost, "new boot id");
         if (same_machine && node.away) rebooted(node);
         forget_stale(node);
@@ -187,7 +188,8 @@ void Controller::State::welcome(Node& node, PeerId peer) {
     peers_[peer] = &node;
     send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
                        timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),
-                       timing_.crashes_to_move, timing_.restart_delay_max / milliseconds(1)});
+                       timing_.crashes_to_move, timing_.restart_delay_max / milliseconds(1),
+                       timing_.lease / milliseconds(1)});
 }
 
 }  // namespace gantry::core

@@ -99,6 +99,7 @@ void Controller::State::detach(Instance& instance, Copy& copy, bool planned, boo
     // Without a current copy beside it the next one is named by its node.
     if (instance.next.node) dirty_list(*instance.next.node);
     if (!gone) add_stale(node, id, std::move(stale));
+    if (!gone) lease_left(instance, id, node);
     touched_.insert(&node);
     dirty(instance);
     dirty_list(node);
@@ -217,6 +218,7 @@ void Controller::State::check_removed() {
             const auto at = node.stale.lower_bound(CopyId{{no, 0}, 0});
             return at != node.stale.end() && at->first.instance.service_no == no;
         };
+        if (may_run(*service_by_no_.at(no))) continue;
         if (std::none_of(nodes_.begin(), nodes_.end(), has_some)) drop_service(*service_by_no_.at(no));
     }
 }

@@ -16,7 +16,7 @@ NodeList Controller::State::list_of(const Node& node) const {
         const bool is_next = copy.epoch == instance->next.epoch;
         const Copy& listed = is_next ? instance->next : instance->current;
         list.copies.push_back({copy, service.name, service.revisions.at(listed.revision).digest, service.is_static(),
-                               is_next && instance->current.node});
+                               is_next && instance->current.node, service.forbid});
     }
     // What does not fit is fetched when it is needed.
     for (const auto& [image, services] : node.prepull)

@@ -132,7 +132,8 @@ void Controller::State::copies_lost(Node& node, const std::string& cause, bool r
             end_move(*instance);
         } else {
             detach(*instance, instance->current, false, rebooted);
-            instance->may_return = !rebooted;
+            // Under forbid only until its lease is over: then the move is certain.
+            instance->may_return = !rebooted && (!instance->service->forbid || barred(*instance));
         }
         wants_place(*instance);
     }

@@ -65,6 +65,8 @@ Status Controller::State::load_meta(const json::value& value) {
     cluster_id_ = std::move(cluster);
     term_ = term;
     next_service_no_ = next;
+    GANTRY_TRY(span, fields.integer("lease_span_ns", 0, 0, INT64_MAX / 4));
+    lease_span_ = Duration(span);
     return fields.finish();
 }
 
@@ -181,6 +183,7 @@ Status Controller::State::load_service(const std::string& name, const json::valu
     }
     if (service.revisions.empty())
         return fail(Code::kInvalid, "a service has at least one revision", fields.path("revisions"));
+    service.forbid = service.last().spec.forbid;
     if (!service_by_no_.try_emplace(no, &service).second)
         return fail(Code::kInvalid, "two services have the number " + std::to_string(no), fields.path("no"));
     return fields.finish();
@@ -203,6 +206,8 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     GANTRY_TRY(stopping, fields.boolean("stopping", false));
     GANTRY_TRY(lost_on, fields.texts("lost_on"));
     GANTRY_TRY(may_return, fields.boolean("may_return", !lost_on.empty()));
+    GANTRY_TRY(leased_on, fields.text("leased_on", ""));
+    instance.leased_on = std::move(leased_on);
     instance.seen = seen;
     instance.bound = std::move(bound);
     instance.moving_from = std::move(moving_from);
@@ -344,6 +349,10 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
 // What follows from the documents, and the new term.
 void Controller::State::loaded(Instant now) {
     ++term_;
+    const bool leases =
+        std::any_of(services_.begin(), services_.end(), [](const auto& entry) { return entry.second.forbid; });
+    if (leases) lease_span_ = std::max(lease_span_, lease_span(timing_));
+    unknown_until_ = now + lease_span_;
     write("meta", meta_document());
     for (auto& [name, service] : services_) {
         if (service.removing) {
@@ -353,6 +362,7 @@ void Controller::State::loaded(Instant now) {
         set_prepull(service, 1);
         match_instances(service);
         for (auto& [index, instance] : service.instances) {
+            if (service.forbid) load_leases(service, instance);
             if (!instance.pending()) service.unplaced.erase(index);
             if (instance.moving_from.empty()) continue;
             const auto at = nodes_.find(instance.moving_from);
@@ -373,6 +383,7 @@ void Controller::State::loaded(Instant now) {
                 dirty(instance);
             }
         }
+        if (service.forbid) hold_for_lease(service);
         if (!service.unplaced.empty()) waiting_.insert(service.no);
         rolling_.insert(service.no);
     }

@@ -181,6 +181,7 @@ json::object runtime_json(const RuntimeHello& runtime) {
                      {"architectures", texts_json(runtime.architectures)},
                      {"fenceable", runtime.fenceable}};
     if (runtime.limits) out["limits"] = *runtime.limits;
+    if (runtime.guarded) out["guarded"] = true;
     return out;
 }
 
@@ -191,8 +192,13 @@ Result<RuntimeHello> take_runtime(Fields& f) {
     GANTRY_TRY(fenceable, f.boolean("fenceable", false));
     const bool says = f.has("limits");
     GANTRY_TRY(limits, f.boolean("limits", false));
-    return RuntimeHello{std::move(name), std::move(system), std::move(architectures), fenceable,
-                        says ? std::optional(limits) : std::nullopt};
+    GANTRY_TRY(guarded, f.boolean("guarded", false));
+    return RuntimeHello{std::move(name),
+                        std::move(system),
+                        std::move(architectures),
+                        fenceable,
+                        says ? std::optional(limits) : std::nullopt,
+                        guarded};
 }
 
 json::object labels_json(const Labels& labels) {

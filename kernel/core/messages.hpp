@@ -68,6 +68,7 @@ struct RuntimeHello {
     std::vector<std::string> architectures;
     bool fenceable = false;
     std::optional<bool> limits = {};  // of cpu, memory and processes hold; none: an older node does not say
+    bool guarded = false;             // fenceable, and this node keeps leases: copies under forbid may come here
     friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
 };
 
@@ -102,6 +103,7 @@ struct Heartbeat {
     Identity id;
     ListNo applied;
     Load load;
+    std::uint64_t beat = 0;  // k: number among the heartbeats of the session; 0: of a node that keeps no leases
 };
 
 enum class CopyState : std::uint8_t {
@@ -197,6 +199,7 @@ struct Welcome {
     std::int64_t restart_delay_ms = 1'000, stable_after_ms = 10'000;
     std::uint32_t crashes_to_move = 5;
     std::int64_t restart_delay_max_ms = 60'000;
+    std::int64_t lease_ms = 3'000;  // a grant lasts so long, from when the heartbeat was sent that it answers
 };
 
 struct Refused {
@@ -207,7 +210,9 @@ struct HeartbeatAck {
     std::uint64_t seq = 0;  // of the heartbeat
     ListNo current;
     std::uint64_t names_no = 0;
-    bool left = false;  // the node is left: nothing more will be moved from it
+    bool left = false;                // the node is left: nothing more will be moved from it
+    std::uint64_t beat = 0;           // of the heartbeat
+    std::vector<CopyId> grants = {};  // these may run until a lease after that heartbeat was sent
 };
 
 struct ListEntry {
@@ -216,6 +221,7 @@ struct ListEntry {
     std::string spec_digest;
     bool is_static = false;  // starts after a reboot though no controller answers
     bool is_next = false;    // of a planned move: not to be named before the table of names has it
+    bool forbid = false;     // runs only while a lease of it lasts: this entry permits no start
     friend bool operator==(const ListEntry&, const ListEntry&) = default;
 };
 

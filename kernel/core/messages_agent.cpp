@@ -108,12 +108,15 @@ void put(json::object& out, const Heartbeat& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
     put(out, m.load);
+    if (m.beat != 0) out["beat"] = m.beat;
 }
 
 Status take(Fields& f, Heartbeat& out) {
     GANTRY_CHECK(take(f, out.id));
     GANTRY_TRY(applied, read_list_no(f, "applied"));
+    GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
     out.applied = applied;
+    out.beat = beat;
     return take(f, out.load);
 }
 

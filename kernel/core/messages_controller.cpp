@@ -19,6 +19,7 @@ void put(json::object& out, const Welcome& m) {
     out["stable_after_ms"] = m.stable_after_ms;
     out["crashes_to_move"] = m.crashes_to_move;
     out["restart_delay_max_ms"] = m.restart_delay_max_ms;
+    out["lease_ms"] = m.lease_ms;
 }
 
 Status take(Fields& f, Welcome& out) {
@@ -32,6 +33,7 @@ Status take(Fields& f, Welcome& out) {
     GANTRY_TRY(stable_after, f.integer("stable_after_ms", out.stable_after_ms, 1, kLongest));
     GANTRY_TRY(crashes, f.integer("crashes_to_move", out.crashes_to_move, 1, UINT32_MAX));
     GANTRY_TRY(restart_delay_max, f.integer("restart_delay_max_ms", out.restart_delay_max_ms, 1, kLongest));
+    GANTRY_TRY(lease, f.integer("lease_ms", out.lease_ms, 1, kHour));
     out = {std::move(cluster_id),
            term,
            heartbeat_ms,
@@ -39,7 +41,8 @@ Status take(Fields& f, Welcome& out) {
            restart_delay,
            stable_after,
            static_cast<std::uint32_t>(crashes),
-           restart_delay_max};
+           restart_delay_max,
+           lease};
     return {};
 }
 
@@ -56,6 +59,11 @@ void put(json::object& out, const HeartbeatAck& m) {
     out["current"] = list_no_json(m.current);
     out["names_no"] = m.names_no;
     if (m.left) out["left"] = true;
+    if (m.grants.empty()) return;
+    out["beat"] = m.beat;
+    json::array grants;
+    for (const auto& copy : m.grants) grants.emplace_back(copy.text());
+    out["grants"] = std::move(grants);
 }
 
 Status take(Fields& f, HeartbeatAck& out) {
@@ -63,7 +71,16 @@ Status take(Fields& f, HeartbeatAck& out) {
     GANTRY_TRY(current, read_list_no(f, "current"));
     GANTRY_TRY(names_no, read_number<std::uint64_t>(f, "names_no"));
     GANTRY_TRY(left, f.boolean("left", false));
-    out = {seq, current, names_no, left};
+    GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
+    GANTRY_TRY(grants, f.texts("grants"));
+    out = {seq, current, names_no, left, beat};
+    for (std::size_t i = 0; i < grants.size(); ++i) {
+        const auto copy = parse_copy_id(grants[i]);
+        if (!copy)
+            return fail(Code::kInvalid, "expected a copy such as \"12.0#3\", got \"" + grants[i].substr(0, 80) + "\"",
+                        f.path("grants[" + std::to_string(i) + "]"));
+        out.grants.push_back(*copy);
+    }
     return {};
 }
 
@@ -164,7 +181,8 @@ Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(spec, need_text(f, "spec"));
     GANTRY_TRY(is_static, f.boolean("static", false));
     GANTRY_TRY(is_next, f.boolean("next", false));
-    return ListEntry{copy, std::move(service), std::move(spec), is_static, is_next};
+    GANTRY_TRY(forbid, f.boolean("forbid", false));
+    return ListEntry{copy, std::move(service), std::move(spec), is_static, is_next, forbid};
 }
 
 // [name, address, node, port, copy]: a cluster has thousands of names and this table holds all of them.
@@ -211,6 +229,7 @@ void put(json::object& out, const NodeList& m) {
         json::object entry{{"copy", c.copy.text()}, {"service", c.service}, {"spec", c.spec_digest}};
         if (c.is_static) entry["static"] = true;
         if (c.is_next) entry["next"] = true;
+        if (c.forbid) entry["forbid"] = true;
         copies.push_back(std::move(entry));
     }
     out["copies"] = std::move(copies);

@@ -156,8 +156,9 @@ bool Controller::State::begin_drain(Instance& instance, const std::string& why) 
         plan_next(instance, why);
         return true;
     }
-    // Nothing is lost by stopping what crashes.
-    if (!broken || !fits_elsewhere(*instance.service, *instance.current.node)) return false;
+    // Nothing is lost by stopping what crashes; under forbid there is no other way.
+    if (!broken && !instance.service->forbid) return false;
+    if (!fits_elsewhere(*instance.service, *instance.current.node)) return false;
     begin_gap(instance, why);
     return true;
 }
@@ -169,7 +170,7 @@ std::string Controller::State::why_it_stays(const Service& service, const Instan
     if (current.node->intent == Intent::kDraining && !moving_out(*current.node)) {
         if (service.is_static()) return "stays on the draining node: its placement is static";
         const bool broken = !current.ready && current.crashes != 0;
-        if (broken ? !fits_elsewhere(service, *current.node) : fit(service, instance) != Fit::kBeside)
+        if (broken ? !fits_elsewhere(service, *current.node) : !may_leave(service, instance))
             return "stays on the draining node: no other node can take it";
     }
     if (!outdated(service, instance, current)) return "";

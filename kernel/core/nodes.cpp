@@ -66,9 +66,10 @@ void Controller::State::on(const PeerMessage& input) {
     if (const auto* message = std::get_if<Heartbeat>(&input.message)) {
         heard_from(*node, message->load, message->applied, true);
         // Before the first report a node is told nothing: its list may be older than what it runs.
-        if (node->reported || node->down())
-            send(*node,
-                 HeartbeatAck{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft});
+        if (!node->reported && !node->down()) return;
+        HeartbeatAck answer{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft};
+        grant(*node, *message, answer);
+        send(*node, std::move(answer));
     } else if (const auto* full = std::get_if<Report>(&input.message)) {
         report(*node, *full);
     } else if (const auto* relay = std::get_if<Relayed>(&input.message)) {
@@ -189,7 +190,7 @@ bool Controller::State::may_still_move(const Node& node) const {
     return std::any_of(node.copies.begin(), node.copies.end(), [&](const auto& entry) {
         const Instance& instance = *entry.second;
         if (instance.service->is_static() || stays_for_reboot(node, instance)) return false;
-        return instance.moves() || fit(*instance.service, instance) == Fit::kBeside;
+        return instance.moves() || may_leave(*instance.service, instance);
     });
 }
 

@@ -46,6 +46,7 @@ const std::string* Controller::State::waits_for(const Service& service) const {
 
 // Takes what may not start yet out of the next placement. Planned moves go on.
 void Controller::State::hold_back(Service& service) {
+    if (service.forbid) hold_for_lease(service);
     if (service.last().spec.after.empty()) return;
     const std::string* other = waits_for(service);
     if (!other) return;

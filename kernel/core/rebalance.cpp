@@ -26,7 +26,8 @@ json::object range(const std::map<const Node*, std::size_t>& copies) {
 // Only what is well moves for the sake of balance.
 bool Controller::State::may_shift(const Instance& instance, const Node& to, const Imagined* imagined) const {
     const Service& service = *instance.service;
-    if (service.is_static() || service.last().failing || instance.moves()) return false;
+    // A gap is too dear for the sake of balance.
+    if (service.forbid || service.is_static() || service.last().failing || instance.moves()) return false;
     if (!instance.current.node || !instance.current.ready) return false;
     if (outdated(service, instance, instance.current)) return false;
     const PoolNode* candidate = pool_entry(service, to);

@@ -33,6 +33,7 @@ enum class Exclusion : std::uint8_t {
     kLeaving,
     kPlatform,
     kRuntime,
+    kFence,
     kLabels,
     kCpu,
     kMemory,
@@ -102,6 +103,7 @@ struct Instance {
     std::string why;          // of that move, for people
     bool may_return = false;  // current was lost with its node; if it comes back it is current again
     bool stopping = false;    // a gap is planned: moving_from has not confirmed the stop yet
+    std::string leased_on;    // under forbid: its last copy may still run there, by a lease
     bool planned = false;     // a next copy is wanted and has no node yet; not stored, it is planned anew
     std::vector<std::pair<std::string, Instant>> lost_on;  // node, held until
 
@@ -129,6 +131,7 @@ struct Service {
     std::map<std::uint64_t, Revision>
         revisions;  // the last one, those that copies run, and limits::kHistory older ones
     // Derived.
+    bool forbid = false;  // of every revision: it does not change
     std::map<std::uint32_t, Instance> instances;
     std::set<std::uint32_t> unplaced;  // free to be placed: pending, or a next copy is planned
     std::uint32_t ready = 0;

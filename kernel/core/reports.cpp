@@ -106,6 +106,7 @@ bool Controller::State::take_back(Node& node, Instance& instance, const CopyRepo
     attach(instance, instance.current, node);
     instance.current.since = instance.current.assigned = now_;
     instance.may_return = instance.planned = false;
+    instance.leased_on.clear();
     if (instance.next.node) dirty_list(*instance.next.node);
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.first == node.name; });
     rolling_.insert(service.no);
@@ -199,6 +200,7 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
     for (const auto& [copy, stale] : node.stale)
         if (message.applied >= stale.gone_after && !there.contains(copy)) gone.push_back(copy);
     for (const auto& copy : gone) {
+        lease_over(copy);
         const Stale& stale = node.stale.at(copy);
         stale_gone(node, copy, stale.planned || stale.met);
     }

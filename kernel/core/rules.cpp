@@ -78,6 +78,7 @@ Exclusion Controller::State::fixed_rules(const Revision& revision, const Node& n
     const RuntimeHello* runtime = runtime_for(revision.spec, node);
     if (!runtime) return Exclusion::kRuntime;
     if (!fits(*runtime)) return Exclusion::kPlatform;
+    if (revision.spec.forbid && !runtime->guarded) return Exclusion::kFence;
     return unmet(revision.spec.constraints, node) ? Exclusion::kLabels : Exclusion::kNone;
 }
 
@@ -237,7 +238,10 @@ Fit Controller::State::fit(const Service& service, const Instance& instance) con
     for (const auto& candidate : pool_of(service)) {
         if (service.is_static() && candidate.node->name != instance.bound) continue;
         if (!takes_next(last, *candidate.node)) continue;
-        if (rules(last, candidate) == Exclusion::kNone) return Fit::kBeside;
+        if (rules(last, candidate) == Exclusion::kNone) {
+            if (!service.forbid) return Fit::kBeside;
+            best = Fit::kInstead;  // never a second one
+        }
         if (candidate.node != instance.current.node) continue;
         const Need& own = need_of(instance, instance.current);
         if (rules(last, candidate, &own) == Exclusion::kNone) best = Fit::kInstead;
@@ -252,6 +256,27 @@ bool Controller::State::fits_elsewhere(const Service& service, const Node& own) 
     return std::any_of(pool.begin(), pool.end(), [&](const PoolNode& candidate) {
         return candidate.node != &own && rules(service.last(), candidate) == Exclusion::kNone;
     });
+}
+
+// Whether an instance of a node that is to be empty finds another place, as it may move.
+bool Controller::State::may_leave(const Service& service, const Instance& instance) const {
+    if (service.forbid) return instance.current.node && fits_elsewhere(service, *instance.current.node);
+    return fit(service, instance) == Fit::kBeside;
+}
+
+// Whose containers are in no cgroup of ours cannot be killed by a guard that knows nothing else.
+Status Controller::State::check_forbid(const ServiceSpec& spec) const {
+    if (!spec.forbid) return {};
+    for (const auto& [name, node] : nodes_) {
+        if (!in_pool(spec, node)) continue;
+        const RuntimeHello* runtime = runtime_for(spec, node);
+        if (!runtime || runtime->fenceable) continue;
+        return fail(Code::kUnsupported,
+                    "\"forbid\" expects a runtime that is fenceable (containers in a cgroup of ours), got " +
+                        runtime->name + " on " + name + "; choose another service.runtime or overlap \"allow\"",
+                    "placement.overlap");
+    }
+    return {};
 }
 
 std::string Controller::State::reason(Exclusion exclusion, const Revision& revision, const Node& node) const {
@@ -280,6 +305,12 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
                    platforms(node);
         case Exclusion::kRuntime:
             return spec.runtime.empty() ? "it has no runtime" : "it has no runtime " + spec.runtime;
+        case Exclusion::kFence: {
+            const RuntimeHello* runtime = runtime_for(spec, node);
+            return runtime && runtime->fenceable
+                       ? "keeps no leases, which overlap \"forbid\" needs: it has no gantry-guard"
+                       : "its runtime is not fenceable, which overlap \"forbid\" needs";
+        }
         case Exclusion::kLabels: {
             const auto* want = unmet(spec.constraints, node);
             if (!want) return "labels do not match";

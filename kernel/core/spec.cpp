@@ -76,9 +76,11 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     out.apart = force_of(apart);
     out.spread_label = std::move(spread_label);
     if (!out.spread_label.empty()) out.spread = force_of(spread_mode);
-    if (overlap == "forbid")
-        return fail(Code::kUnsupported, "\"forbid\" is not yet supported; use \"allow\" or leave it out",
-                    f.path("overlap"));
+    out.forbid = overlap == "forbid";
+    if (out.forbid && out.cut_off_start)
+        return wrong("service.cut_off",
+                     "overlap \"forbid\" expects \"wait\", got \"start\": without a controller no "
+                     "lease is to be had");
     if (mode == "static") {
         if (nodes.empty()) return wrong(f.path("nodes"), "is missing; mode \"static\" expects the nodes by name");
         if (!pool_labels.empty())

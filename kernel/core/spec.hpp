@@ -80,7 +80,8 @@ struct ServiceSpec {
     Force apart = Force::kNone;      // no two instances on one node
     std::string spread_label;        // as many in each group of nodes with one value of it
     Force spread = Force::kNone;
-    std::string policy;                                      // empty: the controller's default
+    bool forbid = false;  // overlap: two copies of an instance never run at once, by lease
+    std::string policy;   // empty: the controller's default
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit
     std::vector<std::string> args;
     Labels env;
@@ -94,7 +95,6 @@ struct ServiceSpec {
 };
 
 // Checks every member, range and relation; errors carry the field's path ("placement.nodes[1]").
-// overlap = "forbid" is refused with "not yet supported".
 Result<ServiceSpec> parse_service(const json::value& document);
 // The document that parses to the same spec; members at their default are left out.
 json::value to_json(const ServiceSpec& spec);

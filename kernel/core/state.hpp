@@ -184,6 +184,29 @@ class Controller::State {
     void cut_off(Node& node);
     std::string told_by_others(const Node& node) const;
 
+    // --- leases (leases.cpp)
+    struct Lease {  // of a copy under forbid that was granted, or may have been before this start
+        std::string node;
+        Instant until{};  // U: whatever happens, it has ended by then
+    };
+    void grant(const Node& node, const Heartbeat& heartbeat, HeartbeatAck& answer);
+    Instant barred_until(const Instance& instance) const;
+    bool barred(const Instance& instance) const;
+    bool comes_back(const Instance& instance) const;
+    bool may_run(const Service& service) const;
+    void lease_left(Instance& instance, const CopyId& copy, const Node& node);
+    void lease_over(const CopyId& copy);
+    void leases_over(const Node& node);
+    void hold_for_lease(Service& service);
+    void check_leases();
+    void release(Instance& instance);
+    void load_leases(const Service& service, Instance& instance);
+    Instant next_lease_end() const;
+    Status check_forbid(const ServiceSpec& spec) const;
+    Status check_overlap(const ServiceSpec& spec) const;
+    std::string lease_reason(const Instance& instance) const;
+    json::value lease_document(const Instance& instance) const;
+
     // --- reports (reports.cpp)
     void report(Node& node, const Report& message);
     void report_copy(Node& node, const CopyReport& copy);
@@ -244,6 +267,7 @@ class Controller::State {
     }
     Fit fit(const Service& service, const Instance& instance) const;
     bool fits_elsewhere(const Service& service, const Node& own) const;
+    bool may_leave(const Service& service, const Instance& instance) const;
     static bool takes_next(const Revision& revision, const Node& node) { return !revision.failed.contains(node.name); }
     RankCandidate candidate(const Revision& revision, std::uint64_t service_no, const Node& node,
                             const Imagined* imagined) const;
@@ -438,6 +462,11 @@ class Controller::State {
     std::vector<Shift> shifts_;  // of a rebalance, the next one last; not stored
     std::set<InstanceId> shifting_;
     std::uint32_t shifts_at_once_ = 1;
+    std::map<CopyId, Lease> leases_;
+    std::set<InstanceId> leased_out_;  // pending until a lease is over
+    Duration lease_span_{};            // stored: the longest that was used since the leases of it may have ended
+    Instant unknown_until_{};          // what an earlier start granted may last until then
+    Instant purge_leases_{};
     Instant plan_again_ = kNever;  // a policy failed while moves were planned
     std::optional<Instant> paused_until_;
 };

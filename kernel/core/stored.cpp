@@ -7,10 +7,12 @@
 namespace gantry::core {
 
 json::object Controller::State::meta_document() const {
-    return {{"version", kStoredVersion},
-            {"cluster_id", cluster_id_},
-            {"term", term_},
-            {"next_service_no", next_service_no_}};
+    json::object out{{"version", kStoredVersion},
+                     {"cluster_id", cluster_id_},
+                     {"term", term_},
+                     {"next_service_no", next_service_no_}};
+    if (lease_span_ > Duration(0)) out["lease_span_ns"] = lease_span_.count();
+    return out;
 }
 
 json::object Controller::State::document(const Image& image) const {
@@ -53,18 +55,20 @@ json::object Controller::State::document(const Instance& instance) const {
         next = json::object{{"node", copy.node->name}, {"epoch", copy.epoch}, {"revision", copy.revision}};
     json::array lost_on;
     for (const auto& [node, until] : instance.lost_on) lost_on.emplace_back(node);
-    return {{"epoch", instance.current.epoch},
-            {"assigned", instance.epoch},
-            {"seen", instance.seen},
-            {"revision", instance.current.revision},
-            {"current", std::move(current)},
-            {"next", std::move(next)},
-            {"may_return", instance.may_return},
-            {"bound", instance.bound},
-            {"moving_from", instance.planned ? "" : instance.moving_from},
-            {"why", instance.planned ? "" : instance.why},
-            {"stopping", instance.stopping},
-            {"lost_on", std::move(lost_on)}};
+    json::object out{{"epoch", instance.current.epoch},
+                     {"assigned", instance.epoch},
+                     {"seen", instance.seen},
+                     {"revision", instance.current.revision},
+                     {"current", std::move(current)},
+                     {"next", std::move(next)},
+                     {"may_return", instance.may_return},
+                     {"bound", instance.bound},
+                     {"moving_from", instance.planned ? "" : instance.moving_from},
+                     {"why", instance.planned ? "" : instance.why},
+                     {"stopping", instance.stopping},
+                     {"lost_on", std::move(lost_on)}};
+    if (!instance.leased_on.empty()) out["leased_on"] = instance.leased_on;
+    return out;
 }
 
 json::object Controller::State::document(const Node& node) const {

@@ -23,6 +23,8 @@ Status at_most(const char* name, Duration got, const std::string& rule, Duration
                 std::string("controller.timing.") + name);
 }
 
+constexpr std::int64_t kMillion = 1'000'000;
+
 }  // namespace
 
 std::optional<Timing> profile(std::string_view name) {
@@ -43,7 +45,14 @@ std::optional<Timing> profile(std::string_view name) {
         return std::nullopt;
     }
     t.lost_after_max = kLostAfterMax * t.lost_after;
+    t.lease = 3 * t.lost_after;
     return t;
+}
+
+Duration lease_span(const Timing& t) {
+    const std::int64_t drift = t.drift_ppm, time = (t.lease + t.kill_bound).count();
+    // Divided first: a lease of an hour times a million does not fit.
+    return Duration((time / (kMillion - drift) + 1) * (kMillion + drift));
 }
 
 Status check_timing(const Timing& t) {
@@ -68,6 +77,14 @@ Status check_timing(const Timing& t) {
                           t.restart_delay));
     GANTRY_CHECK(at_least("stable_after", t.stable_after, "more than restart_delay: else no crash ever follows another",
                           t.restart_delay + milliseconds(1)));
+    GANTRY_CHECK(at_least("lease", t.lease, "three heartbeats or more: two renewals may be lost", 3 * t.heartbeat));
+    GANTRY_CHECK(at_most("lease", t.lease, "an hour or less", seconds(3'600)));
+    GANTRY_CHECK(
+        at_least("kill_bound", t.kill_bound, "time for the guard to wake up and the kernel to kill", milliseconds(50)));
+    GANTRY_CHECK(at_most("kill_bound", t.kill_bound, "a minute or less", seconds(60)));
+    if (t.drift_ppm > kMillion / 10)
+        return fail(Code::kInvalid, "drift_bound is more than 0.1: no such clock can keep a lease",
+                    "controller.timing.drift_bound");
     if (t.crashes_to_move < 1)
         return fail(Code::kInvalid, "crashes_to_move is 0, expected 1 or more", "controller.timing.crashes_to_move");
     if (t.nodes_to_give_up < 1)

@@ -27,6 +27,9 @@ struct Timing {
     Duration stable_after = seconds(10);         // running this long ends a row of crashes
     std::uint32_t crashes_to_move = 5;           // in a row, then another node
     std::uint32_t nodes_to_give_up = 3;          // failed on so many (or all candidates): it stays and is failing
+    Duration lease = seconds(3);                 // T: without a renewal a copy under forbid runs so long
+    Duration kill_bound = milliseconds(500);     // K: what its lease no longer covers is dead by then
+    std::uint32_t drift_ppm = 1'000;             // rho: no clock goes wrong by more, in millionths
     bool indirect = true;                        // a suspect node is asked about through others
 };
 
@@ -35,6 +38,10 @@ inline constexpr int kLostAfterMax = 3;  // lost_after_max, if nobody sets it, i
 // Times that fit together, for a kind of network. None: there is no such profile.
 inline constexpr std::array<std::string_view, 3> kProfiles = {"lan", "wan", "lossy"};
 std::optional<Timing> profile(std::string_view name);
+
+// Whatever was granted until now has ended, and is dead, when so much time has passed on any other clock:
+// (T + K)(1 + rho)/(1 - rho).
+Duration lease_span(const Timing& timing);
 
 // Refuses a set that contradicts a rule, naming the rule.
 Status check_timing(const Timing& timing);

@@ -43,6 +43,20 @@ struct AgentShell {
     void start() {
         agent.emplace(facts, timing);
         step(AgentStart{disk, state_lost});
+        tell_guard();
+    }
+    // What the guard holds, which outlives gantryd and not the machine.
+    void tell_guard() {
+        if (std::ranges::none_of(facts.runtimes, [](const auto& runtime) { return runtime.guarded; })) return;
+        GuardState state{guard_up, {}};
+        for (const auto& [name, until] : guard) state.held.push_back({name, until});
+        step(state);
+    }
+    void guard_kills(const std::string& name) {
+        expired.insert(name);
+        for (auto& [runtime, all] : boxes)
+            if (const auto at = all.find(name); at != all.end()) at->second = {false, false, 137, {}};
+        if (agent) step(ContainerExited{"oci", name, 137});
     }
     // gantryd is restarted; containers run on.
     void restart() {
@@ -58,6 +72,8 @@ struct AgentShell {
         for (auto& [runtime, all] : boxes)
             for (auto& [name, box] : all) box = {false, false, -1, "the machine was rebooted"};
         facts.boot_id += "'";
+        guard.clear();
+        expired.clear();
         restart();
     }
 
@@ -134,6 +150,11 @@ struct AgentShell {
         if (const auto* e = std::get_if<Start>(&effect)) operate(e->id, "start", e->runtime, e->name);
         if (const auto* e = std::get_if<Stop>(&effect)) operate(e->id, "stop", e->runtime, e->name);
         if (const auto* e = std::get_if<Remove>(&effect)) operate(e->id, "remove", e->runtime, e->name);
+        if (const auto* e = std::get_if<Arm>(&effect)) answers.push_back(Armed{e->id, arm(*e)});
+        if (const auto* e = std::get_if<Disarm>(&effect)) {
+            guard.erase(e->name);
+            expired.erase(e->name);
+        }
         if (const auto* e = std::get_if<Check>(&effect)) {
             if (probe) {
                 auto answer = probe(*e);
@@ -143,6 +164,16 @@ struct AgentShell {
                 answers.push_back(Probed{e->id, true, false, {}});
             }
         }
+    }
+
+    // As gantry-guard answers.
+    Status arm(const Arm& e) {
+        if (arm_error) return std::unexpected(*arm_error);
+        auto& until = guard[e.name];
+        const bool over = expired.contains(e.name) || (until != Instant{} && now >= until) || now >= e.until;
+        if (over) return fail(Code::kFailed, "its deadline has passed");
+        until = std::max(until, e.until);
+        return {};
     }
 
     ContainersListed listing(const std::string& runtime) {
@@ -164,6 +195,10 @@ struct AgentShell {
             names_used.insert(name);
             all[name] = {};
         } else if (what == "start") {
+            if (expired.contains(name) || !all.contains(name) || !all[name].created) {
+                answers.push_back(OperationDone{id, fail(Code::kFailed, "it does not start")});
+                return;
+            }
             all[name] = {true, false, 0, {}};
         } else if (what == "stop") {
             if (all.contains(name)) all[name] = {false, false, 143, {}};
@@ -291,6 +326,10 @@ struct AgentShell {
     bool state_lost = false;
     std::optional<Error> list_error, fetch_error;
     std::map<std::string, Error> failures;
+    std::map<std::string, Instant> guard;  // by container
+    std::set<std::string> expired;
+    bool guard_up = true;
+    std::optional<Error> arm_error;
     std::function<Probed(const Check&)> probe;
     std::function<bool(const AgentEffect&)> hold;  // true: the effect is not done
     std::vector<AgentEffect> held;

@@ -37,9 +37,6 @@ TEST_CASE("a deployment is refused with the field that is wrong") {
     REQUIRE(c.deploy(endpoint("s", "shared")).has_value());
     CHECK(refusal(c.deploy(endpoint("t", "shared"))) ==
           "endpoint[0].name: the name shared belongs to service s; choose another");
-    document = manifest("s", {"a"});
-    document.at("placement").as_object()["overlap"] = "forbid";
-    CHECK(refusal(c.deploy(document)).find("not yet supported") != std::string::npos);
     CHECK(c.core->services().size() == 1);
 }
 

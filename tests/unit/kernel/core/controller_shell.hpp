@@ -51,6 +51,8 @@ struct ControllerShell {
         std::vector<Ask> asks;
         std::vector<Forward> forwards;
         bool incomplete = false;
+        HeartbeatAck ack;  // the last one
+        std::uint64_t beat = 0;
     };
 
     explicit ControllerShell(Timing t = {}, std::vector<std::string> p = {"least-loaded"})
@@ -112,6 +114,7 @@ struct ControllerShell {
         for (auto& [name, node] : nodes) {
             if (node.peer != peer) continue;
             if (const auto* list = std::get_if<NodeList>(&message)) node.list = *list;
+            if (const auto* ack = std::get_if<HeartbeatAck>(&message)) node.ack = *ack;
             if (const auto* table = std::get_if<Names>(&message)) node.names = *table;
             if (const auto* no = std::get_if<Refused>(&message)) node.refused.push_back(no->reason);
             if (const auto* ask = std::get_if<Ask>(&message)) node.asks.push_back(*ask);
@@ -172,7 +175,8 @@ struct ControllerShell {
         step(PeerMessage{peer.peer, "", std::move(message)});
     }
     void heartbeat(const std::string& name) {
-        if (node(name).peer != 0) say(name, Heartbeat{{}, node(name).applied, node(name).load});
+        auto& peer = node(name);
+        if (peer.peer != 0) say(name, Heartbeat{{}, peer.applied, peer.load, ++peer.beat});
     }
     void report(const std::string& name) {
         Peer& peer = node(name);

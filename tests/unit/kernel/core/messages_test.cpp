@@ -41,7 +41,7 @@ std::vector<AgentMessage> agent_messages() {
                   {2, 9},
                   "0.9.0",
                   3901},
-            Heartbeat{kId, {2, 9}, {100, 20}},
+            Heartbeat{kId, {2, 9}, {100, 20}, 8},
             Report{kId,
                    {2, 9},
                    {100, 20},
@@ -61,19 +61,21 @@ std::vector<AgentMessage> agent_messages() {
 }
 
 std::vector<ControllerMessage> controller_messages() {
-    return {
-        Welcome{"cluster", 2, 200, "10.0.0.1"},
-        Refused{"a second node under the name SNode1"},
-        HeartbeatAck{17, {2, 9}, 4},
-        NodeList{"cluster", {2, 9}, {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1"}}, {"i"}},
-        Specs{{{"d1", copy_spec()}}},
-        Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
-        BlobData{"sha256:aa", 5, 10, ""},
-        LogOpen{5, kCopy, true, 10},
-        LogClose{5},
-        Ask{7, "10.0.0.2:3901", 300},
-        Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
-        Forward{7, {}, true}};
+    return {Welcome{"cluster", 2, 200, "10.0.0.1"},
+            Refused{"a second node under the name SNode1"},
+            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}},
+            NodeList{"cluster",
+                     {2, 9},
+                     {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1", false, false, true}},
+                     {"i"}},
+            Specs{{{"d1", copy_spec()}}},
+            Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
+            BlobData{"sha256:aa", 5, 10, ""},
+            LogOpen{5, kCopy, true, 10},
+            LogClose{5},
+            Ask{7, "10.0.0.2:3901", 300},
+            Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
+            Forward{7, {}, true}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {

@@ -162,11 +162,16 @@ TEST_CASE("a pool is nodes or labels, and static mode wants nodes") {
           }).where == "service.instances");
 }
 
-TEST_CASE("overlap forbid is refused as not yet supported") {
-    const auto error = with("placement", "overlap", "forbid");
-    CHECK(error.code == Code::kUnsupported);
-    CHECK(error.where == "placement.overlap");
-    CHECK_THAT(error.message, Contains("not yet supported"));
+TEST_CASE("overlap forbid is no part of the container, and goes with no start without a controller") {
+    const auto error = with("placement", "overlap", "forbid");  // cut_off is "start"
+    CHECK(error.where == "service.cut_off");
+    CHECK(with("placement", "overlap", "never").where == "placement.overlap");
+    const auto spec = parse_service(json::object{{"service", {{"name", "s"}, {"image", "i:1"}}},
+                                                 {"placement", {{"nodes", {"a"}}, {"overlap", "forbid"}}}});
+    REQUIRE(spec);
+    CHECK(spec->forbid);
+    CHECK(parse_service(to_json(*spec)) == *spec);
+    CHECK_FALSE(parse_container_part(container_part_to_json(*spec))->forbid);
 }
 
 TEST_CASE("a password is the name of a secret and is never shown") {
