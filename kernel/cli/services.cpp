@@ -29,9 +29,18 @@ std::string pool_of(const json::value& service) {
     return nodes;
 }
 
+// Who may run it, and until when at most; "" without overlap = "forbid", or if nobody may.
+std::string lease_of(const json::value& instance) {
+    const auto* lease = member_of(instance, "lease");
+    if (!lease || !lease->is_object()) return "";
+    return "lease of epoch " + text_of(*lease, "epoch") + " on " + text_of(*lease, "node") + " ends in at most " +
+           format_duration(milliseconds(number_of(*lease, "ends_in_ms", 0)));
+}
+
 // Why an instance is where it is not: its own reason, else each node's.
 std::string reason_of(const json::value& instance) {
     auto reason = text_of(instance, "reason");
+    if (reason.empty()) reason = lease_of(instance);
     std::string nodes;
     for (const auto& pending : items_of(instance, "pending")) {
         if (!nodes.empty()) nodes += "; ";
@@ -123,6 +132,10 @@ Outcome<int> explain(const Session& session, const std::string& service) {
         table.add(std::move(row));
     }
     session.show(table);
+    for (const auto& entry : items_of(answer, "leases")) {
+        const auto lease = lease_of(entry);
+        session.say_line(text_of(entry, "instance") + ": " + (lease.empty() ? "nobody holds a lease" : lease));
+    }
     return exit_status::kOk;
 }
 

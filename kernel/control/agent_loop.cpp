@@ -58,7 +58,8 @@ Result<core::AgentFacts> AgentLoop::facts() {
     facts.labels = parts_.config.labels;
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         const auto known = runtime->facts();
-        facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits});
+        facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits,
+                                  known.fenceable && !parts_.guard.empty()});
     }
     for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
@@ -112,6 +113,7 @@ Status AgentLoop::start() {
         lost = true;
     }
     turn(core::AgentStart{std::move(saved), lost});
+    start_guard();
     listen();
     measure();
     dial();
@@ -137,6 +139,7 @@ void AgentLoop::stop(const core::ShutDown& how, std::function<void()> done) {
 
 void AgentLoop::stop_now() {
     if (std::exchange(stopping_, true)) return;
+    if (guard_) guard_->stop();
     if (saving_) effects_.clear();  // the farewell has passed them; nothing comes after it
     timer_.stop();
     load_timer_.cancel();
@@ -218,6 +221,8 @@ void AgentLoop::act(core::AgentEffect effect) {
     if (auto* keep = std::get_if<core::KeepImages>(&effect)) return keep_images(*keep);
     if (auto* create = std::get_if<core::Create>(&effect)) return act_container(std::move(*create));
     if (auto* question = std::get_if<core::Check>(&effect)) return check(*question);
+    if (auto* lease = std::get_if<core::Arm>(&effect)) return arm(*lease);
+    if (auto* over = std::get_if<core::Disarm>(&effect)) return guard_ ? guard_->disarm(over->name) : void();
     if (auto* names = std::get_if<core::ServeNames>(&effect)) return serve(*names);
     if (std::holds_alternative<core::MayStop>(effect)) return stop_now();
     if (auto* node = std::get_if<core::Reach>(&effect)) return reach(*node);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "kernel/control/config.hpp"
 #include "kernel/control/image_fetch.hpp"
 #include "kernel/control/lane.hpp"
+#include "kernel/control/lease_guard.hpp"
 #include "kernel/control/log_streams.hpp"
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
@@ -40,7 +42,8 @@ class AgentLoop {
         core::Timing timing;
         std::filesystem::path state_dir;
         std::string version;
-        bool shares_blobs = false;  // with this machine's controller, which decides what of them goes
+        bool shares_blobs = false;         // with this machine's controller, which decides what of them goes
+        std::filesystem::path guard = {};  // the program gantry-guard; none: no leases are kept here
     };
 
     explicit AgentLoop(Parts parts);
@@ -76,6 +79,8 @@ class AgentLoop {
     void save(std::string document);
     void say(core::Send effect);
     void act_container(core::Create effect);
+    void arm(const core::Arm& effect);
+    void start_guard();
     void list_containers(const std::string& runtime);
     void fetch(const core::FetchImage& effect);
     void unpack(const core::FetchImage& effect);
@@ -103,6 +108,7 @@ class AgentLoop {
     Lane state_file_, image_files_;
     ImageFetch images_;
     LogReaders logs_;
+    std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;
     bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,

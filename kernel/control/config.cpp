@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 
 #include "kernel/base/limits.hpp"
@@ -220,7 +221,9 @@ Result<core::Timing> read_timing(Table table, const host::SourcePlace& place, co
                                                            {"mass_pause", &t.mass_pause},
                                                            {"restart_delay", &t.restart_delay},
                                                            {"restart_delay_max", &t.restart_delay_max},
-                                                           {"stable_after", &t.stable_after}};
+                                                           {"stable_after", &t.stable_after},
+                                                           {"lease", &t.lease},
+                                                           {"kill_bound", &t.kill_bound}};
     for (auto [key, target] : keys) {
         GANTRY_TRY(value, table.duration(key, *target));
         *target = value;
@@ -231,6 +234,13 @@ Result<core::Timing> read_timing(Table table, const host::SourcePlace& place, co
     GANTRY_TRY(give_up, table.integer("nodes_to_give_up", t.nodes_to_give_up, 1, 1000));
     t.crashes_to_move = static_cast<std::uint32_t>(crashes);
     t.nodes_to_give_up = static_cast<std::uint32_t>(give_up);
+    if (!table.get("lease")) t.lease = std::max(t.lease, 3 * t.heartbeat);
+    if (const auto* drift = table.get("drift_bound")) {
+        const auto value = drift->value<double>();
+        if (!value || !(*value >= 0 && *value <= 0.1))
+            return table.wrong(*drift, "drift_bound", "a number from 0 to 0.1 such as 0.001");
+        t.drift_ppm = static_cast<std::uint32_t>(std::ceil(*value * 1e6));
+    }
     GANTRY_CHECK(table.finish());
     if (auto ok = core::check_timing(t); !ok) {
         auto error = ok.error();

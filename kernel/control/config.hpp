@@ -43,6 +43,7 @@ struct Config {
     std::vector<std::filesystem::path> plugin_path;
     trust::Options trust;
     std::filesystem::path plugin_host;  // program for plugins with a process of their own; not in the file
+    std::filesystem::path guard;        // program that keeps leases; not in the file
     unsigned workers = 2;
     host::LogLevel log_level = host::LogLevel::kInfo;
     std::vector<host::PluginTable> plugins;  // in order of the file

@@ -271,7 +271,7 @@ Status Controller::State::check_forbid(const ServiceSpec& spec) const {
         if (!in_pool(spec, node)) continue;
         const RuntimeHello* runtime = runtime_for(spec, node);
         if (!runtime || runtime->fenceable) continue;
-        return fail(Code::kUnsupported,
+        return fail(Code::kInvalid,
                     "\"forbid\" expects a runtime that is fenceable (containers in a cgroup of ours), got " +
                         runtime->name + " on " + name + "; choose another service.runtime or overlap \"allow\"",
                     "placement.overlap");

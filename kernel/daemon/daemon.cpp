@@ -150,7 +150,7 @@ void Daemon::start_roles() {
         agent_ = std::make_unique<control::AgentLoop>(
             control::AgentLoop::Parts{io_, host_, *transport, blobs_, log_as("agent"), std::move(node),
                                       config_.controller ? config_.controller->timing : core::Timing{},
-                                      config_.state_dir, kVersion, config_.controller.has_value()});
+                                      config_.state_dir, kVersion, config_.controller.has_value(), config_.guard});
     }
     std::function<void(const core::Names&)> names;
     if (!config_.node) {

@@ -50,6 +50,8 @@ int main(int argc, char** argv) {
         return 78;
     }
     config->plugin_host = library_path() / "gantry-plugin-host";
+    const auto guard = library_path() / "gantry-guard";
+    if (access(guard.c_str(), X_OK) == 0) config->guard = guard;
     gantry::daemon::open_log(config->log_level);
     if (check) return gantry::daemon::check_config(*config);
     std::error_code failed;

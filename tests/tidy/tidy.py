@@ -29,7 +29,7 @@ ALLOWED = [
     ("kernel/host/", ["kernel/host/", "kernel/crash/", "kernel/trust/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
     ("kernel/isolation/", ["kernel/isolation/", "kernel/host/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
     ("kernel/control/", ["kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
-                         "kernel/base/"]),
+                         "kernel/base/", "kernel/guard/protocol.h"]),
     ("kernel/daemon/", ["kernel/daemon/", "kernel/isolation/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
                         "kernel/base/"]),
     ("kernel/guard/", ["kernel/guard/"]),

@@ -145,6 +145,21 @@ TEST_CASE_METHOD(File, "a node says where others reach it, or that they do not")
     CHECK(refusal(with("listen = \"4000\"")).find("IP:PORT") != std::string::npos);
 }
 
+TEST_CASE_METHOD(File, "a lease has its rules, and follows a slow heartbeat where it is not given") {
+    const auto with = [](const std::string& keys) { return replaced(kGood, "heartbeat = \"100ms\"", keys); };
+    const auto timing = [&](const std::string& keys) { return read(with(keys))->controller->timing; };
+    CHECK(timing("heartbeat = \"100ms\"").lease == seconds(3));
+    CHECK(timing("heartbeat = \"100ms\"").kill_bound == milliseconds(500));
+    CHECK(timing("heartbeat = \"100ms\"").drift_ppm == 1'000);
+    CHECK(timing("heartbeat = \"2s\"\nsuspect_after = \"4s\"\nlost_after = \"5s\"\nreset_grace = \"2s\"").lease ==
+          seconds(6));
+    CHECK(timing("lease = \"10s\"\nkill_bound = \"1s\"\ndrift_bound = 0.0001").drift_ppm == 100);
+    CHECK(refusal(with("lease = \"500ms\"")).find("three heartbeats or more") != std::string::npos);
+    CHECK(refusal(with("lease = \"100ms\"")).find("at least 600 ms") != std::string::npos);
+    CHECK(refusal(with("drift_bound = 0.2")).find("drift_bound") != std::string::npos);
+    CHECK(refusal(with("drift_bound = \"much\"")).find("a number from 0 to 0.1") != std::string::npos);
+}
+
 TEST_CASE_METHOD(File, "a node without a runtime and a controller without a store are refused") {
     CHECK(refusal(replaced(kGood, "[runtime.oci]", "[probe.oci]")).find("role runtime") != std::string::npos);
     CHECK(refusal(replaced(kGood, "[store.sqlite]", "[frontend.sqlite]")).find("role store") != std::string::npos);

@@ -41,7 +41,7 @@ struct Pair : LeaseWorld {
 void misfortune(LeaseWorld& w) {
     const auto i = static_cast<std::size_t>(w.random.below(static_cast<int>(w.size())));
     auto& host = w.host(i);
-    switch (w.random.below(14)) {
+    switch (w.random.below(16)) {
         case 0:
             return w.cut(i);
         case 1:
@@ -74,6 +74,11 @@ void misfortune(LeaseWorld& w) {
             if (const auto running = host.shell.running(); !running.empty() && host.runs)
                 host.shell.crash(running[static_cast<std::size_t>(w.random.below(static_cast<int>(running.size())))]);
             return;
+        case 13:
+        case 14:
+            w.kill_controller();
+            w.run_for(w.random.time(0, 300));
+            return w.start_controller();
         default:
             return w.start_agent(i);
     }

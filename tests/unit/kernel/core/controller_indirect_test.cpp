@@ -475,3 +475,36 @@ TEST_CASE("whatever links break: who can be heard somehow is never lost, and who
     };
     CHECK(play() == play());  // the same history gives the same decisions
 }
+
+TEST_CASE("a copy under forbid keeps its lease while its node is heard through another") {
+    const auto guarded = [](Hello hello) {
+        hello.runtimes.at(0).guarded = true;
+        return hello;
+    };
+    ControllerShell c;
+    c.ask_port = 3901;
+    for (const auto& name : names(1, 4)) c.join(name, [&](Hello& hello) { hello = guarded(hello); });
+    auto document = manifest("s", names(1, 4));
+    document.as_object()["placement"].as_object()["overlap"] = "forbid";
+    REQUIRE(c.deploy(document).has_value());
+    c.obey("n1", CopyState::kReady);
+    REQUIRE(c.where("s.0") == "n1");
+    c.wait(milliseconds(700), names(2, 4));
+    const auto questions = asked(c);
+    REQUIRE_FALSE(questions.empty());
+    const std::string via = questions.begin()->first;
+    const std::uint64_t route = questions.begin()->second.route;
+    through(c, via, route, "n1", guarded(c.hello_of("n1")));
+    through(c, via, route, "n1", report_of(c, "n1"));
+    std::uint64_t beat = 100;
+    for (int i = 0; i < 60; ++i) {  // 6 s, twice a lease
+        c.wait(milliseconds(100), names(2, 4));
+        Heartbeat heartbeat{{}, c.node("n1").applied, c.node("n1").load};
+        heartbeat.beat = ++beat;
+        through(c, via, route, "n1", heartbeat);
+        CHECK(c.instance("s.0").at("lease").at("ends_in_ms").to_number<int>() ==
+              lease_span(Timing{}) / milliseconds(1));
+    }
+    CHECK(c.liveness("n1") == "suspect");
+    CHECK(c.where("s.0") == "n1");
+}

@@ -203,7 +203,9 @@ class LeaseWorld {
 
     void slow_operations(std::size_t i) {
         hosts_[i].shell.hold = [this, i](const AgentEffect& effect) {
-            if (!std::holds_alternative<Stop>(effect) && !std::holds_alternative<Start>(effect)) return false;
+            const bool takes_time = std::holds_alternative<Stop>(effect) || std::holds_alternative<Start>(effect) ||
+                                    std::holds_alternative<Arm>(effect);
+            if (!takes_time) return false;
             const bool slow = random.chance(slow_percent);
             slow_.emplace(now + random.time(slow ? 1'000 : 0, slow ? 6'000 : 60),
                           Slow{i, hosts_[i].shell.facts.session, effect});
@@ -313,6 +315,7 @@ class LeaseWorld {
             slow_.emplace(host.frozen_until, slow);
             return;
         }
+        if (const auto* arm = std::get_if<Arm>(&slow.effect)) return finish_arm(host, slow, *arm);
         const auto* start = std::get_if<Start>(&slow.effect);
         const auto* stop = std::get_if<Stop>(&slow.effect);
         const std::string name = start ? start->name : stop->name;
@@ -325,6 +328,13 @@ class LeaseWorld {
         shell.answers.pop_back();
         if (start && dying) shell.expired.erase(name);
         if (host.runs && shell.facts.session == slow.session) shell.step(answer);
+    }
+
+    // What was not sent before gantryd died is not sent.
+    void finish_arm(Host& host, const Slow& slow, const Arm& arm) {
+        if (!host.runs || host.shell.facts.session != slow.session) return;
+        host.shell.now = local(host);
+        host.shell.step(Armed{arm.id, host.shell.arm(arm)});
     }
 
     void deliver(const Packet& packet) {
