@@ -31,8 +31,8 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || 
 /// Bytes written, 0 when the kernel takes none now, -1 with errno when the connection is broken.
 ssize_t outcome(ssize_t written) { return written >= 0 ? written : would_block(errno) ? 0 : -1; }
 
-/// libc makes of it a place where the program may cancel the thread, which is in the middle of a lock here, and takes its
-/// time for that. The sanitizers, and the fuzzer's network, must see it.
+/// libc makes of it a place where the program may cancel the thread, which is in the middle of a lock here, and takes
+/// its time for that. The sanitizers, and the fuzzer's network, must see it.
 ssize_t send_now(int fd, const uint8_t* bytes, size_t length) {
     constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(VSOA_SENDS_THROUGH_LIBC)
