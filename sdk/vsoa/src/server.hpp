@@ -243,6 +243,7 @@ class Server {
     LinkPtr busy_;                    // the only one that had something the last time
     int guesses_ = 0;                 // in a row that it has something again
     // With TLS, where strangers cost most: they are received together, now and then.
+    int handshakes_ = 0;  // that may go on in this turn
     std::vector<LinkPtr> parked_;
     int64_t reception_due_ = 0;
     uint64_t served_ = 0;  // packets of clients since the last reception

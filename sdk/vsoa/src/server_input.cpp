@@ -12,11 +12,11 @@ namespace vsoa {
 namespace {
 
 // What one peer, or all new ones, may cost in one turn of the loop, before it is the others' turn.
-constexpr int kAcceptBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
+constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacketBatch = 128, kPendingReads = 4;
 // With TLS a stranger costs as much as a hundred calls, and each one alone would make a call of somebody else's late.
 // So, as long as clients are busy, strangers are received together and make one of them late.
-constexpr int kSecureAcceptBatch = 8;
-constexpr size_t kHandshakeBatch = 32;
+constexpr int kReceivedConnections = 8;
+constexpr size_t kReceivedHandshakes = 32;
 constexpr int64_t kReceptionRest_ns = 5 * kNanosPerMs, kReceptionShare = 2;  // and at least so many times what it took
 constexpr uint64_t kBusyPackets = 64;                                        // from one reception to the next
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;        // deadlines kept, also of connections that are gone
@@ -26,6 +26,13 @@ constexpr int64_t kLoopLate_ns = 500 * kNanosPerMs;     // then others end who d
 constexpr int64_t kHandshake_ns = VSOA_SERVER_DEF_HANDSHAKE_TIMEOUT * kNanosPerMs;
 
 constexpr int kGuesses = 16;
+
+struct Within {
+    explicit Within(bool& said) : flag(said), before(std::exchange(said, true)) {}
+    ~Within() { flag = before; }
+    bool& flag;
+    const bool before;
+};
 
 struct Inside {
     explicit Inside(int& times) : depth(times) { ++depth; }
@@ -66,6 +73,7 @@ void Server::handle_ready(int timeout_ms) {
     const auto events = poller_.ready(timeout_ms);
     busy_.reset();
     guesses_ = 0;
+    handshakes_ = kHandshakeBatch;
     for (const epoll_event& event : events) {
         if (event.data.u64 == kListenTag) {
             accept_all();
@@ -80,7 +88,7 @@ void Server::handle_ready(int timeout_ms) {
             }
             if (!link) continue;
             link->spoke = true;
-            if (read_link(link) && events.size() == 1) busy_ = link;
+            if (read_link(link) && events.size() == 1 && link->announced) busy_ = link;
         }
     }
 }
@@ -90,9 +98,10 @@ void Server::accept_all() {
     accept_due_ = std::max(accept_due_, now);
     if (accept_due_ - now > kAcceptBurst * accept_interval_ns_) return pause_accept(now + kAcceptRest_ns);
     if (!receives(now)) return pause_accept(reception_due_);
-    const bool within = std::exchange(receiving_, true);
-    accept_some(secure_ ? kSecureAcceptBatch : kAcceptBatch, now);
-    receiving_ = within;
+    {
+        const Within within(receiving_);
+        accept_some(secure_ && served_ >= kBusyPackets ? kReceivedConnections : kAcceptBatch, now);
+    }
     received(now);
 }
 
@@ -286,12 +295,12 @@ void Server::received(int64_t began) {
 }
 
 void Server::receive_parked(int64_t now) {
-    receiving_ = true;
     std::vector<LinkPtr> links(parked_.begin(),
-                               parked_.begin() + static_cast<ptrdiff_t>(std::min(parked_.size(), kHandshakeBatch)));
+                               parked_.begin() + static_cast<ptrdiff_t>(std::min(parked_.size(), kReceivedHandshakes)));
     parked_.erase(parked_.begin(), parked_.begin() + static_cast<ptrdiff_t>(links.size()));
     for (const LinkPtr& link : links) link->parked = false;
     for (const LinkPtr& link : links) {
+        const Within within(receiving_);
         if (link->dead ||
             !poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP | (link->writes ? EPOLLOUT : 0u), link->id)) {
             remove(link);
@@ -299,7 +308,6 @@ void Server::receive_parked(int64_t now) {
             read_link(link);
         }
     }
-    receiving_ = false;
     received(now);
     arm();
 }
@@ -315,6 +323,8 @@ bool Server::shake_hands(const LinkPtr& link) {
         if (parked_.size() == 1) arm();
         return false;
     }
+    // The rest waits for the next turn.
+    if (!receiving_ && handshakes_-- <= 0) return false;
     const tls::Session::Step step = link->tls->handshake();
     received(began);
     const bool writes = step == tls::Session::Step::kWritable;
