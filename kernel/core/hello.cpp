@@ -92,6 +92,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     }
     node.expected = false;
     node.away.reset();
+    if (is_route(input.peer) && !routes_.contains(input.peer)) return;  // it went with what the node was before
     // The newest connection wins: the old one may hang.
     if (node.peer != 0 && node.peer != input.peer) {
         if (node.via.empty()) routes_down(node);

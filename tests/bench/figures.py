@@ -53,6 +53,7 @@ class Figures:
 
 def failover(figures, rounds="20"):
     results = {"cable cut": [], "powered off": [], "announced reboot": []}
+    lost = {"cable cut": [], "powered off": []}
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     with fleet(timing={"return_hold": "1s"}) as c:
         up(c)
@@ -73,12 +74,17 @@ def failover(figures, rounds="20"):
                     host.api("POST", "/v1/node/leave")
                 ready = c.wait_event("ready", 30, after, service="axis_server", node=other)
                 times.append((when(ready) - began) * 1000)
+                if kind in lost:
+                    event = c.wait_event("node-lost", 1, after, node=node)
+                    lost[kind].append((when(event) - began) * 1000)
                 if kind == "cable cut":
                     host.heal()
                 else:
                     host.power_off()
                     host.start()
     print(f"load of the machine behind: {os.getloadavg()[0]:.2f}")
+    for kind, times in lost.items():
+        figures.add_times(f"{kind} -> lost", times, None)
     figures.add_times("cable cut -> ready elsewhere", results["cable cut"], 1200, 1600)
     figures.add_times("powered off, reset seen -> ready elsewhere", results["powered off"], 1000)
     figures.add_times("announced reboot -> ready elsewhere", results["announced reboot"], 500)

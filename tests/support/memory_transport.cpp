@@ -48,6 +48,7 @@ class MemoryTransport final : public host::Transport {
 
     MemoryNetwork& network_;
     const std::string name_, secret_;
+    std::string host_ = "127.0.0.1";  // from where it dials: where it listens, if it does
     host::TransportEvents events_;
     std::map<PeerId, std::pair<std::shared_ptr<MemoryNetwork::Connection>, int>> peers_;  // and our end of it
     PeerId next_peer_ = 1;
@@ -233,6 +234,7 @@ MemoryTransport::~MemoryTransport() {
 void MemoryTransport::listen(const std::string& address, host::Done<std::string> bound) {
     std::string real = address;
     if (real.ends_with(":0")) real.replace(real.size() - 1, 1, std::to_string(network_.next_port_++));
+    host_ = real.substr(0, real.rfind(':'));
     const bool taken = !network_.listeners_.try_emplace(real, this).second;
     later([bound = std::move(bound), real, taken] {
         if (taken) return bound(fail(Code::kUnavailable, "cannot listen on " + real + ": Address already in use"));
@@ -261,7 +263,7 @@ void MemoryTransport::dial(const std::string& address, Duration limit, host::Don
 }
 
 void MemoryTransport::connect(const std::string& address, MemoryTransport& server, host::Done<PeerId> done) {
-    const std::string here = "127.0.0.1:" + std::to_string(network_.next_port_++);
+    const std::string here = host_ + ":" + std::to_string(network_.next_port_++);
     if (server.secret_ != secret_) {
         server.later([&server, here] { server.events_.refused(here, Down::kRefused, "the secrets differ"); });
         return done(fail(Code::kRefused, "cannot dial " + address + ": the secrets differ"));

@@ -109,6 +109,27 @@ TEST_CASE_METHOD(Cluster, "heartbeats do not wait for the agent's state file, an
     close(reader);
 }
 
+TEST_CASE_METHOD(Cluster, "a node that its controller does not hear is heard, and led, through another one") {
+    start_node("SNode2");
+    REQUIRE(until([&] { return liveness("SNode2") == "ready"; }));
+    deploy("axis", "axis:1.0", "SNode1");
+    REQUIRE(ready("axis"));
+    cut("SNode1");
+    REQUIRE(until([&] { return events("node-cut-off") == 1; }));
+    run_for(1500ms);  // longer than any silence that is allowed here
+    CHECK(liveness("SNode1") == "suspect");
+    CHECK(instance_state("axis") == "ready");
+    // The list goes that way, and what the node reports comes back.
+    CHECK(ask("DELETE", "/v1/services/axis").code == 200);
+    CHECK(until([&] { return ask("GET", "/v1/services/axis").code == 404; }));
+    heal("SNode1");
+    CHECK(until([&] { return liveness("SNode1") == "ready"; }));
+    CHECK(events("node-lost") == 0);
+    // It is not led by two: what comes now comes directly.
+    deploy("axis", "axis:1.0", "SNode1");
+    CHECK(ready("axis"));
+}
+
 TEST_CASE_METHOD(Cluster, "a log is read to its end, and a reader that leaves a quiet one is noticed") {
     deploy("axis", "axis:1.0", "SNode1");
     REQUIRE(ready("axis"));

@@ -237,6 +237,18 @@ TEST_CASE("a new boot id that is heard through another: the copies of the old bo
     CHECK(c.count("node-cut-off") == 1);
 }
 
+TEST_CASE("a route whose other end is suddenly of another boot is given up, and the node comes back by another") {
+    CutOff f;
+    auto& c = f.c;
+    c.reboot("n1");
+    hello_through(c, f.via, f.route, "n1");
+    CHECK(c.liveness("n1") == "lost");
+    CHECK(c.node(f.via).forwards.back().end);
+    c.connect("n1");
+    c.report("n1");
+    CHECK(c.liveness("n1") == "ready");
+}
+
 TEST_CASE("what others found is told with the loss") {
     ControllerShell c = fleet(4);
     c.wait(milliseconds(700), names(2, 4));
