@@ -137,8 +137,10 @@ void Agent::State::miss(std::map<ContainerKey, Container>::iterator at, Runtime&
         if (container.unsure) runtime.ask_again = true;
         return;
     }
-    // One list without it may have been taken while the runtime was being restarted.
-    if (container.is == Is::kRunning && !container.missed) {
+    // One list without it may have been taken while the runtime was being restarted. What a start of which nothing is
+    // known became may run as well.
+    const bool may_run = container.is == Is::kRunning || container.start_failed;
+    if (may_run && !container.missed) {
         container.missed = container.unsure = runtime.ask_again = true;
         return;
     }

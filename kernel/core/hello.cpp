@@ -78,6 +78,8 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     if (same_machine) {
         const bool old = message.id.session < node.session ||
                          (same_boot && message.id.session == node.session && message.id.seq <= node.seq);
+        // Repeated on its way, or overtaken by what followed it.
+        if (old && same_boot && message.id.session == node.session && node.peer == input.peer) return;
         if (old)
             return close(input.peer, "a hello of session " + std::to_string(message.id.session) + " of " + node.name +
                                          ", expected session " + std::to_string(node.session) +

@@ -162,6 +162,23 @@ void Controller::State::tell_change(const Instance& instance, const Copy& copy, 
               fields_of(instance, copy));
 }
 
+// What a copy takes is what its own revision says. Where that is not known any more, it may be each of those that are.
+Need Controller::State::need_of_stale(const Service& service, const CopyId& copy) const {
+    const Instance* instance = find(copy.instance);
+    if (instance && instance->current.epoch == copy.epoch)
+        if (const auto at = service.revisions.find(instance->current.revision); at != service.revisions.end())
+            return at->second.need;
+    Need most;
+    std::set<std::uint16_t> ports;
+    for (const auto& [number, revision] : service.revisions) {
+        most.cpu_milli = std::max(most.cpu_milli, revision.need.cpu_milli);
+        most.memory_bytes = std::max(most.memory_bytes, revision.need.memory_bytes);
+        ports.insert(revision.need.ports.begin(), revision.need.ports.end());
+    }
+    most.ports.assign(ports.begin(), ports.end());
+    return most;
+}
+
 void Controller::State::report_stale(Node& node, const CopyReport& copy) {
     auto at = node.stale.find(copy.copy);
     if (at == node.stale.end()) {
@@ -169,7 +186,7 @@ void Controller::State::report_stale(Node& node, const CopyReport& copy) {
         const Service* service = find_service(copy.copy.instance.service_no);
         stale.instance = (service ? service->name : "service " + std::to_string(copy.copy.instance.service_no)) + "." +
                          std::to_string(copy.copy.instance.index);
-        if (service) stale.need = service->last().need;
+        if (service) stale.need = need_of_stale(*service, copy.copy);
         stale.gone_after = {term_, node.list_no};
         stale.since = now_;
         stale.running = copy_runs(copy.state);

@@ -212,6 +212,7 @@ class Controller::State {
     void report_copy(Node& node, const CopyReport& copy);
     void report_known(Instance& instance, Copy& copy, const CopyReport& report);
     void tell_change(const Instance& instance, const Copy& copy, const CopyReport& report);
+    Need need_of_stale(const Service& service, const CopyId& copy) const;
     void report_stale(Node& node, const CopyReport& copy);
     void drop_gone(Node& node, const Report& message);
     bool take_back(Node& node, Instance& instance, const CopyReport& copy);

@@ -450,3 +450,17 @@ TEST_CASE("an image that arrives when nobody wants it any more is dropped again"
     CHECK(s.report.images.empty());
     CHECK(s.images["oci"].empty());
 }
+
+TEST_CASE("a start of which nothing is known is not repeated because one list leaves its container out") {
+    auto s = connected();
+    s.hold = holding<Start>();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis"))});
+    REQUIRE(s.held.size() == 1);
+    const auto start = std::get<Start>(s.held[0]);
+    s.hold = holding<ListContainers>();
+    s.step(OperationDone{start.id, std::unexpected(kNobodyKnows)});
+    s.step(ContainersListed{"oci", std::vector<Seen>{}});
+    s.step(ContainersListed{"oci", std::vector<Seen>{{"oci", start.name, true, false, 0, {}}}});
+    CHECK(s.count<Create>() == 1);
+    CHECK(s.state(kA) == CopyState::kReady);
+}

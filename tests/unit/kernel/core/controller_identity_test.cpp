@@ -241,3 +241,13 @@ TEST_CASE("1: a node that has applied more of this very term than was given rais
     CHECK(c.node("a").list.no > ListNo{term, 50});
     CHECK(c.names.term == term + 1);
 }
+
+TEST_CASE("a hello that comes twice leaves its connection as it is") {
+    ControllerShell c;
+    c.join("SNode1");
+    Hello hello = c.hello_of("SNode1");
+    hello.id = c.node("SNode1").id;
+    c.step(PeerMessage{c.node("SNode1").peer, "10.0.0.1", hello});
+    CHECK(c.closed.empty());
+    CHECK(c.liveness("SNode1") == "ready");
+}

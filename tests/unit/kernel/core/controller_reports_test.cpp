@@ -181,3 +181,27 @@ TEST_CASE("3: an incomplete report proves nothing gone") {
     c.report("a");
     CHECK(c.where("t.0") == "a");
 }
+
+TEST_CASE("a copy met by surprise takes what its own revision says") {
+    ControllerShell c;
+    c.join("SNode1");
+    const auto with_cpu = [](const char* name, double cores) {
+        auto document = manifest(name, {"SNode1"});
+        document.as_object()["resources"] = json::object{{"cpu", cores}};
+        return document;
+    };
+    REQUIRE(c.deploy(with_cpu("big", 3)).has_value());
+    c.obey("SNode1", CopyState::kReady);
+    const CopyId old = c.copy("big.0");
+    c.reset("SNode1");
+    c.wait(seconds(2), {});
+    REQUIRE(c.liveness("SNode1") == "lost");
+    REQUIRE(c.deploy(with_cpu("big", 0.5)).has_value());
+    // It is rebooted, and has started its old copy before anybody could tell it otherwise.
+    c.reboot("SNode1");
+    c.set("SNode1", old, CopyState::kRunning);
+    c.connect("SNode1");
+    c.report("SNode1");
+    REQUIRE(c.deploy(with_cpu("other", 2)).has_value());
+    CHECK(c.where("other.0") == "");
+}
