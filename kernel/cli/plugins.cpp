@@ -48,7 +48,11 @@ Outcome<int> plugin_crashes(const Session& session, const std::string& name, con
     const auto title = text_of(answer, "plugin");
     session.say_line(what == "allow" ? title + ": its crashes do not count until its file changes or they are cleared"
                                      : title + ": its crashes are forgotten");
-    session.note("gantryd acts on it when it starts next");
+    session.note(
+        flag_of(answer, "started")
+            ? "its process is being started again"
+            : "what it runs as now stays until gantryd starts again: systemctl restart gantryd, or end gantryd and "
+              "start it as you did; containers run on meanwhile");
     return exit_status::kOk;
 }
 

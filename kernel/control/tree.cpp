@@ -528,7 +528,10 @@ Result<json::value> Tree::change_plugin(const Route& route) {
                       title + ": crashes " + (what == "allow" ? "do not count" : "forgotten"),
                       {{"plugin", title}, {"by", route.who}});
     const auto standing = parts_.crashes->standing(title, found[0].digest);
-    return json::object{{"plugin", title}, {"crashes", standing.crashes}, {"allowed", standing.allowed}};
+    return json::object{{"plugin", title},
+                        {"crashes", standing.crashes},
+                        {"allowed", standing.allowed},
+                        {"started", parts_.host.reconsider(title)}};
 }
 
 void Tree::reload_plugin(const std::string& title, const std::string& body, Answer answer) {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernel/crash/code.hpp"
 #include "kernel/crash/crumb.hpp"
 
 namespace gantry::crash {
@@ -25,7 +27,7 @@ constexpr std::size_t kFileBytes = 4'096;  // a page
 // As it stands in the file. Texts end with a zero, unless somebody else wrote them.
 struct Page {
     std::array<char, 8> magic;
-    std::uint32_t written;  // last: the rest is whole
+    std::uint32_t written;  // last: kWhole or kNameless; 0: no report
     std::uint32_t padding;
     std::int64_t at_ns;
     std::array<char, 64> boot;
@@ -35,9 +37,12 @@ struct Page {
     std::array<char, 16> how;
 };
 static_assert(sizeof(Page) <= kFileBytes);
+constexpr std::uint32_t kWhole = 1;
+constexpr std::uint32_t kNameless = 2;       // title, digest and slot may be half written
+constexpr const char* kThread = "a thread";  // the slot of code that runs on a thread which the plugin made
 
 Page* page = nullptr;  // mapped once, never unmapped
-pid_t owner = 0;
+pid_t watched = 0;     // the process
 std::atomic<bool> telling{false};
 
 // All of these are used by the handler: no allocation, no lock.
@@ -48,21 +53,51 @@ void put(std::array<char, N>& out, const char* text) {
     out[i] = '\0';
 }
 
-void tell(const char* how) {
-    if (page == nullptr || ::getpid() != owner) return;
+void name(const Subject& plugin, const char* slot) {
+    put(page->title, plugin.title.data());
+    put(page->digest, plugin.digest.data());
+    put(page->slot, slot);
+}
+
+// `owner` is asked where no call into a plugin is under way: after the rest was told, since it looks at a stack that
+// may be broken.
+template <class Owner>
+void tell(const char* how, const Owner& owner) {
+    if (page == nullptr || ::getpid() != watched) return;
     // Another thread may fail while this one writes, or this one again: the first says all.
     if (telling.exchange(true)) return;
     const Crumb crumb = current;
-    if (crumb.plugin != nullptr) {
-        put(page->title, crumb.plugin->title.data());
-        put(page->digest, crumb.plugin->digest.data());
-        put(page->slot, crumb.slot);
-    }
+    if (crumb.plugin != nullptr) name(*crumb.plugin, crumb.slot);
     put(page->how, how);
     timespec now{};
     ::clock_gettime(CLOCK_BOOTTIME, &now);
     page->at_ns = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-    std::atomic_ref(page->written).store(1, std::memory_order_release);
+    const std::atomic_ref written(page->written);
+    written.store(crumb.plugin != nullptr ? kWhole : kNameless, std::memory_order_release);
+    if (crumb.plugin != nullptr) return;
+    if (const Subject* const plugin = owner(); plugin != nullptr) {
+        name(*plugin, kThread);
+        written.store(kWhole, std::memory_order_release);
+    }
+}
+
+// Whose code failed there.
+const Subject* owner_of_failure(const siginfo_t& info, const void* raw) {
+#if defined(__x86_64__)
+    const auto& registers = static_cast<const ucontext_t*>(raw)->uc_mcontext.gregs;
+    const auto at = static_cast<std::uintptr_t>(registers[REG_RIP]);
+    const auto caller = [&] { return *reinterpret_cast<const std::uintptr_t*>(registers[REG_RSP]); };
+#elif defined(__aarch64__)
+    const auto& registers = static_cast<const ucontext_t*>(raw)->uc_mcontext;
+    const auto at = static_cast<std::uintptr_t>(registers.pc);
+    const auto caller = [&] { return static_cast<std::uintptr_t>(registers.regs[30]); };
+#else
+#error "which registers say where it failed?"
+#endif
+    if (const Subject* const plugin = owner_of(at); plugin != nullptr) return plugin;
+    // It called what is no code (a null pointer): no table says how to go back from there, but who called is known.
+    const bool nowhere = info.si_code > 0 && reinterpret_cast<std::uintptr_t>(info.si_addr) == at;
+    return nowhere ? owner_of(caller()) : owner_of_calls();
 }
 
 const char* name_of(int number) {
@@ -83,8 +118,8 @@ const char* name_of(int number) {
 }
 
 // SA_RESETHAND: the second time the signal does what it does without us.
-void on_signal(int number) {
-    tell(name_of(number));
+void on_signal(int number, siginfo_t* info, void* context) {
+    tell(name_of(number), [&] { return owner_of_failure(*info, context); });
     ::raise(number);  // comes when this handler returns
 }
 
@@ -95,8 +130,10 @@ std::string text_of(const std::array<char, N>& text) {
 
 std::optional<Report> report_of(const Page& left) {
     if (left.magic != kMagic || left.written == 0) return std::nullopt;
-    return Report{text_of(left.title), text_of(left.digest), text_of(left.slot),
-                  text_of(left.how),   text_of(left.boot),   Instant{left.at_ns}};
+    Report out{text_of(left.title), text_of(left.digest), text_of(left.slot),
+               text_of(left.how),   text_of(left.boot),   Instant{left.at_ns}};
+    if (left.written == kNameless) out.plugin = out.digest = out.slot = {};
+    return out;
 }
 
 std::unexpected<Error> cannot(const std::filesystem::path& file, const char* what) {
@@ -127,13 +164,15 @@ Result<std::optional<Report>> watch(const std::filesystem::path& file, const std
     page = static_cast<Page*>(mapped);
     page->magic = kMagic;
     put(page->boot, boot.c_str());
-    owner = ::getpid();
+    watched = ::getpid();
     struct sigaction action {};
-    action.sa_handler = on_signal;
-    action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
+    action.sa_sigaction = on_signal;
+    action.sa_flags = static_cast<int>(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND);
     for (const int number : kSignals) ::sigaction(number, &action, nullptr);
     std::atexit([] {
-        if (current.plugin != nullptr) tell("exit");
+        // An orderly end has none of theirs on the stack.
+        const Subject* const plugin = current.plugin != nullptr ? current.plugin : owner_of_calls();
+        if (plugin != nullptr) tell("exit", [plugin] { return plugin; });
     });
     return whole ? report_of(left) : std::nullopt;
 }

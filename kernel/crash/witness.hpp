@@ -16,10 +16,12 @@
 namespace gantry::crash {
 
 struct Report {
-    std::string plugin, digest, slot;  // all empty: no call into a plugin was under way on the thread that failed
-    std::string how;                   // "SIGSEGV", "exit"
-    std::string boot;                  // of the machine
-    Instant at;                        // in that boot
+    // All empty: no call into a plugin was under way on the thread that failed, and no plugin's code was on its stack
+    // (code.hpp). slot is "a thread" for one that the plugin made itself.
+    std::string plugin, digest, slot;
+    std::string how;   // "SIGSEGV", "exit"
+    std::string boot;  // of the machine
+    Instant at;        // in that boot
 };
 
 // Takes what the last process with that file left, if it crashed, and watches over this one from now on: SIGSEGV,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/host/host.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <ranges>
 
@@ -128,6 +129,11 @@ Status Host::start() {
 void Host::stop() {
     for (const auto& instance : std::views::reverse(impl_->instances)) instance->stop(kStopLimit);
     impl_->core->pool.close();
+}
+
+bool Host::reconsider(std::string_view title) {
+    return std::ranges::any_of(
+        impl_->instances, [&](const auto& instance) { return instance->title() == title && instance->reconsider(); });
 }
 
 void Host::reload(std::string_view title, const std::string& file, Done<void> done) {

@@ -108,6 +108,9 @@ class Host {
 
     std::vector<PluginInfo> plugins() const;
 
+    // Its crashes were forgotten or allowed: one whose process was not started again for them is started at once.
+    // False: it is none; what else follows, follows at the next start.
+    bool reconsider(std::string_view title);
     // Gives an isolated plugin the newest file of its name in the plugin path, or `file` (absolute, trusted like one of
     // the path), in a new process beside the old one; done when the new one has taken over. Errors: kNotFound (no such
     // table), kUnsupported (it has no process of its own), kRefused (the file), what the plugin says to its start; the

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <thread>
 
+#include "kernel/crash/code.hpp"
 #include "kernel/crash/witness.hpp"
 
 namespace gantry::host {
@@ -110,13 +111,24 @@ bool Instance::survives(const std::string& how) {
     return false;
 }
 
+bool Instance::reconsider() {
+    if (isolated_ == nullptr || info_.state != PluginState::kRefused) return false;
+    const Ruling ruling = judge(*file_);
+    if (ruling.where == Where::kRefused) return false;
+    info_.state = PluginState::kRunning;
+    info_.reason = ruled_;
+    isolated_->revive();
+    return true;
+}
+
 // Its code into this process; nothing of it if it has one of its own.
 Status Instance::load() {
-    if (placing_ == Placing::kHost) {
-        GANTRY_TRY(library, Library::load(*file_));
-        library_ = library;
-        return {};
-    }
+    if (placing_ != Placing::kHost) return {};
+    const crash::Subject subject(title_, info_.digest);
+    const crash::Crumbs crumbs(subject, "load");  // constructors of globals run
+    GANTRY_TRY(library, Library::load(*file_));
+    library_ = library;
+    crash::claim(library_->address(), subject);
     return {};
 }
 

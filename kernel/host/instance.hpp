@@ -24,6 +24,8 @@ class Instance {
     Status start();
     // stop, within `limit`, and destroy. An instance that does not come back is left as it is and counts as failed.
     void stop(Duration limit);
+    // See Host::reconsider.
+    bool reconsider();
     // See Host::reload.
     void reload(const std::string& file, Done<void> done);
 

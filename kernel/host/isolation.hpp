@@ -43,6 +43,8 @@ class Isolated {
     // AskedPlacement. Valid until this object is gone. [loop]
     virtual gantry_plugin plugin() = 0;
     virtual IsolatedState state() const = 0;  // [loop]
+    // Of one that ended and was not to be started again: it is after all, at once. [loop]
+    virtual void revive() = 0;
     // Starts a process on `file` beside the one that runs and gives it all further calls once it is ready. Errors: it
     // is not running now, the new one could not start (and the old one goes on). [loop]
     virtual void exchange(std::shared_ptr<PluginFile> file, const gantry_config& config, Done<void> done) = 0;

@@ -18,6 +18,8 @@ class Library {
 
     // Makes an instance with every slot that SDK 1.0 asks for. [loop]
     Status create(const gantry_host& host, gantry_plugin& out) const;
+    // Somewhere in it.
+    const void* address() const { return entry_; }
 
   private:
     Library() = default;

@@ -5,8 +5,10 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <functional>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace gantry::host {
 
@@ -20,7 +22,29 @@ class Loop {
     template <class F>
     void post(F&& fn) {
         std::lock_guard lock(mutex_);
-        if (!closed_) boost::asio::post(io, std::forward<F>(fn));
+        if (closed_) return;
+        if (gathering_ && io.get_executor().running_in_this_thread())
+            gathered_.emplace_back(std::forward<F>(fn));
+        else
+            boost::asio::post(io, std::forward<F>(fn));
+    }
+    // Runs fn, then in order what it posts: turns that need no look at descriptors and timers before them. For who
+    // reads messages in a turn and has nothing on the stack that they could pull away. [loop]
+    template <class F>
+    void gather(F&& fn) {
+        {
+            std::lock_guard lock(mutex_);
+            gathering_ = true;
+        }
+        fn();
+        std::vector<std::move_only_function<void()>> turns;
+        {
+            std::lock_guard lock(mutex_);
+            gathering_ = false;
+            turns.swap(gathered_);
+        }
+        for (auto& turn : turns)
+            if (!io.stopped()) turn();
     }
     // Runs fn at once on the loop, in a later turn elsewhere. [any]
     template <class F>
@@ -38,7 +62,8 @@ class Loop {
 
   private:
     std::mutex mutex_;
-    bool closed_ = false;
+    bool closed_ = false, gathering_ = false;
+    std::vector<std::move_only_function<void()>> gathered_;
 };
 
 }  // namespace gantry::host

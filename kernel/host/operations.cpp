@@ -28,8 +28,10 @@ std::uint64_t Operations::begin(Call call) {
 
 void Operations::deliver(Call call, gantry_status status, std::string text) {
     if (call.pending) --*call.pending;
-    loop_.post(
-        [ended = std::move(call.ended), status, text = std::move(text)]() mutable { ended(status, std::move(text)); });
+    auto tell = [ended = std::move(call.ended), status, text = std::move(text)]() mutable {
+        ended(status, std::move(text));
+    };
+    call.at_once ? loop_.dispatch(std::move(tell)) : loop_.post(std::move(tell));
 }
 
 void Operations::refused(std::uint64_t id, gantry_status status) {

@@ -36,6 +36,8 @@ class Operations {
         std::function<void(const void*)> decode;  // copies the result, on the completing thread
         std::function<void(gantry_status, std::string text)> ended;
         std::shared_ptr<std::atomic<std::uint64_t>> pending;  // the instance's count
+        // Tells the end where it comes to pass, if that is the loop: for who only passes it on and calls nothing here.
+        bool at_once = false;
     };
 
     // Registers a call; its id goes to the slot. [loop]

@@ -13,6 +13,7 @@ class Owner final : public host::Isolated {
     ~Owner() override { remote_->end(); }
     gantry_plugin plugin() override { return remote_->plugin(); }
     host::IsolatedState state() const override { return remote_->state(); }
+    void revive() override { remote_->revive(); }
     void exchange(std::shared_ptr<host::PluginFile> file, const gantry_config& config, host::Done<void> done) override {
         remote_->exchange(std::move(file), config, std::move(done));
     }

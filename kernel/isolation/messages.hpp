@@ -50,5 +50,11 @@ static_assert(sizeof(Head) == kHead);
 // A message with room for its head, filled by seal().
 inline std::string open_message() { return std::string(kHead, '\0'); }
 inline void seal(std::string& message, const Head& head) { std::memcpy(message.data(), &head, sizeof(head)); }
+// The first argument of a slot that begins with a peer.
+inline std::uint64_t peer_of(const std::string& message) {
+    std::uint64_t peer = 0;
+    if (message.size() >= kHead + sizeof(peer)) std::memcpy(&peer, message.data() + kHead, sizeof(peer));
+    return peer;
+}
 
 }  // namespace gantry::isolation

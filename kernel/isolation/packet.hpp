@@ -23,6 +23,27 @@ enum class Sent : std::uint8_t { kYes, kLater, kNo };  // taken, the socket is f
 // The descriptors stay the caller's.
 Sent send_message(int socket, std::string_view message, std::span<const int> fds);
 
+// How many messages to read in a turn of a loop. To find out that there is no other costs a call, a turn costs several:
+// so it is tried as long as it pays, and now and then.
+class Batch {
+  public:
+    // After a message: whether another one is looked for in this turn.
+    bool more() {
+        if (++read_ >= kMost) return false;
+        return alone_ == 0 || alone_ % kTryEach == 0;
+    }
+    // The turn is over.
+    void end() {
+        alone_ = read_ > 1 ? 0 : alone_ + 1;
+        read_ = 0;
+    }
+
+  private:
+    static constexpr unsigned kMost = 16, kTryEach = 32;
+    unsigned read_ = 0;   // in this turn
+    unsigned alone_ = 0;  // turns in which there was one message only, in a row
+};
+
 class Message {
   public:
     Message() = default;

@@ -1,77 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/isolation/process.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 extern "C" {
 #include <sys/pidfd.h>  // of glibc 2.36, which does not say so itself
 }
 
 #include "kernel/host/host.hpp"
-#include "kernel/isolation/program.hpp"
+#include "kernel/isolation/launch.hpp"
 
 namespace gantry::isolation {
-namespace {
+namespace {}  // namespace
 
-constexpr int kBatch = 16;                             // messages of one turn
-constexpr Duration kCollectLimit = milliseconds(500);  // a killed program is collected within, or left to init
-
-// Above every number that the program expects, so that none is overwritten before it is copied.
-Fd aside(int fd) { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 32)); }
-
-std::string errno_text(int error) { return std::strerror(error); }
-
-}  // namespace
-
-Result<std::shared_ptr<Process>> Process::spawn(boost::asio::io_context& io, const std::filesystem::path& program,
-                                                int plugin_file, Events events) {
-    int ends[2] = {-1, -1};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
-        return fail(Code::kFull, "no sockets for its process: " + errno_text(errno));
-    Fd ours(ends[0]), theirs(ends[1]);
-    const Fd socket = aside(theirs.get()), file = aside(plugin_file);
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, socket.get(), kSocketFd);
-    ::posix_spawn_file_actions_adddup2(&actions, file.get(), kPluginFd);
-    sigset_t none, usual;
-    ::sigemptyset(&none);
-    ::sigfillset(&usual);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &usual);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    const std::string path = program.string(), parent = std::to_string(::getpid());
-    char* const arguments[] = {const_cast<char*>(path.c_str()), const_cast<char*>(parent.c_str()), nullptr};
-    pid_t pid = 0;
-    const int failed =
-        socket && file ? ::posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments, environ) : EMFILE;
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
-    if (failed != 0) return fail(Code::kUnavailable, path + " cannot be started: " + errno_text(failed));
-    std::shared_ptr<Process> made(new Process(io, std::move(events)));
-    made->pid_ = pid;
+Result<std::shared_ptr<Process>> Process::spawn(host::Loop& loop, const std::filesystem::path& program, int plugin_file,
+                                                Events events) {
+    GANTRY_TRY(launched, launch(program, plugin_file));
+    std::shared_ptr<Process> made(new Process(loop, std::move(events)));
+    made->pid_ = launched.pid;
     made->heard_ = host::boottime_now();
-    const int pidfd = ::pidfd_open(pid, 0);
-    if (pidfd < 0) {
-        const int why = errno;
-        ::kill(pid, SIGKILL);
-        ::waitpid(pid, nullptr, 0);
-        return fail(Code::kUnsupported, "its process cannot be watched (pidfd_open): " + errno_text(why));
-    }
-    made->socket_.assign(ours.release());
-    made->pidfd_.assign(pidfd);
+    made->socket_.assign(launched.socket.release());
+    made->pidfd_.assign(launched.pidfd.release());
     return made;
 }
 
@@ -148,7 +99,9 @@ void Process::wait_for_messages() {
     socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [self = shared_from_this()](const boost::system::error_code& error) {
                            if (error || self->over_) return;
-                           if (self->read(kBatch)) self->wait_for_messages();
+                           self->loop_.gather([&] {
+                               if (self->read()) self->wait_for_messages();
+                           });
                        });
 }
 
@@ -159,10 +112,10 @@ void Process::wait_for_end() {
                       });
 }
 
-bool Process::read(int most) {
-    for (; most > 0 && !over_ && !killed_; --most) {
+bool Process::read() {
+    while (!over_ && !killed_) {
         const Message::Got got = message_.receive(socket_.native_handle());
-        if (got == Message::Got::kNothing) return true;
+        if (got == Message::Got::kNothing) break;
         if (got == Message::Got::kEnd) return false;  // its end follows
         Head head;
         if (got == Message::Got::kOne && message_.bytes().size() >= sizeof(head)) {
@@ -171,12 +124,14 @@ bool Process::read(int most) {
             heard_ = host::boottime_now();
             if (events_.message) events_.message(head, rest);
             message_.fds().clear();  // what nobody took
-            continue;
+            if (batch_.more()) continue;
+            break;
         }
         kill(got == Message::Got::kBroken ? "it broke the rules: " + message_.fault()
                                           : "it broke the rules: it sent a message without a head");
         return false;
     }
+    batch_.end();
     return !over_;
 }
 
@@ -192,7 +147,7 @@ bool Process::pump(const std::function<bool()>& done, Instant deadline) {
                            {pidfd_.native_handle(), POLLIN, 0}};
         (void)::poll(ready, 2, static_cast<int>(std::min<std::int64_t>(rest / milliseconds(1) + 1, 1'000)));
         if ((ready[0].revents & (POLLIN | POLLHUP)) != 0) {
-            heard_all = !read(kBatch);
+            heard_all = !read();
             continue;
         }
         if (ready[1].revents != 0) end();
@@ -222,19 +177,9 @@ void Process::end() {
 }
 
 std::string Process::collect() {
-    siginfo_t info{};
-    const Instant end = host::boottime_now() + kCollectLimit;
-    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.native_handle()), &info, WEXITED | WNOHANG) == 0 &&
-           info.si_pid == 0) {
-        const Duration rest = end - host::boottime_now();
-        if (rest <= Duration::zero()) break;
-        pollfd ready{pidfd_.native_handle(), POLLIN, 0};
-        (void)::poll(&ready, 1, static_cast<int>(rest / milliseconds(1) + 1));
-    }
-    if (info.si_pid == 0) return "it ended";
-    outside_ = !killed_ && info.si_code == CLD_KILLED && info.si_status == SIGKILL;
-    if (info.si_code == CLD_EXITED) return "it ended with status " + std::to_string(info.si_status);
-    return "it was killed by signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
+    const siginfo_t info = isolation::collect(pidfd_.native_handle());
+    outside_ = !killed_ && info.si_pid != 0 && info.si_code == CLD_KILLED && info.si_status == SIGKILL;
+    return describe_end(info);
 }
 
 }  // namespace gantry::isolation

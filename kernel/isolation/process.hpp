@@ -27,7 +27,7 @@ class Process : public std::enable_shared_from_this<Process> {
     };
 
     // plugin_file stays the caller's; the program has it as its descriptor. Errors: the program cannot be started.
-    static Result<std::shared_ptr<Process>> spawn(boost::asio::io_context& io, const std::filesystem::path& program,
+    static Result<std::shared_ptr<Process>> spawn(host::Loop& loop, const std::filesystem::path& program,
                                                   int plugin_file, Events events);
     ~Process();
 
@@ -54,20 +54,23 @@ class Process : public std::enable_shared_from_this<Process> {
         std::vector<Fd> fds;
     };
 
-    Process(boost::asio::io_context& io, Events events) : events_(std::move(events)), socket_(io), pidfd_(io) {}
+    Process(host::Loop& loop, Events events)
+        : loop_(loop), events_(std::move(events)), socket_(loop.io), pidfd_(loop.io) {}
     bool flush();
     void wait_to_send();
     void wait_for_messages();
     void wait_for_end();
-    // At most `most` messages; false if it ended meanwhile or broke a rule.
-    bool read(int most);
+    // A batch of messages; false if it ended meanwhile or broke a rule.
+    bool read();
     void end();
     std::string collect();
 
+    host::Loop& loop_;
     Events events_;
     boost::asio::posix::stream_descriptor socket_, pidfd_;
     std::int64_t pid_ = 0;
     Message message_;
+    Batch batch_;
     std::deque<Waiting> waiting_;
     std::size_t waiting_bytes_ = 0;
     std::string why_;

@@ -10,6 +10,7 @@
 
 #include "kernel/base/units.hpp"
 #include "kernel/host/border.hpp"
+#include "kernel/isolation/launch.hpp"
 
 namespace gantry::isolation {
 namespace {
@@ -79,20 +80,14 @@ host::IsolatedState Remote::state() const {
 // --- life ------------------------------------------------------------------------------------------------------------
 
 std::string Remote::init_message(const host::PluginFile& file, const gantry_config& config) const {
-    std::string message = open_message();
-    Writer w(message);
-    w.number(kProtocol);
-    w.text(context_->name);
-    w.text(role_.interface);
-    w.number<std::int64_t>(watch_memory_ ? 0 : memory_max_);
-    w.number<std::uint8_t>(context_->core->tree != nullptr ? 1 : 0);
-    w.number<std::int64_t>(file.identity.size);
-    w.number(file.identity.modified_ns);
-    w.number<std::uint64_t>(file.note.permissions.size());
-    for (const std::string& permission : file.note.permissions) w.text(permission);
-    put(w, config);
-    seal(message, {.kind = Kind::kInit});
-    return message;
+    return isolation::init_message({.title = context_->name,
+                                    .interface = role_.interface,
+                                    .memory_max_bytes = watch_memory_ ? 0 : memory_max_,
+                                    .has_tree = context_->core->tree != nullptr,
+                                    .file_size = file.identity.size,
+                                    .file_modified_ns = file.identity.modified_ns,
+                                    .permissions = file.note.permissions},
+                                   config);
 }
 
 Result<std::shared_ptr<Remote::Child>> Remote::make_child(const std::shared_ptr<host::PluginFile>& file) {
@@ -111,7 +106,7 @@ Result<std::shared_ptr<Remote::Child>> Remote::make_child(const std::shared_ptr<
         const auto gone = of.lock();
         if (remote && gone) remote->ended(gone, why);
     };
-    GANTRY_TRY(process, Process::spawn(context_->core->loop.io, program_, file->fd, std::move(events)));
+    GANTRY_TRY(process, Process::spawn(context_->core->loop, program_, file->fd, std::move(events)));
     child->process = process;
     return child;
 }
@@ -202,8 +197,14 @@ void Remote::ended(const std::shared_ptr<Child>& child, const std::string& why) 
     if (std::exchange(making_way_, false) && next_ != nullptr) return take_over();
     if (child->newcomer || next_ == nullptr)
         exchanged(fail(Code::kFailed, "the new process ended: " + why + "; the old file is started again"));
-    if (survives_ && !child->process->killed_from_outside() && !survives_(why)) return;
-    restart_later(why);
+    given_up_ = survives_ && !child->process->killed_from_outside() && !survives_(why);
+    if (!given_up_) restart_later(why);
+}
+
+void Remote::revive() {
+    if (!std::exchange(given_up_, false) || stopping_) return;
+    failures_ = 0;
+    restart();
 }
 
 // What it still owed ends here.
@@ -379,6 +380,8 @@ gantry_status Remote::call(const Call& call, std::string message, const Writer& 
         Child* const child = taking_calls();
         if (child == nullptr) return slot.lasting != Lasting::kNo && !slot.operation ? GANTRY_OK : GANTRY_UNAVAILABLE;
         if (slot.operation) child->operations[call.op.id] = &slot;
+        if (role_.interface == GANTRY_ROLE_TRANSPORT && call.slot == kTransportClose)
+            child->window.close(peer_of(message));
         const gantry_status status = child->process->send(std::move(message), arguments.fds);
         if (!slot.operation) return status;
         if (status != GANTRY_OK) {

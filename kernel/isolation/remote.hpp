@@ -36,6 +36,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
 
     gantry_plugin plugin();
     host::IsolatedState state() const;
+    void revive();
     void exchange(std::shared_ptr<host::PluginFile> file, const gantry_config& config, host::Done<void> done);
     void end();  // nothing comes any more
 
@@ -138,6 +139,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     std::uint64_t restarts_ = 0;
     unsigned failures_ = 0;
     bool begun_ = false, stopping_ = false;
+    bool given_up_ = false;    // survives_ said no
     const bool alone_;         // its role holds what two cannot: an address, a database
     bool making_way_ = false;  // so the old process stops before the new one starts
     std::optional<host::BootTimer> restart_timer_, tick_timer_;

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "kernel/host/context.hpp"
-
 namespace gantry::isolation {
 namespace {
 
@@ -167,12 +165,6 @@ Role make(std::string_view interface, std::span<const Slot> slots, std::span<con
 }
 
 }  // namespace
-
-std::shared_ptr<Caller> Caller::of(std::uint64_t host) {
-    std::shared_ptr<host::Context> context = host::Context::find(host);
-    void* const target = context == nullptr ? nullptr : context->sink_target.load();
-    return target == nullptr ? nullptr : std::shared_ptr<Caller>(std::move(context), static_cast<Caller*>(target));
-}
 
 const Role* find_role(std::string_view interface) {
     static const std::array<Role, 8> roles{

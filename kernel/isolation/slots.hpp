@@ -100,14 +100,17 @@ class Caller {
     };
     // `arguments` is complete but for its head, which is for the caller to fill. [any]
     virtual gantry_status call(const Call& call, std::string message, const Writer& arguments) noexcept = 0;
-    // Who reports for the instance with that number; nullptr once it was stopped. In a plugin's process only. [any]
-    static std::shared_ptr<Caller> of(std::uint64_t host);
+    // Who reports for the instance with that number; nullptr once it was stopped. In a plugin's process only, which
+    // sets it before it has a plugin. [any]
+    using Find = std::shared_ptr<Caller> (*)(std::uint64_t host);
+    static inline Find reporter = nullptr;
     // Where a frontend's door is, as far as its process has said. [any]
     virtual gantry_str address() const noexcept { return {}; }
 };
 
 // Bytes that every message begins with, left free here; see messages.hpp.
 inline constexpr std::size_t kHead = 32;
+inline constexpr std::size_t kUsual = 1'024;  // bytes: most messages have fewer, and are put together without moving
 
 // Whether what a slot asks for is still wanted of a process that replaces the one that was asked; then the slot's last
 // call is made again.
@@ -222,7 +225,9 @@ template <class S, std::uint16_t kTable, std::uint16_t kNumber, class First, cla
 struct ProxyOf<S, kTable, kNumber, std::tuple<First, A...>> {
     static gantry_status fn(First first, A... rest) noexcept {
         try {
-            std::string message(kHead, '\0');
+            std::string message;
+            message.reserve(kUsual);
+            message.resize(kHead);
             Writer w(message);
             const typename S::Arguments all(first, rest...);
             S::put_tuple(w, all);
@@ -231,7 +236,7 @@ struct ProxyOf<S, kTable, kNumber, std::tuple<First, A...>> {
             if constexpr (std::is_pointer_v<First>) {
                 return static_cast<Caller*>(first)->call(call, std::move(message), w);
             } else {
-                const std::shared_ptr<Caller> caller = Caller::of(first);
+                const std::shared_ptr<Caller> caller = Caller::reporter(first);
                 return caller == nullptr ? GANTRY_STALE : caller->call(call, std::move(message), w);
             }
         } catch (...) {

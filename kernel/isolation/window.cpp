@@ -9,7 +9,7 @@ namespace gantry::isolation {
 gantry_status Window::take(std::uint64_t peer, std::size_t bytes) {
     if (static_cast<std::int64_t>(bytes) > message_max_) return GANTRY_INVALID;
     const auto it = peers_.find(peer);
-    if (it == peers_.end()) return GANTRY_NOT_FOUND;
+    if (it == peers_.end() || it->second.closed) return GANTRY_NOT_FOUND;
     // One message always has room: a window that is smaller than the longest message would stand still.
     if (it->second.outstanding > 0 && static_cast<std::int64_t>(it->second.outstanding + bytes) > queue_max_) {
         it->second.full = true;
@@ -37,7 +37,7 @@ std::vector<std::uint64_t> Window::writable() {
     std::vector<std::uint64_t> out;
     if (!std::exchange(some_full_, false)) return out;
     for (auto& [number, peer] : peers_) {
-        if (!peer.full) continue;
+        if (!peer.full || peer.closed) continue;
         if (static_cast<std::int64_t>(peer.outstanding) <= queue_max_ / 2) {
             peer.full = false;
             out.push_back(number);

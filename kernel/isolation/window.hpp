@@ -25,6 +25,10 @@ class Window {  // in gantryd
     }
     void up(std::uint64_t peer) { peers_[peer]; }
     void down(std::uint64_t peer) { peers_.erase(peer); }
+    // Nothing can be sent to it any more; `down` is still to come.
+    void close(std::uint64_t peer) {
+        if (const auto it = peers_.find(peer); it != peers_.end()) it->second.closed = true;
+    }
     // What send() answers; GANTRY_OK books the bytes.
     gantry_status take(std::uint64_t peer, std::size_t bytes);
     // Booked and not sent after all: the peer was told to wait.
@@ -37,7 +41,7 @@ class Window {  // in gantryd
   private:
     struct Peer {
         std::uint64_t outstanding = 0;
-        bool full = false;
+        bool full = false, closed = false;
     };
     std::int64_t message_max_ = 0, queue_max_ = 0;
     bool some_full_ = false;

@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "sdk/tools/commands.hpp"
+#include "sdk/tools/prefix.hpp"
 #include "sdk/tools/roles.hpp"
 #include "sdk/tools/suggestion.hpp"
 #include "sdk/tools/trouble.hpp"
@@ -33,14 +34,6 @@ struct Options {
 };
 
 [[noreturn]] void usage(const std::string& text) { throw Failure(exit_status::kUsage, text); }
-
-// PREFIX of PREFIX/bin/gantry-plugin, of an installed package as of a build folder.
-fs::path prefix() {
-    std::error_code unknown;
-    const fs::path self = fs::read_symlink("/proc/self/exe", unknown);
-    if (unknown) throw Failure(exit_status::kInternal, "cannot tell where this program lies: " + unknown.message());
-    return self.parent_path().parent_path();
-}
 
 const Role& role_of(const std::string& word) {
     std::vector<std::string> known;
@@ -67,21 +60,10 @@ fs::path template_folder(const Role& role, const std::string& language) {
         usage("there are no templates in '" + language + "'." + did_you_mean(language, languages) +
               " The languages are c and c++.");
     }
-    const fs::path all = prefix() / "share" / "gantry" / "templates";
-    const fs::path folder = all / role.folder / language;
+    const fs::path folder = prefix() / "share" / "gantry" / "templates" / role.folder / language;
     std::error_code ignored;
     if (fs::is_directory(folder, ignored)) return folder;
-    if (!fs::is_directory(all, ignored)) {
-        throw Failure(exit_status::kNoInput, all.string() + " is not there: the templates come with the SDK's package");
-    }
-    std::string others;
-    for (const Role& other : roles()) {
-        if (fs::is_directory(all / other.folder / language, ignored)) {
-            others += (others.empty() ? "" : ", ") + std::string(other.folder);
-        }
-    }
-    usage("there is no template for " + std::string(role.folder) + " in " + language + ", only for " + others +
-          "; leave out --language for C++");
+    throw Failure(exit_status::kNoInput, folder.string() + " is not there: the templates come with the SDK's package");
 }
 
 // "@NAME@" becomes what it stands for; what is no such word stays.
@@ -167,6 +149,7 @@ int write_new(const Options& options) {
         {"FOLDER", std::string(role.folder)},
         {"ABI", major + "." + std::to_string(GANTRY_ABI_MINOR)},
         {"ABI_MAJOR", major},
+        {"CHECK_CONFIG", surroundings ? " --config check.toml" : ""},
         {"CHECK", surroundings ? "\n  CHECK --config ${CMAKE_CURRENT_SOURCE_DIR}/check.toml" : ""},
         {"BUILD", how_to_build(options.language, prefix())}};
     Draft draft(options.name);
@@ -192,7 +175,7 @@ void add_new(CLI::App& app, Chosen& chosen) {
     for (const Role& role : roles()) known += (known.empty() ? "" : ", ") + std::string(role.folder);
     sub->add_option("ROLE", options->role, known)->required();
     sub->add_option("NAME", options->name, "Its name, and that of the folder to make here")->required();
-    sub->add_option("--language", options->language, "c++, or c for some roles")->capture_default_str();
+    sub->add_option("--language", options->language, "c++ or c")->capture_default_str();
     sub->add_option("--id", options->id, "Its id in plugin.toml; without it org.example.NAME");
     sub->callback([&chosen, options] { chosen = [options] { return write_new(*options); }; });
 }

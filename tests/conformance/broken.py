@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """That gantry-plugin check catches what it must, and nothing besides.
 
-    broken.py TOOL PLUGIN.so CHECK OUTCOME [CONFIG]   CHECK has OUTCOME; all others pass, or are skipped because of it
-    broken.py TOOL PLUGIN.so - pass [CONFIG]          all pass
+    broken.py TOOL PLUGIN.so CHECK OUTCOME [ARGUMENT ...]   CHECK has OUTCOME; all others pass, or are skipped because of it
+    broken.py TOOL PLUGIN.so - pass [ARGUMENT ...]          all pass; arguments go to gantry-plugin check
     broken.py TOOL --table FILE                       each check of --list is caught by a plugin of the table
 """
 import json
@@ -16,8 +16,8 @@ BECAUSE = re.compile(r"(\S+) (failed|crashed|was skipped)")
 WITHOUT = re.compile(r"the role has no operations|the schema has no ")
 
 
-def run(tool, plugin, config):
-    command = [tool, "check", "--json", plugin] + (["--config", config] if config else [])
+def run(tool, plugin, arguments):
+    command = [tool, "check", "--json", plugin, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
@@ -65,7 +65,7 @@ def main():
         problems = list(covered(tool, sys.argv[3]))
     else:
         caught, outcome = sys.argv[3:5]
-        report, status = run(tool, plugin, sys.argv[5] if len(sys.argv) > 5 else None)
+        report, status = run(tool, plugin, sys.argv[5:])
         problems = list(judge(report, status, caught, outcome))
         print(f"seed {report['seed']} (gantry-plugin check --reproduce repeats it)")
     print("\n".join(problems))

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""gantry-plugin check on a bundled plugin, in surroundings in which every check of its role can run.
+"""gantry-plugin check on a bundled plugin, in this process and in one of its own, in surroundings in which every check of
+its role can run.
 
-    bundled.py BUILD ROLE/NAME [ARGUMENT ...]    BUILD: the build's folder; further arguments go to gantry-plugin check
+    bundled.py BUILD ROLE/NAME [ARGUMENT ...]    BUILD: the build's folder; arguments for gantry-plugin check stand for
+                                              --isolation both
 
 Exits with 77 where the machine cannot have the surroundings.
 """
@@ -155,7 +157,7 @@ def main():
         config.write_text(toml(world.tables))
         file = build / "lib" / "gantry" / "plugins" / f"{plugin}.so"
         done = subprocess.run([*world.before, build / "bin" / "gantry-plugin", "check", file, "--config", config,
-                               *sys.argv[3:]])
+                               *(sys.argv[3:] or ["--isolation", "both"])])
         return done.returncode
 
 

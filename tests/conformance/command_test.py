@@ -2,6 +2,7 @@
 """The command line of gantry-plugin check: command_test.py TOOL FOLDER_OF_BROKEN_PLUGINS."""
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,31 @@ class Command(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn("placement.order", done.stdout)
 
+    def test_isolated_checks_are_those_of_the_same_name_in_a_process_of_its_own(self):
+        names = {isolation: [line.split()[0] for line in run("--list", "--isolation", isolation).stdout.splitlines()]
+                 for isolation in ("none", "process", "both")}
+        self.assertFalse([name for name in names["none"] if name.startswith("isolated.")])
+        isolated = [name for name in names["process"] if name.startswith("isolated.")]
+        self.assertEqual(names["both"], names["none"] + isolated)
+        self.assertTrue(all(name.startswith(("static.", "isolated.")) for name in names["process"]))
+        self.assertTrue(all(name.removeprefix("isolated.") in names["none"] for name in isolated))
+        checks = json.loads(run(SOUND, "--json", "--isolation", "both", "placement.order").stdout)["checks"]
+        self.assertEqual([check["name"] for check in checks if check["name"].endswith("placement.order")],
+                         ["placement.order", "isolated.placement.order"])
+        self.assertTrue(all(check["outcome"] == "pass" for check in checks), checks)
+
+    def test_a_tool_without_the_plugins_host_beside_it_says_what_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "bin").mkdir()
+            tool = shutil.copy(TOOL, pathlib.Path(folder) / "bin/gantry-plugin")
+            done = subprocess.run([tool, "check", SOUND, "--isolation", "process"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 66)
+        self.assertIn(f"{folder}/lib/gantry/gantry-plugin-host is not there", done.stderr)
+
     def test_mistakes_on_the_command_line_are_told(self):
+        done = run(SOUND, "--isolation", "some")
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("expected none, process or both, got 'some'", done.stderr)
         done = run(SOUND, "placement.ordre")
         self.assertEqual(done.returncode, 64)
         self.assertIn("Did you mean 'placement.order'?", done.stderr)

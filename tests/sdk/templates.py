@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `gantry-plugin new` writes builds against the installed SDK, passes its tests and `gantry-plugin check`, and does its
-job: one gateway runs on nothing but plugins of templates, one of each role. (The HTTP frontend is there beside the new one,
-because the command line speaks to it.)
+job: a gateway runs on nothing but plugins of templates, one of each role, first in C++, then in C. (The HTTP frontend is
+there beside the new one, because the command line speaks to it.)
 """
 import os
 import pathlib
@@ -16,7 +16,7 @@ from hosts import Cluster, Failure, UnixConnection, enter, ended, wait_for
 import loopback
 
 ROLES = ["discovery", "placement", "runtime", "probe", "transport", "directory", "store", "frontend"]
-IN_C = ["placement", "probe"]
+LANGUAGES = {"c++": "", "c": "-c"}  # and how their plugins' names end
 CONFIG = """
 state_dir = "{dir}/state"
 [plugins]
@@ -27,22 +27,21 @@ name = "Gateway"
 labels = {{ preferred = "yes" }}
 [controller]
 listen = "127.0.0.1:3900"
-[discovery.my-discovery]
+[discovery.my-discovery{c}]
 file = "{dir}/endpoints"
 interval = "100ms"
-[placement.my-placement]
-[placement.my-placement-c]
-[runtime.my-runtime]
+[placement.my-placement{c}]
+[runtime.my-runtime{c}]
 [probe.my-probe]
 expect = "220"
 [probe.my-probe-c]
-[transport.my-transport]
+[transport.my-transport{c}]
 secret_file = "{dir}/secret"
-[directory.my-directory]
+[directory.my-directory{c}]
 listen = "127.0.0.1:5400"
-[store.my-store]
+[store.my-store{c}]
 path = "{dir}/log"
-[frontend.my-frontend]
+[frontend.my-frontend{c}]
 socket = "{dir}/door"
 [frontend.http]
 socket = "{dir}/api.sock"
@@ -60,20 +59,19 @@ while True:
 
 def build(desk):
     for role in ROLES:
-        desk.run("gantry-plugin", "new", role, f"my-{role}")
-        desk.build(desk.work / f"my-{role}")
-    for role in IN_C:
-        desk.run("gantry-plugin", "new", role, f"my-{role}-c", "--language", "c")
-        desk.build(desk.work / f"my-{role}-c")
+        for language, ending in LANGUAGES.items():
+            desk.run("gantry-plugin", "new", role, f"my-{role}{ending}", "--language", language)
+            desk.build(desk.work / f"my-{role}{ending}")
 
 
 class Gateway:
-    def __init__(self, desk, folder):
-        self.desk, self.dir = desk, folder
+    def __init__(self, desk, folder, language):
+        self.desk, self.dir, self.ending = desk, folder, LANGUAGES[language]
         self.dir.mkdir()
         (self.dir / "secret").write_text("a secret of this gateway alone")
         (self.dir / "endpoints").write_text("node Expected\n")
-        (self.dir / "gantry.toml").write_text(CONFIG.format(dir=self.dir, site=desk.site, prefix=desk.prefix, keys=desk.keys))
+        (self.dir / "gantry.toml").write_text(CONFIG.format(dir=self.dir, site=desk.site, prefix=desk.prefix,
+                                                            keys=desk.keys, c=self.ending))
         (self.dir / "greeter.py").write_text(GREETER)
         (self.dir / "index.html").write_text("well\n")
         self.log = self.dir / "gantryd.log"
@@ -150,7 +148,7 @@ def says(what, text, *words):
 def each_does_its_job(gateway, image):
     gateway.start()
     plugins = gateway.cli("plugins").stdout
-    says("gantry plugins", plugins, "signed by acme", *[f"my-{role}" for role in ROLES], *[f"my-{role}-c" for role in IN_C])
+    says("gantry plugins", plugins, "signed by acme", *[f"my-{role}{gateway.ending} " for role in ROLES])
     # transport: the node reached its controller. discovery: a node is expected.
     wait_for(lambda: "ready" in gateway.cli("nodes").stdout, 15, lambda: gateway.cli("nodes").stdout)
     wait_for(lambda: "Expected" in gateway.cli("nodes").stdout, 5, lambda: gateway.cli("nodes").stdout)
@@ -158,10 +156,11 @@ def each_does_its_job(gateway, image):
     wait_for(lambda: "Expected" not in gateway.cli("nodes").stdout, 5, lambda: gateway.cli("nodes").stdout)
 
     gateway.cli("image", "import", str(image))
-    # placement decides, runtime runs, probe makes ready: in C++ and in C.
-    gateway.deploy("greeter", 2500, [sys.executable, str(gateway.dir / "greeter.py")], "my-probe", "my-placement")
+    # placement decides, runtime runs, probe makes ready.
+    gateway.deploy("greeter", 2500, [sys.executable, str(gateway.dir / "greeter.py")], "my-probe",
+                   f"my-placement{gateway.ending}")
     gateway.deploy("web", 8080, ["busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", str(gateway.dir)], "my-probe-c",
-                   "my-placement-c")
+                   f"my-placement{gateway.ending}")
     for service in ("greeter", "web"):
         says("gantry explain", gateway.cli("explain", service).stdout.lower(), "without the label", "copies of the service")
     # directory: the names answer. frontend: the tree answers at the new door.
@@ -188,7 +187,9 @@ def main():
     state = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
     desk = Desk(state)
     build(desk)
-    each_does_its_job(Gateway(desk, state / "gateway"), desk.make_image())
+    image = desk.make_image()
+    for language in LANGUAGES:
+        each_does_its_job(Gateway(desk, state / f"gateway{LANGUAGES[language]}", language), image)
 
 
 if __name__ == "__main__":

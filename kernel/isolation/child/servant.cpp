@@ -15,12 +15,17 @@
 namespace gantry::isolation {
 namespace {
 
-constexpr int kBatch = 16;               // messages of one turn
 constexpr Duration kDrain = seconds(1);  // for its jobs, after stop
 
 const void* query_service(std::uint64_t handle, gantry_str id) noexcept {
     if (host::Context::find(handle) == nullptr) return nullptr;
     return host::view(id) == GANTRY_HOST_LOG ? log_proxy() : host::service_table(host::view(id));
+}
+
+std::shared_ptr<Caller> find_reporter(std::uint64_t host) {
+    std::shared_ptr<host::Context> context = host::Context::find(host);
+    void* const target = context == nullptr ? nullptr : context->sink_target.load();
+    return target == nullptr ? nullptr : std::shared_ptr<Caller>(std::move(context), static_cast<Caller*>(target));
 }
 
 gantry_status status_of(const Status& status) {
@@ -54,7 +59,9 @@ gantry_status status_of(const Status& status) {
 Servant::Servant(int socket)
     : socket_(socket), tree_([this](const Head& head, std::string message, int fd) {
           send(head, std::move(message), fd >= 0 ? std::vector<int>{fd} : std::vector<int>{});
-      }) {}
+      }) {
+    Caller::reporter = &find_reporter;
+}
 
 int Servant::run() {
     for (;;) {
@@ -245,7 +252,7 @@ void Servant::listen() {
     reader_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
                            if (error) ::_exit(kOrphaned);
-                           for (int i = 0; i < kBatch; ++i) {
+                           do {
                                const Message::Got got = incoming_.receive(socket_);
                                if (got == Message::Got::kNothing) break;
                                Head head;
@@ -255,7 +262,8 @@ void Servant::listen() {
                                Reader rest(incoming_.bytes().substr(sizeof(head)), incoming_.fds());
                                message(head, rest);
                                incoming_.fds().clear();  // what nobody took
-                           }
+                           } while (batch_.more());
+                           batch_.end();
                            listen();
                        });
 }
@@ -293,6 +301,7 @@ void Servant::called(const Head& head, Reader& rest) {
     host::Operations::Call call;
     call.handle = context_->handle;
     call.deadline = Instant{head.deadline_ns};
+    call.at_once = true;
     if (slot.put_result != nullptr) {
         call.decode = [&slot, result](const void* raw) {
             Writer w(*result);
@@ -334,9 +343,7 @@ void Servant::notified(const Slot& slot, const Head& head, Reader& rest) {
 gantry_status Servant::call(const Call& call, std::string message, const Writer& arguments) noexcept {
     try {
         if (transport_ && call.table == kSinkTable && (call.slot == kSinkWritable || call.slot == kSinkDown)) {
-            std::uint64_t peer = 0;
-            std::memcpy(&peer, message.data() + kHead, sizeof(peer));
-            core_->loop.post([this, peer, writable = call.slot == kSinkWritable] {
+            core_->loop.post([this, peer = peer_of(message), writable = call.slot == kSinkWritable] {
                 writable ? backlog_.writable(peer) : backlog_.down(peer);
             });
             if (call.slot == kSinkWritable) return GANTRY_OK;

@@ -56,6 +56,7 @@ class Servant final : public Caller {
     boost::asio::io_context io_{1};
     boost::asio::posix::stream_descriptor reader_{io_};
     Message incoming_;
+    Batch batch_;
     RemoteTree tree_;
     std::shared_ptr<host::Core> core_;
     std::shared_ptr<host::Context> context_;

@@ -69,13 +69,21 @@ struct Subject {
     std::string interface;  // "gantry.role.placement/1"
 };
 
+// Whose process the plugin's code runs in.
+enum class Placing : std::uint8_t {
+    kHost,        // the check's own
+    kOwnProcess,  // gantry-plugin-host, as with isolation = "process" (puppet.hpp); the clock is the machine's then
+};
+
 // What a body sees.
 class Trial {
   public:
-    Trial(const Subject& subject_in, std::string folder, std::uint64_t seed)
-        : subject(subject_in), random(seed), folder_(std::move(folder)), seed_(seed) {}
+    Trial(const Subject& subject_in, Placing placing_in, std::string folder, std::uint64_t seed)
+        : subject(subject_in), placing(placing_in), random(seed), folder_(std::move(folder)), seed_(seed) {}
 
     const Subject& subject;
+    const Placing placing;
+    bool isolated() const { return placing == Placing::kOwnProcess; }
     std::mt19937_64 random;  // the same for the same seed and check
 
     // The check's own folder; also TMPDIR. Removed after it, whatever happens.
@@ -110,10 +118,18 @@ struct Check {
     void (*body)(Trial&);
     int limit_s = 20;            // then the child is killed: a crash
     std::string_view role = {};  // for plugins of this role alone; empty: for all
+    Placing placing = Placing::kHost;
 };
 
 // Every check, in the order in which they run: what a check needs comes before it.
 std::vector<Check> all_checks();
+
+// Those of `checks` that look at the file, and those that mean something of a plugin in a process of its own as well,
+// to be run in one, under the name "isolated.NAME".
+std::vector<Check> isolated_checks(const std::vector<Check>& checks);
+// What the isolated checks of this subject need beforehand. Failure (sdk/tools/trouble.hpp) where there is no
+// gantry-plugin-host beside this program.
+void prepare_isolation(const Subject& subject);
 
 void add_static(std::vector<Check>& out);
 void add_load(std::vector<Check>& out);

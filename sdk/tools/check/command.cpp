@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 
 #include "sdk/tools/check/report.hpp"
@@ -34,14 +35,34 @@ namespace {
 
 struct Asked {
     std::string file, config, junit, seed;
+    std::string isolation = "none";   // or process, or both
     std::vector<std::string> checks;  // names or suites; empty: all
     bool json = false, list = false;
 };
 
+// An isolated check goes by the name and suite of the other as well.
 bool takes(const std::vector<std::string>& names, const Check& check) {
-    const std::string_view suite = check.name.substr(0, check.name.find('.'));
-    return names.empty() ||
-           std::ranges::any_of(names, [&](const std::string& name) { return name == check.name || name == suite; });
+    const auto suite = [](std::string_view name) { return name.substr(0, name.find('.')); };
+    const std::string_view rest =
+        check.placing == Placing::kOwnProcess ? check.name.substr(check.name.find('.') + 1) : check.name;
+    return names.empty() || std::ranges::any_of(names, [&](const std::string& name) {
+               return name == check.name || name == suite(check.name) || name == rest || name == suite(rest);
+           });
+}
+
+std::vector<Check> checks_for(const std::string& isolation) {
+    const std::vector<Check> all = all_checks();
+    std::vector<Check> isolated = isolated_checks(all);
+    if (isolation == "none") return all;
+    if (isolation == "process") return isolated;
+    if (isolation != "both") {
+        throw tools::Failure(tools::exit_status::kUsage,
+                             "--isolation: expected none, process or both, got '" + isolation + "'");
+    }
+    std::vector<Check> out = all;
+    std::ranges::copy_if(isolated, std::back_inserter(out),
+                         [](const Check& check) { return check.placing == Placing::kOwnProcess; });
+    return out;
 }
 
 void know_names(const std::vector<std::string>& names, const std::vector<Check>& checks) {
@@ -101,7 +122,7 @@ void write_file(const std::string& file, const std::string& text) {
 }
 
 int check_file(const Asked& asked) {
-    const std::vector<Check> checks = all_checks();
+    const std::vector<Check> checks = checks_for(asked.isolation);
     know_names(asked.checks, checks);
     if (asked.list) return list_checks(checks, asked.checks);
     if (asked.file.empty()) {
@@ -111,6 +132,7 @@ int check_file(const Asked& asked) {
     if (!asked.config.empty()) subject.world = read_world(asked.config);
     supply(subject.world, subject.reading.note);
     const std::uint64_t seed = seed_of(asked.seed);
+    if (asked.isolation != "none") prepare_isolation(subject);
 
     const elf::Note& note = subject.reading.note;
     if (!asked.json) {
@@ -151,6 +173,10 @@ void add_check(CLI::App& app, Chosen& chosen) {
                         "names of checks or suites (default: all): lifecycle, placement.order");
     command->add_option("--config", asked->config,
                         "TOML file with the plugin's settings and surroundings (docs/plugins/check.md)");
+    command
+        ->add_option("--isolation", asked->isolation,
+                     "whose process the plugin runs in: none (the check's), process (one of its own), both")
+        ->capture_default_str();
     command->add_option("--junit", asked->junit, "also write the results as JUnit XML to this file");
     command->add_option("--reproduce", asked->seed, "the seed of an earlier run");
     command->add_flag("--json", asked->json, "print one JSON document instead of lines");

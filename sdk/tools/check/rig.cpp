@@ -15,6 +15,8 @@
 #include <gantry/elf/quantity.hpp>
 #include <gantry/status.hpp>
 
+#include "sdk/tools/check/puppet.hpp"
+
 namespace gantry::check {
 namespace {
 
@@ -140,6 +142,10 @@ const gantry_entry& load_entry(const Subject& subject) {
     return *static_cast<const gantry_entry*>(entry);
 }
 
+const gantry_entry& entry_of(const Trial& trial) {
+    return trial.isolated() ? puppet_entry() : load_entry(trial.subject);
+}
+
 std::string placed(const Trial& trial, std::string text) {
     constexpr std::string_view kFolder = "{folder}";
     for (std::size_t at = 0; (at = text.find(kFolder, at)) != std::string::npos;) {
@@ -226,7 +232,7 @@ namespace {
 
 testing::Options options_for(Trial& trial, bool real_time) {
     testing::Options out;
-    out.real_time = real_time;
+    out.real_time = real_time || trial.isolated();
     out.seed = trial.seed();
     return out;
 }
@@ -245,7 +251,11 @@ Rig::Rig(Trial& trial_in, const testing::Options& options) : trial(trial_in), ho
     }
 }
 
-testing::Instance& Rig::make(testing::Settings settings) { return host.load(trial.subject.file, std::move(settings)); }
+testing::Instance& Rig::make(testing::Settings settings) {
+    if (!trial.isolated()) return host.load(trial.subject.file, std::move(settings));
+    settings.apply_schema_of(trial.subject.file);
+    return host.load(puppet_entry(), std::move(settings));
+}
 
 std::string listed(const std::vector<std::string>& items, std::size_t most) {
     std::string out = std::to_string(items.size());

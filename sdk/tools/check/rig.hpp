@@ -71,6 +71,8 @@ class Recorder final : public testing::Monitor {
 
 // The plugin's entry, loaded once per process; Failed if the loader refuses.
 const gantry_entry& load_entry(const Subject& subject);
+// The same, or in an isolated check the entry that stands for it.
+const gantry_entry& entry_of(const Trial& trial);
 
 // Settings of the world's table for this trial. Failed for a value of another type; Skipped if the schema requires a
 // key that the world does not give.
@@ -88,6 +90,11 @@ class Rig {
     // create and init; throws gantry::Failure with the plugin's text.
     testing::Instance& make() { return make(settings_of(trial)); }
     testing::Instance& make(testing::Settings settings);
+
+    // Lets that time pass; of a plugin with the machine's clock at most a second.
+    void pass(Duration time) {
+        host.advance(trial.isolated() ? std::min<Duration>(time, std::chrono::seconds(1)) : time);
+    }
 
     Trial& trial;
     Recorder recorder;  // before the host: it hears the last calls

@@ -18,6 +18,7 @@
 #include <gantry/status.hpp>
 #include <set>
 
+#include "sdk/tools/check/puppet.hpp"
 #include "sdk/tools/trouble.hpp"
 
 namespace gantry::check {
@@ -48,6 +49,12 @@ std::vector<std::string> unpacked(const std::string& text) {
     return out;
 }
 
+// What may have led to a failure: that the plugin's own process fell.
+std::string behind_it() {
+    const std::string how = puppet_fell();
+    return how.empty() ? "" : "; the plugin's process ended: " + how;
+}
+
 std::vector<std::string> run_body(const Check& check, Trial& trial) {
     const auto said = [&](Outcome outcome, const std::string& expected, const std::string& got) {
         return std::vector<std::string>{std::to_string(static_cast<int>(outcome)), expected, got, trial.remarks};
@@ -55,16 +62,18 @@ std::vector<std::string> run_body(const Check& check, Trial& trial) {
     try {
         check.body(trial);
     } catch (const Failed& failed) {
-        return said(Outcome::kFail, failed.expected, failed.got);
+        return said(Outcome::kFail, failed.expected, failed.got + behind_it());
     } catch (const Skipped& skipped) {
         return said(Outcome::kSkip, skipped.reason, skipped.blocks ? kBlocks : "");
     } catch (const gantry::Failure& failure) {
-        return said(Outcome::kFail, "no error here", failure.what());
+        return said(Outcome::kFail, "no error here", failure.what() + behind_it());
     } catch (const std::exception& error) {
         return said(Outcome::kFail, "no exception out of the plugin", error.what());
     } catch (...) {
         return said(Outcome::kFail, "no exception out of the plugin", "an exception that is no std::exception");
     }
+    if (const std::string how = puppet_fell(); !how.empty())
+        return said(Outcome::kFail, "a process that lives until it is told to stop", how);
     if (trial.warning) return said(Outcome::kWarn, trial.warning->expected, trial.warning->got);
     return said(Outcome::kPass, "", "");
 }
@@ -82,7 +91,7 @@ std::vector<std::string> run_body(const Check& check, Trial& trial) {
     ::close(nothing);
     ::close(output);
     ::setenv("TMPDIR", folder.c_str(), 1);
-    Trial trial(subject, folder, seed);
+    Trial trial(subject, check.placing, folder, seed);
     const std::string text = packed(run_body(check, trial));
     for (std::size_t at = 0; at < text.size();) {
         const ssize_t n = ::write(results, text.data() + at, text.size() - at);

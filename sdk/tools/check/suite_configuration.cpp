@@ -18,7 +18,7 @@ std::optional<std::string> refusal(Trial& trial, const testing::Settings& settin
     // The host would fill in defaults and check the schema; here the plugin alone is asked.
     try {
         rig.recorder.deaf = true;
-        testing::Instance& instance = rig.host.load(load_entry(trial.subject), settings);
+        testing::Instance& instance = rig.host.load(entry_of(trial), settings);
         instance.stop();
         instance.destroy();
     } catch (const Failure& failure) {

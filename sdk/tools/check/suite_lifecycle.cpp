@@ -156,7 +156,7 @@ void beside(Trial& trial) {
     first.end();
 }
 
-void fail_to_start(Trial& trial) {
+void fail_where_the_host_does(Trial& trial) {
     Rig rig(trial);
     testing::Instance& instance = rig.make();
     const auto exercise = Exercise::of(rig, instance);
@@ -171,7 +171,10 @@ void fail_to_start(Trial& trial) {
     instance.stop();
     rig.recorder.deaf = true;
     instance.destroy();
+}
 
+void fail_to_start(Trial& trial) {
+    if (!trial.isolated()) fail_where_the_host_does(trial);  // else its host is in its own process, and refuses nothing
     Rig second(trial);
     testing::Instance& unstarted = second.make();
     unstarted.stop();

@@ -3,6 +3,7 @@
 // Processes that die in calls of plugins: each is a child of the test.
 #include "kernel/crash/witness.hpp"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -16,6 +17,7 @@
 #include <sstream>
 #include <thread>
 
+#include "kernel/crash/code.hpp"
 #include "kernel/crash/crumb.hpp"
 
 namespace gantry::crash {
@@ -166,6 +168,34 @@ TEST_CASE("another thread's crash is not blamed on the plugin that the loop is i
     REQUIRE(report);
     CHECK(report->plugin == "");
     CHECK(report->how == "SIGSEGV");
+}
+
+TEST_CASE("a crash on a thread that a plugin made itself is blamed on the plugin whose code is on its stack") {
+    const Subject mine("probe.threaded", std::string(64, 'e'));
+    for (const auto& [way, how] : {
+             std::pair{"abort", "SIGABRT"}, std::pair{"exit", "exit"},
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+                 std::pair{"null", "SIGSEGV"}, std::pair{"library", "SIGSEGV"}, std::pair {
+                 "call", "SIGSEGV"
+             }
+#endif
+         }) {
+        INFO(way);
+        Folder folder;
+        const auto report = folder.left_by([&, way = way] {
+            void* const library = ::dlopen(OWN_THREAD, RTLD_NOW | RTLD_LOCAL);
+            if (library == nullptr) ::_exit(98);
+            const auto fail = reinterpret_cast<void (*)(const char*)>(::dlsym(library, "fail_on_a_thread"));
+            claim(reinterpret_cast<const void*>(fail), mine);
+            const Crumbs crumbs(kBad, "score");  // what the loop is in meanwhile
+            fail(way);
+        });
+        REQUIRE(report);
+        CHECK(report->plugin == "probe.threaded");
+        CHECK(report->digest == std::string(64, 'e'));
+        CHECK(report->slot == "a thread");
+        CHECK(report->how == how);
+    }
 }
 
 TEST_CASE("an orderly end, SIGKILL and a child of fork leave nothing") {

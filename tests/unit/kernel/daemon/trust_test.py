@@ -195,11 +195,17 @@ class Trust(unittest.TestCase):
     # --- crashes ---
     def wait_for(self, state, *how):
         """Starts it; the crasher as soon as it is in that state."""
-        plugin, end = self.up(*how)["crasher"], time.monotonic() + LIMIT_S
-        while plugin["state"] != state:
+        self.up(*how)
+        return self.state(state)
+
+    def crasher(self):
+        return {p["name"]: p for p in json.loads(self.gantry("--json", "plugins").stdout)["items"]}["crasher"]
+
+    def state(self, state):
+        end = time.monotonic() + LIMIT_S
+        while (plugin := self.crasher())["state"] != state:
             self.assertLess(time.monotonic(), end, f"{plugin} {self.log()}")
             time.sleep(0.02)
-            plugin = {p["name"]: p for p in json.loads(self.gantry("--json", "plugins").stdout)["items"]}["crasher"]
         return plugin
 
     def test_an_optional_plugin_that_crashes_isolated_as_well_is_refused(self):
@@ -209,9 +215,28 @@ class Trust(unittest.TestCase):
         self.assertIn(words, self.wait_for("refused", table)["reason"])
         self.down()
         self.assertIn(words, self.wait_for("refused", table)["reason"])
-        self.assertEqual(self.gantry("plugins", "clear", "crasher").returncode, 0)
+        done = self.gantry("plugins", "clear", "crasher")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("systemctl restart gantryd", done.stderr)
         self.down()
         self.assertEqual(self.wait_for("refused", table)["crashes"], 3)
+
+    def test_clear_and_allow_start_a_process_again_that_was_given_up(self):
+        self.sign()
+        table = '[probe.crasher]\nisolation = "process"\nhow = "later"'
+        first = self.wait_for("refused", table)
+        done = self.gantry("plugins", "clear", "crasher")
+        self.assertIn("its process is being started again", done.stdout + done.stderr)
+        again = self.state("refused")
+        self.assertEqual(again["crashes"], 3)
+        self.assertGreater(again["restarts"], first["restarts"])
+        done = self.gantry("--json", "plugins", "allow", "crasher")
+        self.assertTrue(json.loads(done.stdout)["started"])
+        end = time.monotonic() + LIMIT_S
+        while self.crasher()["crashes"] <= 3:  # they do not count any more
+            self.assertLess(time.monotonic(), end, self.log())
+            time.sleep(0.02)
+        self.assertNotEqual(self.crasher()["state"], "refused")
 
     def test_a_required_plugin_that_fails_isolated_as_well_is_tried_for_ever(self):
         self.sign()
@@ -239,6 +264,15 @@ class Trust(unittest.TestCase):
             self.assertGreaterEqual(plugin["crashes"], 3)
             self.assertIn(words, self.gantry("plugins").stdout)
             self.down()
+
+    def test_crashes_on_a_thread_that_a_plugin_made_count_as_its_own(self):
+        self.sign()
+        table = '[probe.crasher]\nhow = "thread"'
+        self.crash(3, table, signal.SIGABRT)
+        plugin = self.up(table)["crasher"]
+        self.assertEqual((plugin["state"], plugin["isolation"]), ("failed", "process"))
+        self.assertIn("it crashed 3 times within 5 minutes, last in a thread (SIGABRT)", plugin["reason"])
+        self.assertIn("the last gantryd ended by SIGABRT in a thread of probe.crasher", self.log())
 
     def test_crashes_are_told_cleared_and_allowed(self):
         self.sign()

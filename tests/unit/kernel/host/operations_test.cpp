@@ -41,6 +41,72 @@ TEST_CASE("the first end of an operation wins and later ones are stale") {
     CHECK(end.text == "first");
 }
 
+TEST_CASE("an operation that tells its end at once does so on the loop, and in a turn of it from elsewhere") {
+    boost::asio::io_context io;
+    Loop loop(io);
+    Operations operations(loop);
+    End here, elsewhere;
+    for (End* end : {&here, &elsewhere}) {
+        Operations::Call asked = call(*end);
+        asked.at_once = true;
+        const std::uint64_t id = operations.begin(std::move(asked));
+        const auto finish = [&operations, id] { operations.complete(7, id, GANTRY_OK, "", nullptr); };
+        if (end == &here) {
+            int count_after = 0;
+            loop.post([&] {
+                finish();
+                count_after = here.count;
+            });
+            io.poll();
+            CHECK(count_after == 1);
+        } else {
+            std::jthread(finish).join();
+            CHECK(elsewhere.count == 0);
+            io.restart();
+            io.poll();
+        }
+        CHECK(end->count == 1);
+    }
+}
+
+TEST_CASE("what a turn posts while it gathers follows it in order, and what others post comes in turns of its own") {
+    boost::asio::io_context io;
+    Loop loop(io);
+    std::string order;
+    loop.post([&] {
+        loop.gather([&] {
+            loop.post([&] {
+                order += 'a';
+                loop.post([&] { order += 'd'; });
+            });
+            loop.post([&] { order += 'b'; });
+            std::jthread([&] { loop.post([&] { order += 'c'; }); }).join();
+            CHECK(order.empty());
+        });
+        CHECK(order == "ab");
+        order += '|';
+    });
+    io.poll();
+    CHECK(order == "ab|cd");
+}
+
+TEST_CASE("nothing that was gathered follows once the loop was stopped") {
+    boost::asio::io_context io;
+    Loop loop(io);
+    std::string order;
+    loop.post([&] {
+        loop.gather([&] {
+            loop.post([&] {
+                order += 'a';
+                io.stop();
+            });
+            loop.post([&] { order += 'b'; });
+        });
+    });
+    io.run();
+    CHECK(order == "a");
+}
+
 TEST_CASE("of many threads that end one operation exactly one succeeds") {
     boost::asio::io_context io;
     Loop loop(io);

@@ -180,4 +180,28 @@ TEST_CASE("a large message that its writer could still change is refused") {
     CHECK(message.fault() == "it sent a packet of one byte");
 }
 
+TEST_CASE("a second message is looked for while that pays, and at times when it does not") {
+    Batch batch;
+    // How many messages a turn reads when so many wait, and how often it looked for one.
+    const auto turn = [&](int waiting) {
+        int read = 0, looked = 0;
+        do {
+            ++looked;
+            if (read == waiting) break;
+            ++read;
+        } while (batch.more());
+        batch.end();
+        return std::pair(read, looked);
+    };
+    CHECK(turn(1) == std::pair(1, 2));
+    for (int i = 0; i < 31; ++i) CHECK(turn(1) == std::pair(1, 1));
+    CHECK(turn(1) == std::pair(1, 2));
+    CHECK(turn(100) == std::pair(1, 1));  // not seen yet
+    for (int i = 0; i < 30; ++i) turn(1);
+    CHECK(turn(100) == std::pair(16, 16));
+    CHECK(turn(3) == std::pair(3, 4));
+    CHECK(turn(1) == std::pair(1, 2));
+    CHECK(turn(1) == std::pair(1, 1));
+}
+
 }  // namespace gantry::isolation

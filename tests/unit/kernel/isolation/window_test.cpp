@@ -29,6 +29,21 @@ struct Plugin {
 
 }  // namespace
 
+TEST_CASE("a peer that was closed takes nothing more, and is not told of room") {
+    Window window;
+    window.use(100, 100);
+    window.up(1);
+    CHECK(window.take(1, 100) == GANTRY_OK);
+    CHECK(window.take(1, 1) == GANTRY_FULL);
+    window.close(1);
+    CHECK(window.take(1, 1) == GANTRY_NOT_FOUND);
+    window.taken(1, 100);
+    CHECK(window.writable().empty());
+    CHECK(window.take(1, 1) == GANTRY_NOT_FOUND);
+    CHECK(window.peers().contains(1));  // its end is still to be told
+    window.close(2);
+}
+
 TEST_CASE("a window is full before the plugin's queue could be, and told once when half is free") {
     Window window;
     window.use(100, 200);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A probe that takes its process down when it starts, or a little later, as its table says.
+// A probe that takes its process down when it starts, on a thread of its own, or a little later, as its table says.
 #include <chrono>
 #include <cstdlib>
 #include <gantry/probe.hpp>
+#include <thread>
 
 class Crasher final : public gantry::Probe {
   public:
@@ -11,6 +12,7 @@ class Crasher final : public gantry::Probe {
     void start() override {
         if (how_ == "null") *nowhere_ = 1;
         if (how_ == "abort") std::abort();
+        if (how_ == "thread") std::thread([] { std::abort(); }).join();
         if (how_ == "later") host().timer(std::chrono::milliseconds(10), [] { std::abort(); });
     }
     void check(gantry::Operation<gantry::ProbeResult> op, gantry::ProbeRequest) override { op.done({}); }
