@@ -131,7 +131,8 @@ TEST_CASE_METHOD(File, "a profile sets times that fit together, single keys chan
     CHECK(lan->controller->timing.lost_after_max == seconds(15));
     CHECK(lan->controller->timing.indirect);
     CHECK(read(with("", "lost_after_max = \"1s\""))->controller->timing.lost_after_max == seconds(1));
-    CHECK(refusal(with("profile = \"moon\"", "")).find("\"lan\", \"wan\" or \"lossy\", got") != std::string::npos);
+    CHECK(refusal(with("profile = \"moon\"", "")).find("\"lan\", \"wan\" or \"lossy\", got 'moon'") !=
+          std::string::npos);
     CHECK(refusal(with("profile = \"lossy\"", "lost_after = \"1s\"")).find("more than suspect_after") !=
           std::string::npos);
     CHECK(refusal(with("", "lost_after_max = \"900ms\"")).find("no less than lost_after") != std::string::npos);
@@ -143,6 +144,21 @@ TEST_CASE_METHOD(File, "a node says where others reach it, or that they do not")
     CHECK(read(with("listen = \"[::]:4000\""))->node->ask_port() == 4000);
     CHECK(read(with("listen = \"\""))->node->ask_port() == 0);
     CHECK(refusal(with("listen = \"4000\"")).find("IP:PORT") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "a lease has its rules, and follows a slow heartbeat where it is not given") {
+    const auto with = [](const std::string& keys) { return replaced(kGood, "heartbeat = \"100ms\"", keys); };
+    const auto timing = [&](const std::string& keys) { return read(with(keys))->controller->timing; };
+    CHECK(timing("heartbeat = \"100ms\"").lease == seconds(3));
+    CHECK(timing("heartbeat = \"100ms\"").kill_bound == milliseconds(500));
+    CHECK(timing("heartbeat = \"100ms\"").drift_ppm == 1'000);
+    CHECK(timing("heartbeat = \"2s\"\nsuspect_after = \"4s\"\nlost_after = \"5s\"\nreset_grace = \"2s\"").lease ==
+          seconds(6));
+    CHECK(timing("lease = \"10s\"\nkill_bound = \"1s\"\ndrift_bound = 0.0001").drift_ppm == 100);
+    CHECK(refusal(with("lease = \"500ms\"")).find("three heartbeats or more") != std::string::npos);
+    CHECK(refusal(with("lease = \"100ms\"")).find("at least 600 ms") != std::string::npos);
+    CHECK(refusal(with("drift_bound = 0.2")).find("drift_bound") != std::string::npos);
+    CHECK(refusal(with("drift_bound = \"much\"")).find("a number from 0 to 0.1") != std::string::npos);
 }
 
 TEST_CASE_METHOD(File, "a node without a runtime and a controller without a store are refused") {
