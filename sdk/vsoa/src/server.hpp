@@ -160,7 +160,7 @@ class Server {
 
     // loop, without the lock.
     void accept_all();
-    void accept_some(int most, int64_t now);
+    bool accept_some(int most, int64_t now);
     void accept_one(Fd fd, const Address& peer);
     void make_room();
     LinkPtr first_to_go();
@@ -175,7 +175,7 @@ class Server {
     bool shake_hands(const LinkPtr& link);
     bool receives(int64_t now) const;
     void received(int64_t began);
-    void receive_parked(int64_t now);
+    void receive_all(int64_t now);
     void report(const Link& link);
     void handle_received(const LinkPtr& link);
     bool handle_all(const LinkPtr& link);
@@ -243,10 +243,13 @@ class Server {
     LinkPtr busy_;                    // the only one that had something the last time
     int guesses_ = 0;                 // in a row that it has something again
     // With TLS, where strangers cost most: they are received together, now and then.
-    int handshakes_ = 0;  // that may go on in this turn
+    int handshakes_ = 0;   // that may go on in this turn
+    bool behind_ = false;  // some were left for the next one
     std::vector<LinkPtr> parked_;
     int64_t reception_due_ = 0;
-    uint64_t served_ = 0;  // packets of clients since the last reception
+    uint64_t served_ = 0;  // packets of clients
+    int64_t served_since_ = 0;
+    bool busy_clients_ = false;
     bool receiving_ = false;
     int depth_ = 0;  // of `input` inside `input`
 };

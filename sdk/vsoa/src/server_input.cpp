@@ -18,7 +18,7 @@ constexpr int kAcceptBatch = 2, kHandshakeBatch = 2, kDatagramBatch = 8, kPacket
 constexpr int kReceivedConnections = 8;
 constexpr size_t kReceivedHandshakes = 32;
 constexpr int64_t kReceptionRest_ns = 5 * kNanosPerMs, kReceptionShare = 2;  // and at least so many times what it took
-constexpr uint64_t kBusyPackets = 64;                                        // from one reception to the next
+constexpr uint64_t kBusyPackets = 64;                                        // of clients in such a rest
 constexpr size_t kMaxLogins = 4 * kMaxStrangers;        // deadlines kept, also of connections that are gone
 constexpr int64_t kAcceptPause_ns = 100 * kNanosPerMs;  // no descriptor is free
 constexpr int64_t kAcceptRest_ns = 2 * kNanosPerMs;     // they come too fast
@@ -98,14 +98,17 @@ void Server::accept_all() {
     accept_due_ = std::max(accept_due_, now);
     if (accept_due_ - now > kAcceptBurst * accept_interval_ns_) return pause_accept(now + kAcceptRest_ns);
     if (!receives(now)) return pause_accept(reception_due_);
+    // Whose handshake has begun comes before who is new, and would have to give way to them before it is done.
+    if (std::exchange(behind_, false)) return;
     {
         const Within within(receiving_);
-        accept_some(secure_ && served_ >= kBusyPackets ? kReceivedConnections : kAcceptBatch, now);
+        accept_some(kAcceptBatch, now);
     }
     received(now);
 }
 
-void Server::accept_some(int most, int64_t now) {
+/// True: there may be more of them.
+bool Server::accept_some(int most, int64_t now) {
     for (int i = 0; i < most; ++i) {
         Address peer;
         peer.length = sizeof peer.storage;
@@ -119,8 +122,9 @@ void Server::accept_some(int most, int64_t now) {
         // No descriptor is free: the waiting connection would make the event loop spin.
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             pause_accept(now + kAcceptPause_ns);
-        if (errno != EINTR && errno != ECONNABORTED) return;
+        if (errno != EINTR && errno != ECONNABORTED) return false;
     }
+    return true;
 }
 
 void Server::accept_one(Fd fd, const Address& peer) {
@@ -193,7 +197,7 @@ void Server::arm() {
 void Server::check_deadlines() {
     if (logins_.empty() && accept_again_ == kForever) return;
     const int64_t now = now_ns();
-    if (!parked_.empty() && reception_due_ <= now) receive_parked(now);
+    if (reception_due_ <= now && (!parked_.empty() || (busy_clients_ && accept_again_ <= now))) receive_all(now);
     bool changed = poller_.rang();  // maybe for one that is gone: the next one's time limit is still to come
     if (accept_again_ <= now) {
         accept_again_ = kForever;
@@ -284,29 +288,36 @@ void Server::read_pending(const LinkPtr& link) {
 
 /// Whether strangers may take their time now.
 bool Server::receives(int64_t now) const {
-    return receiving_ || !secure_ || served_ < kBusyPackets || now >= reception_due_ || accept_interval_ns_ == 0;
+    return receiving_ || !secure_ || !busy_clients_ || now >= reception_due_ || accept_interval_ns_ == 0;
 }
 
 void Server::received(int64_t began) {
     if (!secure_ || receiving_) return;
-    const int64_t now = now_ns();
+    const int64_t now = now_ns(), observed = now - served_since_;
     reception_due_ = now + std::max(kReceptionRest_ns, kReceptionShare * (now - began));
+    if (observed < kReceptionRest_ns) return;
+    busy_clients_ = served_ >= kBusyPackets * static_cast<uint64_t>(observed / kReceptionRest_ns);
     served_ = 0;
+    served_since_ = now;
 }
 
-void Server::receive_parked(int64_t now) {
+void Server::receive_all(int64_t now) {
     std::vector<LinkPtr> links(parked_.begin(),
                                parked_.begin() + static_cast<ptrdiff_t>(std::min(parked_.size(), kReceivedHandshakes)));
     parked_.erase(parked_.begin(), parked_.begin() + static_cast<ptrdiff_t>(links.size()));
     for (const LinkPtr& link : links) link->parked = false;
-    for (const LinkPtr& link : links) {
+    {
         const Within within(receiving_);
-        if (link->dead ||
-            !poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP | (link->writes ? EPOLLOUT : 0u), link->id)) {
-            remove(link);
-        } else {
-            read_link(link);
+        for (const LinkPtr& link : links) {
+            if (link->dead ||
+                !poller_.add(link->fd.get(), EPOLLIN | EPOLLRDHUP | (link->writes ? EPOLLOUT : 0u), link->id)) {
+                remove(link);
+            } else {
+                read_link(link);
+            }
         }
+        // As long as more are waiting, the listening socket is looked at in receptions only.
+        if (accept_again_ <= now && accept_some(kReceivedConnections, now)) accept_again_ = now + kReceptionRest_ns;
     }
     received(now);
     arm();
@@ -324,7 +335,10 @@ bool Server::shake_hands(const LinkPtr& link) {
         return false;
     }
     // The rest waits for the next turn.
-    if (!receiving_ && handshakes_-- <= 0) return false;
+    if (!receiving_ && handshakes_-- <= 0) {
+        behind_ = true;
+        return false;
+    }
     const tls::Session::Step step = link->tls->handshake();
     received(began);
     const bool writes = step == tls::Session::Step::kWritable;
