@@ -117,9 +117,9 @@ class Reader {
         if (bytes > room_ - used_) {
             room_ = bytes > kBlock ? bytes : kBlock;
             used_ = 0;
-            blocks_.push_back(std::make_unique<std::max_align_t[]>(room_ / sizeof(std::max_align_t)));
+            blocks_.push_back(std::make_unique<char[]>(room_));  // aligned for every T, as all that new gives
         }
-        auto* const at = reinterpret_cast<char*>(blocks_.back().get()) + used_;
+        auto* const at = blocks_.back().get() + used_;
         used_ += bytes;
         return reinterpret_cast<T*>(at);
     }
@@ -134,7 +134,7 @@ class Reader {
     std::size_t next_fd_ = 0;
     bool good_ = true;
     std::size_t room_ = 0, used_ = 0;
-    std::vector<std::unique_ptr<std::max_align_t[]>> blocks_;
+    std::vector<std::unique_ptr<char[]>> blocks_;
 };
 
 }  // namespace gantry::isolation
