@@ -48,7 +48,12 @@ struct Head {
 static_assert(sizeof(Head) == kHead);
 
 // A message with room for its head, filled by seal().
-inline std::string open_message() { return std::string(kHead, '\0'); }
+inline std::string open_message() {
+    std::string out;
+    out.reserve(kUsual);
+    out.resize(kHead);
+    return out;
+}
 inline void seal(std::string& message, const Head& head) { std::memcpy(message.data(), &head, sizeof(head)); }
 // The first argument of a slot that begins with a peer.
 inline std::uint64_t peer_of(const std::string& message) {

@@ -388,13 +388,19 @@ gantry_status Remote::call(const Call& call, std::string message, const Writer& 
             child->operations.erase(call.op.id);
             return status;
         }
-        context_->core->operations.on_cancel(call.op.id, [of = std::weak_ptr<Child>(child_), id = call.op.id] {
-            if (const auto asked = of.lock()) tell(*asked, {.kind = Kind::kCancel, .id = id});
-        });
+        // The operations of an instance end before this object does.
+        context_->core->operations.on_cancel(call.op.id, [this, id = call.op.id] { cancel(id); });
         return GANTRY_OK;
     } catch (...) {
         return GANTRY_FAILED;
     }
+}
+
+void Remote::cancel(std::uint64_t id) {
+    const auto owes = [id](const std::shared_ptr<Child>& child) { return child && child->operations.contains(id); };
+    if (owes(child_)) return tell(*child_, {.kind = Kind::kCancel, .id = id});
+    const auto old = std::ranges::find_if(leaving_, owes);
+    if (old != leaving_.end()) tell(**old, {.kind = Kind::kCancel, .id = id});
 }
 
 gantry_status Remote::transport_send(void* self, std::uint64_t peer, std::uint32_t channel,

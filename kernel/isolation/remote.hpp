@@ -77,6 +77,8 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     static gantry_status transport_send(void* self, std::uint64_t peer, std::uint32_t channel,
                                         gantry_bytes bytes) noexcept;
 
+    void cancel(std::uint64_t id);
+
     // --- processes
     Result<std::shared_ptr<Child>> make_child(const std::shared_ptr<host::PluginFile>& file);
     Child* taking_calls() const;

@@ -63,6 +63,8 @@ class Writer {
 class Reader {
   public:
     Reader(std::string_view bytes, std::vector<Fd>& fds) : rest_(bytes), fds_(fds) {}
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
 
     bool good() const { return good_; }
     // Nothing may be left.
@@ -117,11 +119,12 @@ class Reader {
         if (bytes > room_ - used_) {
             room_ = bytes > kBlock ? bytes : kBlock;
             used_ = 0;
-            blocks_.push_back(std::make_unique<std::max_align_t[]>(room_ / sizeof(std::max_align_t)));
+            blocks_.push_back(std::make_unique_for_overwrite<char[]>(room_));  // aligned for every T, as all of new is
+            block_ = blocks_.back().get();
         }
-        auto* const at = reinterpret_cast<char*>(blocks_.back().get()) + used_;
+        void* const at = std::memset(block_ + used_, 0, bytes);
         used_ += bytes;
-        return reinterpret_cast<T*>(at);
+        return static_cast<T*>(at);
     }
 
     const void* sink = nullptr;  // the table that stands for the caller's
@@ -133,8 +136,11 @@ class Reader {
     std::vector<Fd>& fds_;
     std::size_t next_fd_ = 0;
     bool good_ = true;
-    std::size_t room_ = 0, used_ = 0;
-    std::vector<std::unique_ptr<std::max_align_t[]>> blocks_;
+    // The first block is here: most messages need no other.
+    alignas(std::max_align_t) char first_[kBlock];
+    char* block_ = first_;
+    std::size_t room_ = kBlock, used_ = 0;
+    std::vector<std::unique_ptr<char[]>> blocks_;
 };
 
 }  // namespace gantry::isolation

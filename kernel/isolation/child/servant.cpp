@@ -278,7 +278,7 @@ void Servant::message(const Head& head, Reader& rest) {
             return called(head, rest);
         case Kind::kCancel: {
             const auto found = operations_.find(head.id);
-            if (found != operations_.end()) core_->operations.cancel(found->second);
+            if (found != operations_.end()) core_->operations.cancel(found->second.own);
             return;
         }
         case Kind::kResponse:
@@ -297,33 +297,39 @@ void Servant::called(const Head& head, Reader& rest) {
     const Slot& slot = role_->slots[head.slot];
     rest.sink = role_->sink_proxy;
     if (!slot.operation) return notified(slot, head, rest);
-    const auto result = std::make_shared<std::string>();
+    Ongoing& ongoing = operations_[head.id] = {this, &slot, head.id, 0, {}};
     host::Operations::Call call;
     call.handle = context_->handle;
     call.deadline = Instant{head.deadline_ns};
     call.at_once = true;
     if (slot.put_result != nullptr) {
-        call.decode = [&slot, result](const void* raw) {
-            Writer w(*result);
-            slot.put_result(w, raw);
+        call.decode = [of = &ongoing](const void* raw) {
+            of->result.reserve(kUsual);
+            Writer w(of->result);
+            of->slot->put_result(w, raw);
         };
     }
-    call.ended = [this, id = head.id, result](gantry_status status, const std::string& text) {
-        operations_.erase(id);
-        std::string message = open_message();
-        Writer w(message);
-        const bool fits = result->size() + text.size() + kHead + 64 <= kLargeMax;
-        w.text(fits ? text : "its result has " + std::to_string(result->size()) + " bytes, more than a message can");
-        w.number<std::uint8_t>(fits && !result->empty() ? 1 : 0);
-        if (fits) message += *result;
-        send({.kind = Kind::kDone, .id = id, .status = fits ? status : GANTRY_FAILED}, std::move(message));
+    call.ended = [of = &ongoing](gantry_status status, const std::string& text) {
+        of->servant->ended(*of, status, text);
     };
-    const std::uint64_t own = core_->operations.begin(std::move(call));
-    operations_[head.id] = own;
+    const std::uint64_t own = ongoing.own = core_->operations.begin(std::move(call));
     const gantry_status status = context_->timed(slot.name, [&] {
         return slot.call(rest, table_, self_, 0, gantry_op{own, head.deadline_ns});
     });
     if (status != GANTRY_OK) core_->operations.refused(own, status);
+}
+
+void Servant::ended(Ongoing& ongoing, gantry_status status, const std::string& text) {
+    const std::uint64_t id = ongoing.id;
+    const std::string result = std::move(ongoing.result);
+    operations_.erase(id);
+    std::string message = open_message();
+    Writer w(message);
+    const bool fits = result.size() + text.size() + kHead + 64 <= kLargeMax;
+    w.text(fits ? text : "its result has " + std::to_string(result.size()) + " bytes, more than a message can");
+    w.number<std::uint8_t>(fits && !result.empty() ? 1 : 0);
+    if (fits) message += result;
+    send({.kind = Kind::kDone, .id = id, .status = fits ? status : GANTRY_FAILED}, std::move(message));
 }
 
 void Servant::notified(const Slot& slot, const Head& head, Reader& rest) {

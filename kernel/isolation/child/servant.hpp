@@ -38,6 +38,14 @@ class Servant final : public Caller {
         std::vector<host::Keys> keys;
     };
 
+    // What gantryd asked and waits for.
+    struct Ongoing {
+        Servant* servant;
+        const Slot* slot;
+        std::uint64_t id, own;  // gantryd's number, ours
+        std::string result;
+    };
+
     Status prepare(Reader& rest);
     Status create(const gantry_config& config);
     void init(const Head& head, Reader& rest);
@@ -46,6 +54,7 @@ class Servant final : public Caller {
     void listen();
     void message(const Head& head, Reader& rest);
     void called(const Head& head, Reader& rest);
+    void ended(Ongoing& ongoing, gantry_status status, const std::string& text);
     void notified(const Slot& slot, const Head& head, Reader& rest);
     void answer(Kind kind, const Status& status, const std::function<void(Writer&)>& more = nullptr);
     void send(const Head& head, std::string message, const std::vector<int>& fds = {});
@@ -69,7 +78,7 @@ class Servant final : public Caller {
     std::unique_ptr<Policy> policy_;
     Backlog backlog_;
     bool transport_ = false, start_called_ = false;
-    std::map<std::uint64_t, std::uint64_t> operations_;  // gantryd's number -> ours
+    std::map<std::uint64_t, Ongoing> operations_;  // by gantryd's number; an element stays where it is
 };
 
 }  // namespace gantry::isolation

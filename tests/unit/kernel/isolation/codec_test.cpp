@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <random>
+#include <span>
 
 #include "kernel/isolation/members.hpp"
 #include "kernel/isolation/packet.hpp"
@@ -95,6 +98,17 @@ TEST_CASE("a count that the bytes cannot hold is not believed") {
     take(r, out);
     CHECK_FALSE(r.good());
     CHECK(out.count == 0);
+}
+
+TEST_CASE("what a reader makes lies in memory that is its own, whatever its size") {
+    std::vector<Fd> none;
+    for (std::size_t size = 1; size < 5'000; ++size) {
+        Reader reader({}, none);
+        const std::span<char> made(reader.make<char>(size), size);  // the first of a block, so what malloc gave
+        REQUIRE(::malloc_usable_size(made.data()) >= size);
+        REQUIRE(std::ranges::all_of(made, [](char c) { return c == 0; }));
+        std::ranges::fill(made, 'x');
+    }
 }
 
 TEST_CASE("bytes at random are read within their bounds, whatever they say") {
