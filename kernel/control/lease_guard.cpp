@@ -14,16 +14,19 @@
 #include <cerrno>
 #include <cstring>
 
+#include "kernel/base/limits.hpp"
 #include "kernel/control/files.hpp"
 
 namespace gantry::control {
 namespace {
 
+static_assert(GUARD_ENTRIES >= limits::kNodeCopies);
 constexpr Duration kBackWithin = milliseconds(100);  // faults.md 5: else what it covered is killed
 constexpr Duration kAnswerWithin = seconds(1);
 constexpr Duration kFoundWithin = seconds(3);  // what an earlier gantryd left
 constexpr Duration kLookEvery = milliseconds(5), kRunAgain = seconds(1);
 constexpr std::chrono::milliseconds kWatchEvery{250};
+constexpr std::size_t kInFlight = 64;
 
 guard_message request(std::uint32_t kind) {
     guard_message out{};
@@ -118,6 +121,7 @@ void LeaseGuard::find_again(const std::string& why) {
     for (auto& [id, asked] : asked_)
         if (asked.done && !asked.ours) waiting_.push_back(std::move(asked));
     asked_.clear();
+    unsent_.clear();
     for (auto& [name, held] : held_) held.covered = false;
     covering_ = 0;
     is_ = Is::kLooking;
@@ -152,7 +156,7 @@ void LeaseGuard::seek() {
     }
     const bool missed = was_up_ ? now - lost_at_ >= kBackWithin && !held_.empty() : now - lost_at_ >= kFoundWithin;
     if (missed && !told_down_) give_up();
-    while (!waiting_.empty() && waiting_.front().by <= now) {
+    while (!waiting_.empty() && std::max(waiting_.front().by, heard_ + kAnswerWithin) <= now) {
         const auto late = std::move(waiting_.front());
         waiting_.pop_front();
         late.done(fail(Code::kUnavailable, "gantry-guard does not answer"));
@@ -171,15 +175,26 @@ void LeaseGuard::send(guard_message message, host::Done<void> done, bool ours) {
     message.id = ++last_id_;
     asked_[message.id] = {message, host::boottime_now() + kAnswerWithin, std::move(done), ours};
     if (asked_.size() == 1) watch();
-    // What cannot be sent is never answered, which watch() sees.
-    (void)!::send(socket_.native_handle(), &message, sizeof message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    unsent_.push_back(message);
+    flush();
+}
+
+// So few at a time that every answer finds room; what is lost is never answered, which watch() sees.
+void LeaseGuard::flush() {
+    while (!unsent_.empty() && asked_.size() - unsent_.size() < kInFlight) {
+        const auto sent =
+            ::send(socket_.native_handle(), &unsent_.front(), sizeof(guard_message), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return;
+        unsent_.pop_front();
+    }
 }
 
 void LeaseGuard::watch() {
     watch_timer_.expires_after(kWatchEvery);
     watch_timer_.async_wait([this](boost::system::error_code error) {
         if (error || asked_.empty()) return;
-        if (host::boottime_now() < asked_.begin()->second.by) return watch();
+        // Many at once take their time; what counts is that it answers.
+        if (host::boottime_now() < std::max(asked_.begin()->second.by, heard_ + kAnswerWithin)) return watch();
         replace("has not answered for " + std::to_string(kAnswerWithin / milliseconds(1)) + " ms");
     });
 }
@@ -194,9 +209,13 @@ void LeaseGuard::hear() {
     for (const auto mine = connections_; !stopped_ && socket_.is_open() && connections_ == mine;) {
         guard_message message{};
         const auto size = ::recv(socket_.native_handle(), &message, sizeof message, MSG_DONTWAIT);
-        if (size < 0 && (errno == EAGAIN || errno == EINTR)) return listen();
+        if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+            flush();
+            return listen();
+        }
         if (size != sizeof message) return find_again("has ended");
         if (message.version != GUARD_VERSION) return replace("speaks another version");
+        heard_ = host::boottime_now();
         answered(message);
     }
 }
@@ -289,7 +308,7 @@ void LeaseGuard::arm(const std::string& container, const std::filesystem::path& 
         });
     }
     Held& held = held_[container];
-    held = {folder, std::max(held.until, until), is_ == Is::kUp};
+    held = {folder, std::max(held.until, until), is_ == Is::kUp || !was_up_};
     if (is_ == Is::kUp) return send(message, std::move(done));
     waiting_.push_back({message, host::boottime_now() + kAnswerWithin, std::move(done)});
     if (is_ != Is::kAbsent) return;

@@ -71,6 +71,7 @@ class LeaseGuard {
     void cover(const std::string& container, const Held& held);
     void up();
     void give_up();
+    void flush();
     void watch();
 
     Parts parts_;
@@ -79,11 +80,12 @@ class LeaseGuard {
     Is is_ = Is::kAbsent;
     std::map<std::string, Held> held_;
     std::map<std::uint64_t, Request> asked_;
-    std::deque<Request> waiting_;  // for a guard
+    std::deque<Request> waiting_;       // for a guard
+    std::deque<guard_message> unsent_;  // for room in the socket
     std::uint64_t last_id_ = 0, connections_ = 0;
     std::size_t covering_ = 0;
     pid_t starter_ = 0, guard_ = 0;  // the process that was started, which leaves the guard behind; the guard
-    Instant lost_at_{};
+    Instant lost_at_{}, heard_{};
     bool told_down_ = false, told_ = false, was_up_ = false, warned_ = false, stopped_ = false;
 };
 

@@ -58,6 +58,7 @@ void Agent::State::work() {
                   std::all_of(runtimes_.begin(), runtimes_.end(), [](const auto& r) { return r.second.answered; });
         if (!looked_) return;
         for (auto& [id, copy] : copies_) adopt(id, copy);
+        forget_held();
         for (const auto& [peer, state] : peers_) hello(peer);
     }
     keep_leases();

@@ -44,6 +44,15 @@ void Agent::State::take_held(const ContainerKey& key, Container& container) {
     container.armed = container.asked = held == held_.end() ? Instant{} : held->second;
 }
 
+// What it holds of containers that are gone: an earlier gantryd did not live to say so.
+void Agent::State::forget_held() {
+    const bool all_listed = std::ranges::all_of(runtimes_, [](const auto& runtime) { return runtime.second.listed; });
+    if (!all_listed || cluster_id_.empty()) return;
+    for (const auto& [key, container] : containers_) held_.erase(name_of(key));
+    for (const auto& [name, until] : held_) out_.emplace_back(Disarm{name});
+    held_.clear();
+}
+
 void Agent::State::on(const Armed& input) {
     const auto arm = arms_.extract(input.id);
     if (!arm) return;

@@ -183,6 +183,7 @@ class Agent::State {
     void on(const Armed& input);
     void on(const GuardState& input);
     void take_held(const ContainerKey& key, Container& container);
+    void forget_held();
     Heartbeat heartbeat();
     void take_grants(const HeartbeatAck& message);
     void keep_leases();

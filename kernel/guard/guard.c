@@ -31,7 +31,7 @@
 #define LOCK "guard.lock"
 #define MS INT64_C(1000000)
 
-enum { kAgainMs = 2, kWatchMs = 50, kSoonMs = 1000 };
+enum { kAgainMs = 2, kWatchMs = 50, kSoonMs = 1000, kTries = 25 };
 
 typedef struct held {
     bool used, expired;
@@ -227,9 +227,12 @@ static void fail(const char* what) {
 static void be_the_only_one(void) {
     const int lock = open(LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0) fail(LOCK);
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK) exit(0);
-        fail(LOCK);
+    // One that is just being killed has it for a moment.
+    const struct timespec pause = {0, kAgainMs * MS};
+    for (int tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; ++tries) {
+        if (errno != EWOULDBLOCK) fail(LOCK);
+        if (tries == kTries) exit(0);
+        nanosleep(&pause, NULL);
     }
 }
 
@@ -273,8 +276,8 @@ static void part(void) {
     }
     if (listen(g_listener, 4) != 0) fail("listen");
     setsid();
-    for (int i = SIGHUP; i <= SIGTERM; ++i)  // among them SIGINT and SIGPIPE; a unit that is stopped signals all of it
-        signal(i, i == SIGHUP || i == SIGINT || i == SIGPIPE || i == SIGTERM ? SIG_IGN : SIG_DFL);
+    const int ignored[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM};  // a unit that is stopped signals all of it
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; ++i) signal(ignored[i], SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -313,12 +316,13 @@ int main(int argc, char** argv) {
         if (poll(fds, 3, idle() ? kSoonMs : -1) < 0 && errno != EINTR) return 1;
         uint64_t fired;
         (void)!read(g_timer, &fired, sizeof fired);
-        if (fds[1].revents)
-            welcome();
-        else if (fds[2].revents && g_listed >= 0)
+        // First what the client has said, even if it is gone and the next one waits.
+        if (fds[2].revents && g_listed >= 0)
             go_on_listing();
         else if (fds[2].revents)
             hear();
+        else if (fds[1].revents)
+            welcome();
     }
     unlink(GUARD_SOCKET);
     return 0;

@@ -12,7 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMPONENTS = {
-    "runtime": ["bin/gantryd", "bin/gantry", "lib/gantry/gantry-plugin-host"],
+    "runtime": ["bin/gantryd", "bin/gantry", "lib/gantry/gantry-plugin-host", "lib/gantry/gantry-guard"],
     "plugins": ["lib/gantry/plugins/placement/least-loaded.so", "lib/gantry/plugins/runtime/process.so",
                 "lib/gantry/plugins/runtime/gantry-process-monitor", "lib/gantry/plugins/runtime/gantry-unpack"],
     "libvsoa": ["lib/libvsoa.so.1"],

@@ -246,6 +246,18 @@ TEST_CASE("5: what the guard killed while gantryd was away has not crashed") {
     CHECK(s.running().size() == 1);
 }
 
+TEST_CASE("5: what the guard still holds of containers that are gone it is told to forget") {
+    auto s = leased();
+    s.guard["gantry-1a2b3c4d-99.0-1-1"] = s.now + seconds(1);
+    s.restart();
+    CHECK(s.guard.size() == 1);
+    CHECK(s.running().size() == 1);
+    s.guard["gantry-1a2b3c4d-99.0-1-1"] = s.now + seconds(1);
+    s.list_error = kBroken;  // then nobody knows
+    s.restart();
+    CHECK(s.guard.size() == 2);
+}
+
 TEST_CASE("5: a container that was armed and not started when its deadline passed is made anew") {
     LeasedShell s;
     s.hold = holding<Start>();
