@@ -30,12 +30,12 @@ class LineFrontend final : public gantry::Frontend {
     std::string address() const override { return "unix:" + path_; }
 
     void start() override {
-        door_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         sockaddr_un name{};
         name.sun_family = AF_UNIX;
         std::memcpy(name.sun_path, path_.data(), path_.size());
         ::unlink(path_.c_str());  // of the gantryd before; two that run have different folders
-        const bool open = ::bind(door_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
+        door_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        const bool open = door_ && ::bind(door_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
                           ::chmod(path_.c_str(), 0600) == 0 && ::listen(door_.get(), 16) == 0;
         if (!open) throw Failure(Code::kUnavailable, path_ + ": " + std::strerror(errno));
         watch_ = host().watch(door_.get(), gantry::kReadable, [this](std::uint32_t) { accept(); });

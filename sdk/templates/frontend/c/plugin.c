@@ -180,9 +180,9 @@ static gantry_status start(void* self, gantry_error* error) {
     const gantry_status status = whole(&me->host, error);
     if (status != GANTRY_OK) return status;
     if (!GANTRY_HAS(me->host.control, request)) return refuse(error, GANTRY_UNSUPPORTED, "this host has no tree");
-    me->door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     strcpy(name.sun_path, me->path);
     unlink(me->path); /* of the gantryd before; two that run have different folders */
+    me->door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (me->door < 0 || bind(me->door, (struct sockaddr*)&name, sizeof name) != 0 || chmod(me->path, 0600) != 0 ||
         listen(me->door, 16) != 0)
         return refuse(error, GANTRY_UNAVAILABLE, "%s: %s", me->path, strerror(errno));
