@@ -69,6 +69,8 @@ Outcome<int> secret_remove(const Session& session, const std::string& name);
 Outcome<int> plugins(const Session& session);
 // what: "allow", "clear".
 Outcome<int> plugin_crashes(const Session& session, const std::string& name, const std::string& what);
+// Has gantryd read its configuration again.
+Outcome<int> reload(const Session& session);
 Outcome<int> plugin_reload(const Session& session, const std::string& name, const std::string& file);
 Outcome<int> status(const Session& session);
 Outcome<int> version(const Session& session);

@@ -199,10 +199,13 @@ void add_other_commands(CLI::App& app, Given& given) {
     };
     crashes("allow", "Run it as configured, however often it crashed and will");
     crashes("clear", "Forget its crashes, and that they were allowed");
-    auto* reload = add(*plugins_app, given, "reload", "Exchange a plugin that has a process of its own, without a stop",
-                       [&](const Session& s) { return plugin_reload(s, given.name, given.file); });
-    reload->add_option("PLUGIN", given.name, "ROLE.NAME of its table, like placement.least-loaded")->required();
-    reload->add_option("--file", given.file, "Absolute path of the new file; without it the one in the plugin path");
+    auto* exchange = add(*plugins_app, given, "reload", "Exchange a plugin without a stop",
+                         [&](const Session& s) { return plugin_reload(s, given.name, given.file); });
+    exchange->add_option("PLUGIN", given.name, "ROLE.NAME of its table, like placement.least-loaded")->required();
+    exchange->add_option("--file", given.file, "Absolute path of the new file; without it the one in the plugin path");
+    sub = add(app, given, "reload", "Have gantryd read its configuration again, all of it or nothing",
+              [](const Session& s) { return reload(s); });
+    sub->footer("The same as SIGHUP to gantryd, with its answer.");
     add(app, given, "version", "Versions of gantry and gantryd", version);
 }
 

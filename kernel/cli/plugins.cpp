@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/cli/commands.hpp"
 #include "kernel/cli/document.hpp"
+#include "kernel/cli/event_feed.hpp"
 
 namespace gantry::cli {
 namespace {
@@ -56,15 +57,58 @@ Outcome<int> plugin_crashes(const Session& session, const std::string& name, con
     return exit_status::kOk;
 }
 
+namespace {
+
+constexpr auto kRestart = std::chrono::seconds(30);
+
+// What became of an exchange for which gantryd starts anew on itself: the event that tells.
+Outcome<json::value> await_successor(const Session& session, std::int64_t after) {
+    EventFeed feed(session, after);
+    const auto deadline = Clock::now() + kRestart;
+    while (Clock::now() < deadline) {
+        GANTRY_TRY(event, feed.next(std::chrono::ceil<milliseconds>(deadline - Clock::now())));
+        if (!event) continue;
+        const auto kind = text_of(*event, "kind");
+        if (kind == "plugin-exchanged" || kind == "configuration-changed") return std::move(*event);
+        if (kind == "plugin-exchange-failed" || kind == "configuration-refused")
+            return trouble(exit_status::kFailed, Code::kRefused, text_of(*event, "text"));
+    }
+    return trouble(
+        exit_status::kNotReady, Code::kDeadline,
+        "gantryd has not said within 30 s what became of it; see `gantry plugins` and `journalctl -u gantryd`");
+}
+
+// Of a change that gantryd has begun; nothing if it was done at once.
+Outcome<std::optional<json::value>> settled(const Session& session, const json::value& answer) {
+    if (!flag_of(answer, "restarts")) return std::nullopt;
+    GANTRY_TRY(event, await_successor(session, number_of(answer, "after")));
+    return std::optional<json::value>(std::move(event));
+}
+
+}  // namespace
+
 Outcome<int> plugin_reload(const Session& session, const std::string& name, const std::string& file) {
     json::object body;
     if (!file.empty()) body["file"] = file;
     GANTRY_TRY(answer, session.change("POST", "/v1/plugins/" + encode(name) + "/reload", body));
+    GANTRY_TRY(event, settled(session, answer));
     if (session.json())
-        session.show(answer);
+        session.show(event ? *event : answer);
+    else if (event)
+        session.say_line(text_of(*event, "text"));
     else
         session.say_line(name + " is version " + text_of(answer, "version") + " now, in process " +
                          text_of(answer, "pid"));
+    return exit_status::kOk;
+}
+
+Outcome<int> reload(const Session& session) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/reload"));
+    GANTRY_TRY(event, settled(session, answer));
+    if (session.json())
+        session.show(event ? *event : answer);
+    else
+        session.say_line(event ? text_of(*event, "text") : "nothing in the configuration has changed");
     return exit_status::kOk;
 }
 

@@ -13,11 +13,13 @@
 
 #include "kernel/base/limits.hpp"
 #include "kernel/base/units.hpp"
+#include "kernel/control/files.hpp"
 
 namespace gantry::control {
 namespace {
 
-constexpr std::size_t kShown = 60;  // bytes of a wrong value in a message
+constexpr std::size_t kFileMax = 4 << 20;  // bytes
+constexpr std::size_t kShown = 60;         // bytes of a wrong value in a message
 // Bytes that a plugin's own process may have: what loading one takes, and more than any gateway has.
 constexpr std::int64_t kMemoryMaxLeast = 16LL << 20, kMemoryMaxMost = 1LL << 40;
 constexpr std::array<std::string_view, 8> kRoles{"discovery", "placement", "runtime", "probe",
@@ -464,11 +466,18 @@ std::uint16_t NodeConfig::ask_port() const {
 }
 
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path) {
+    GANTRY_TRY(text, read_file(file, kFileMax));
+    return parse_config(std::move(text), file, default_plugin_path);
+}
+
+Result<Config> parse_config(std::string text, const std::filesystem::path& file,
+                            const std::filesystem::path& default_plugin_path) {
     Config config;
     config.file = file;
+    config.text = std::move(text);
     config.trust.package = default_plugin_path;
     try {
-        const auto root = toml::parse_file(file.string());
+        const auto root = toml::parse(config.text, file.string());
         GANTRY_TRY(read, read_tables(std::move(config), root));
         config = std::move(read);
     } catch (const toml::parse_error& error) {

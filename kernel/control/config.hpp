@@ -37,6 +37,7 @@ struct ControllerConfig {
 
 struct Config {
     std::filesystem::path file;
+    std::string text;  // of the file
     std::filesystem::path state_dir = "/var/lib/gantry";
     std::optional<NodeConfig> node;
     std::optional<ControllerConfig> controller;
@@ -52,5 +53,13 @@ struct Config {
 // Reads and checks the kernel's own tables; the plugins' are checked by host::Host against their schemas.
 // `default_plugin_path` is where the plugins of this gantryd's own package are; it is used where the file names none.
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path);
+// The same of a text that is not (or no longer) what the file holds.
+Result<Config> parse_config(std::string text, const std::filesystem::path& file,
+                            const std::filesystem::path& default_plugin_path);
+
+// The keys ("log.level", "placement.least-loaded.plugin") that differ between two texts that parse_config has taken.
+// kRefused, with the place in the new one: a key that cannot change while gantryd runs.
+Result<std::vector<std::string>> changed_keys(const std::string& before, const std::string& after,
+                                              const std::filesystem::path& file);
 
 }  // namespace gantry::control

@@ -376,8 +376,9 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         return parts_.leave(*reboot);
     }
     if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
-        return reload_plugin(parts[1], body, std::move(answer));
+        return reload_plugin(route, body, std::move(answer));
     }
+    if (parts.size() == 1 && parts[0] == "reload" && parts_.reload) return parts_.reload(route.who, std::move(answer));
     if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
@@ -534,22 +535,45 @@ Result<json::value> Tree::change_plugin(const Route& route) {
                         {"started", parts_.host.reconsider(title)}};
 }
 
-void Tree::reload_plugin(const std::string& title, const std::string& body, Answer answer) {
+// One of this process is exchanged by gantryd's starting anew on itself, one in a process of its own at once.
+void Tree::reload_plugin(const Route& route, const std::string& body, Answer answer) {
+    const std::string& title = route.parts[1];
     auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
     if (!document) return answer(std::unexpected(document.error()));
     Fields fields(&*document, "");
     auto file = fields.text("file", "");
     if (!file) return answer(std::unexpected(file.error()));
     if (auto ok = fields.finish(); !ok) return answer(std::unexpected(ok.error()));
-    parts_.host.reload(title, *file, [this, title, answer = std::move(answer)](Result<void> done) {
-        if (!done) return answer(std::unexpected(done.error()));
-        for (const auto& plugin : parts_.host.plugins()) {
-            if (plugin.role + "." + plugin.name != title) continue;
-            return answer(json::object{
-                {"plugin", title}, {"version", plugin.version}, {"file", plugin.file}, {"pid", plugin.pid}});
+    const auto found = [this, title]() -> std::optional<host::PluginInfo> {
+        for (auto& plugin : parts_.host.plugins()) {
+            if (plugin.role + "." + plugin.name == title) return std::move(plugin);
         }
-        answer(fail(Code::kNotFound, "no plugin " + title));
+        return std::nullopt;
+    };
+    const auto now = found();
+    const bool alone = now && now->placing == host::Placing::kOwnProcess &&
+                       (now->state == host::PluginState::kRunning || now->state == host::PluginState::kDegraded);
+    if (now && !alone && parts_.exchange) return parts_.exchange(title, *file, route.who, std::move(answer));
+    const auto after = parts_.events.last_number();
+    auto once = std::make_shared<Answer>(std::move(answer));
+    const auto tell = [once](Result<json::value> result) {
+        if (auto waits = std::exchange(*once, nullptr)) waits(std::move(result));
+    };
+    parts_.host.reload(title, *file, [this, title, found, tell, who = route.who](Result<void> done) {
+        const auto plugin = found();
+        if (done && !plugin) done = fail(Code::kNotFound, "no plugin " + title);
+        if (!done) {
+            parts_.events.add("plugin-exchange-failed", title + " was not exchanged: " + done.error().text(),
+                              {{"plugin", title}, {"by", who}});
+            return tell(std::unexpected(done.error()));
+        }
+        parts_.events.add("plugin-exchanged", title + " is version " + plugin->version + " now, from " + plugin->file,
+                          {{"plugin", title}, {"version", plugin->version}, {"file", plugin->file}, {"by", who}});
+        tell(json::object{
+            {"plugin", title}, {"version", plugin->version}, {"file", plugin->file}, {"pid", plugin->pid}});
     });
+    // The door through which it was asked for does not close before it has answered.
+    if (now && now->role == "frontend") tell(json::object{{"plugin", title}, {"restarts", true}, {"after", after}});
 }
 
 json::value Tree::plugins() const {

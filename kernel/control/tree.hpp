@@ -42,6 +42,11 @@ class Tree : public host::ResourceTree {
         std::string version;
         std::function<void(bool reboots)> leave;  // `gantry node leave`: the machine goes down
         crash::Record* crashes = nullptr;         // of plugins
+        // A plugin of this process is exchanged, the configuration read again: `who` wants it.
+        std::function<void(const std::string& title, const std::string& file, const std::string& who,
+                           ControllerLoop::Answer answer)>
+            exchange = nullptr;
+        std::function<void(const std::string& who, ControllerLoop::Answer answer)> reload = nullptr;
     };
 
     explicit Tree(Parts parts) : parts_(std::move(parts)) {}
@@ -50,6 +55,9 @@ class Tree : public host::ResourceTree {
         parts_.controller = controller;
         parts_.agent = agent;
     }
+
+    // Blobs that are uploaded or read now.
+    std::size_t streams() const { return blobs_streamed_; }
 
     void request(host::ControlRequest request, std::function<void(host::ControlResponse)> done) override;
     void open(host::ControlRequest request, int fd, std::function<void(host::ControlResponse)> done) override;
@@ -75,7 +83,7 @@ class Tree : public host::ResourceTree {
                      Answer answer);
     json::value plugins() const;
     Result<json::value> change_plugin(const Route& route);
-    void reload_plugin(const std::string& title, const std::string& body, Answer answer);
+    void reload_plugin(const Route& route, const std::string& body, Answer answer);
     json::value cluster(const core::Controller* core) const;
 
     Parts parts_;

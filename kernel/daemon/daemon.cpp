@@ -51,26 +51,52 @@ void report(std::string_view who, const Error& error) { log(host::LogLevel::kErr
 
 }  // namespace
 
-int check_config(const control::Config& config) {
+int check_config(const control::Config& config, const Handover* handover) {
     boost::asio::io_context io;
     control::EventLog events{std::filesystem::path{}};
-    host::Host host(io, host_options(config, events));
+    host::HostOptions options = host_options(config, events);
+    if (handover != nullptr) options.files = handover->files;
+    host::Host host(io, std::move(options));
     if (auto ok = host.configure(config.plugins); !ok) {
         report("gantryd", ok.error());
         return kConfigStatus;
+    }
+    for (const auto& title : handover != nullptr ? handover->running : std::vector<std::string>()) {
+        if (auto ok = host.rehearse(title); !ok) {
+            report(title, ok.error());
+            return kConfigStatus;
+        }
     }
     log(host::LogLevel::kInfo, "gantryd", config.file.string() + " is good");
     return 0;
 }
 
-Daemon::Daemon(control::Config config)
+Daemon::Listening::Listening(boost::asio::signal_set& signals) {
+    signals.add(SIGHUP);
+    sigset_t caught;
+    ::sigemptyset(&caught);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&caught, number);
+    ::sigprocmask(SIG_UNBLOCK, &caught, nullptr);
+}
+
+Daemon::Daemon(control::Config config, Program program, std::unique_ptr<Handover> handover,
+               std::shared_ptr<host::Kept> kept)
     : config_(std::move(config)),
+      program_(std::move(program)),
+      handover_(std::move(handover)),
+      kept_(std::move(kept)),
       signals_(io_, SIGTERM, SIGINT),
-      events_(config_.controller ? config_.state_dir / "events.jsonl" : std::filesystem::path{}),
+      listening_(signals_),
+      events_(config_.state_dir / "events.jsonl"),
       blobs_(config_.state_dir / "images"),
       crashes_([file = config_.state_dir / "crashes.json"](auto text) { return control::write_file(file, text); },
                control::read_boot_id(kBootId).value_or("")),
-      host_(io_, host_options(config_, events_, &crashes_)) {}
+      host_(io_, [this] {
+          host::HostOptions options = host_options(config_, events_, &crashes_);
+          options.kept = kept_;
+          if (handover_) options.files = handover_->files;
+          return options;
+      }()) {}
 
 int Daemon::run() {
     if (auto ok = blobs_.open(); !ok) {
@@ -80,15 +106,23 @@ int Daemon::run() {
     const crash::SignalStack stack;
     recall_crash();
     if (auto ok = host_.configure(config_.plugins); !ok) {
+        turn_back(ok.error().text());
         report("gantryd", ok.error());
         return kConfigStatus;
     }
-    signals_.async_wait([this](boost::system::error_code error, int) {
-        if (!error) stop({});
-    });
+    wait_for_signal();
     boost::asio::post(io_, [this] { start(kRetryMin); });
     io_.run();
     return status_;
+}
+
+void Daemon::wait_for_signal() {
+    signals_.async_wait([this](boost::system::error_code error, int number) {
+        if (error) return;
+        if (number != SIGHUP) return stop(false);
+        if (tree_ && !stopping_) reload_config("signal:SIGHUP", [](const Result<json::value>&) {});
+        wait_for_signal();
+    });
 }
 
 // What the last gantryd died of goes into the record before anything is decided by it. Trouble with these files is told
@@ -116,8 +150,10 @@ void Daemon::recall_crash() {
 // What cannot be done without, and crashed too often to run here, is tried for ever; meanwhile frontends tell.
 void Daemon::start(Duration pause) {
     auto ok = start_plugins();
+    if (ok) ok = complete(false);
     if (ok) return start_roles();
-    if (!ok.error().retry) return give_up(ok.error(), kConfigStatus);
+    if (!ok.error().retry || (handover_ && handover_->program >= 0)) return give_up(ok.error(), kConfigStatus);
+    if (handover_) settle();
     log(host::LogLevel::kError, "gantryd", ok.error().text() + "; tried again in " + format_duration(pause));
     retry_.expires_after(pause);
     retry_.async_wait([this, pause](boost::system::error_code error) {
@@ -126,16 +162,20 @@ void Daemon::start(Duration pause) {
 }
 
 Status Daemon::start_plugins() {
-    if (tree_) return host_.start();
+    if (tree_) return host_.start(!handover_);
     // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
-    tree_ =
-        std::make_unique<control::Tree>(control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr, kVersion,
-                                                             [this](bool reboots) {
-                                                                 stop({true, reboots});
-                                                             },
-                                                             &crashes_});
+    tree_ = std::make_unique<control::Tree>(control::Tree::Parts{
+        io_, host_, events_, blobs_, nullptr, nullptr, kVersion,
+        [this](bool reboots) {
+            stop({true, reboots});
+        },
+        &crashes_,
+        [this](const auto& title, const auto& file, const auto& who, auto answer) {
+            exchange_plugin(title, file, who, std::move(answer));
+        },
+        [this](const auto& who, auto answer) { reload_config(who, std::move(answer)); }});
     host_.set_tree(tree_.get());
-    return host_.start();
+    return host_.start(!handover_);
 }
 
 void Daemon::start_roles() {
@@ -183,6 +223,7 @@ void Daemon::start_agent() {
         log(host::LogLevel::kInfo, "gantryd", "node " + config_.node->name + " started");
     }
     start_discovery();
+    settle();
 }
 
 // Controllers are for our agent to dial, nodes for our controller to show.
@@ -230,6 +271,7 @@ void Daemon::route_transport() {
 }
 
 void Daemon::give_up(const Error& error, int status) {
+    turn_back(error.text());
     report("gantryd", error);
     status_ = status;
     signals_.cancel();
@@ -240,6 +282,7 @@ void Daemon::give_up(const Error& error, int status) {
 
 void Daemon::stop(const core::ShutDown& how) {
     if (std::exchange(stopping_, true)) {
+        if (handed_over_) return (void)(handed_over_ = false);    // hand_over() ends instead
         if (agent_ && !how.machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
         return;
     }

@@ -6,9 +6,9 @@
 
 namespace gantry::daemon {
 
-void open_log(host::LogLevel level) {
+void open_log(host::LogLevel level, bool plain) {
     auto logger = spdlog::stderr_logger_mt("gantryd");
-    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
+    logger->set_pattern(plain ? "%v" : "%Y-%m-%d %H:%M:%S.%e %L %v");
     logger->set_level(static_cast<spdlog::level::level_enum>(level));  // both count from trace
     logger->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(logger));

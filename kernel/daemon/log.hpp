@@ -10,7 +10,8 @@
 
 namespace gantry::daemon {
 
-void open_log(host::LogLevel level);
+// plain: the text alone, for a program that reads it.
+void open_log(host::LogLevel level, bool plain = false);
 void log(host::LogLevel level, std::string_view who, std::string_view text);
 
 }  // namespace gantry::daemon

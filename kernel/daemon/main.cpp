@@ -2,7 +2,8 @@
 //
 // gantryd: one per gateway. Reads its configuration, then runs as agent, controller or both.
 #include <malloc.h>
-#include <unistd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -15,11 +16,24 @@
 
 namespace {
 
+using gantry::daemon::Handover;
+
 // PREFIX/bin/gantryd -> PREFIX/lib/gantry: true for a build folder and for an installed package.
-std::filesystem::path library_path() {
+std::filesystem::path library_path(const std::filesystem::path& program) {
+    return program.parent_path().parent_path() / "lib" / "gantry";
+}
+
+// What was executed may be gone by now, or have another name: the first gantryd of this process says where it was.
+std::string program_path(const Handover* handover) {
     std::error_code ignored;
-    const auto self = std::filesystem::read_symlink("/proc/self/exe", ignored);
-    return self.parent_path().parent_path() / "lib" / "gantry";
+    return handover != nullptr ? handover->path : std::filesystem::read_symlink("/proc/self/exe", ignored).string();
+}
+
+// The text that was handed over, or else what the file holds.
+gantry::Result<gantry::control::Config> configuration(const std::string& file, const Handover* handover,
+                                                      const std::filesystem::path& plugins) {
+    if (handover != nullptr) return gantry::control::parse_config(handover->config, file, plugins);
+    return gantry::control::read_config(file, plugins);
 }
 
 // A few quiet threads, and images that pass through in pieces: with one arena and a fixed limit above which a block is
@@ -34,6 +48,7 @@ void keep_memory_small() {
 
 int main(int argc, char** argv) {
     keep_memory_small();
+    ::prctl(PR_SET_NAME, "gantryd");  // whatever name it was executed by
     CLI::App app{"Runs containers on this gateway (agent), decides for the cluster (controller), or both."};
     std::string file = "/etc/gantry/gantry.toml";
     bool check = false;
@@ -44,21 +59,31 @@ int main(int argc, char** argv) {
 
     std::signal(SIGPIPE, SIG_IGN);
     umask(0077);
-    auto config = gantry::control::read_config(file, library_path() / "plugins");
-    if (!config) {
-        std::fprintf(stderr, "gantryd: %s\n", config.error().text().c_str());
+    auto handover = gantry::daemon::take_handover();
+    if (!handover) {
+        std::fprintf(stderr, "gantryd: %s\n", handover.error().text().c_str());
         return 78;
     }
-    config->plugin_host = library_path() / "gantry-plugin-host";
-    const auto guard = library_path() / "gantry-guard";
+    auto kept = check ? nullptr : gantry::host::Kept::from_environment();
+    const gantry::daemon::Program program{program_path(handover->get()), {argv, argv + argc}};
+    const auto library = library_path(program.path);
+    auto config = configuration(file, handover->get(), library / "plugins");
+    if (!config) {
+        std::fprintf(stderr, "gantryd: %s\n", config.error().text().c_str());
+        if (*handover && !check) gantry::daemon::go_back(program, std::move(**handover), *kept, config.error().text());
+        return 78;
+    }
+    config->plugin_host = library / "gantry-plugin-host";
+    const auto guard = library / "gantry-guard";
     if (access(guard.c_str(), X_OK) == 0) config->guard = guard;
-    gantry::daemon::open_log(config->log_level);
-    if (check) return gantry::daemon::check_config(*config);
+    const bool tried = check && *handover != nullptr;  // by a gantryd that reads what is wrong
+    gantry::daemon::open_log(tried ? gantry::host::LogLevel::kError : config->log_level, tried);
+    if (check) return gantry::daemon::check_config(*config, handover->get());
     std::error_code failed;
     std::filesystem::create_directories(config->state_dir, failed);
     if (failed) {
         std::fprintf(stderr, "gantryd: cannot make %s: %s\n", config->state_dir.c_str(), failed.message().c_str());
         return 1;
     }
-    return gantry::daemon::Daemon(std::move(*config)).run();
+    return gantry::daemon::Daemon(std::move(*config), program, std::move(*handover), std::move(kept)).run();
 }

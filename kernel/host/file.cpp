@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/host/file.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <string>
 
 #include "kernel/base/json.hpp"
+#include "kernel/host/host.hpp"
 #include "kernel/trust/owned.hpp"
 
 namespace gantry::host {
@@ -123,6 +125,21 @@ Result<std::shared_ptr<PluginFile>> open_plugin_file(const std::filesystem::path
     const std::filesystem::path folder = path.parent_path();
     GANTRY_CHECK(examine(*file, role, verifier, folder.parent_path(),
                          folder.filename().string() + "/" + path.filename().string()));
+    return file;
+}
+
+Result<std::shared_ptr<PluginFile>> open_chosen(const ChosenFile& chosen, std::string_view role) {
+    auto file = std::make_shared<PluginFile>();
+    file->path = chosen.path;
+    file->origin = chosen.origin;
+    file->fd = ::fcntl(chosen.fd, F_DUPFD_CLOEXEC, 0);
+    if (file->fd < 0) return fail(Code::kFailed, file->path + ": its descriptor is gone: " + std::strerror(errno));
+    GANTRY_TRY(identity, FileIdentity::of(file->fd));
+    file->identity = identity;
+    elf::Reading reading = elf::read_plugin(file->fd);
+    if (Status checked = check_note(reading, role); !checked)
+        return fail(Code::kRefused, file->path + ": " + checked.error().message);
+    file->note = std::move(reading.note);
     return file;
 }
 

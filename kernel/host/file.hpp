@@ -53,6 +53,10 @@ Result<std::shared_ptr<PluginFile>> open_plugin(const std::vector<std::filesyste
 Result<std::shared_ptr<PluginFile>> open_plugin_file(const std::filesystem::path& path, std::string_view role,
                                                      trust::Verifier& verifier);
 
+struct ChosenFile;
+// A file that was judged before, by its descriptor (which stays the caller's).
+Result<std::shared_ptr<PluginFile>> open_chosen(const ChosenFile& chosen, std::string_view role);
+
 // The spelling in a note of the role that this kernel knows in that folder: "probe" -> "probe/1"; empty if none.
 std::string_view known_role(std::string_view folder);
 

@@ -12,6 +12,10 @@ namespace {
 
 constexpr Duration kStopLimit = seconds(5);
 
+std::unexpected<Error> no_plugin(std::string_view title) {
+    return fail(Code::kNotFound, "there is no plugin " + std::string(title) + "; its name is ROLE.NAME of its table");
+}
+
 }  // namespace
 
 std::string_view plugin_state_name(PluginState state) {
@@ -56,6 +60,13 @@ class Host::Impl {
             }
         }
         return out;
+    }
+
+    Instance* titled(std::string_view title) const {
+        for (const auto& instance : instances) {
+            if (instance->title() == title) return instance.get();
+        }
+        return nullptr;
     }
 
     template <class Role>
@@ -107,9 +118,10 @@ Status Host::configure(std::vector<PluginTable> tables) {
     return first;
 }
 
-Status Host::start() {
+Status Host::start(bool frontends) {
     Status first;
     for (const auto& instance : impl_->instances) {
+        if (!frontends && instance->table().role == "frontend") continue;
         const bool failed = instance->state() == PluginState::kFailed;
         if (instance->state() == PluginState::kRunning || (failed && !instance->table().required)) continue;
         Status status = instance->start();
@@ -137,10 +149,38 @@ bool Host::reconsider(std::string_view title) {
 }
 
 void Host::reload(std::string_view title, const std::string& file, Done<void> done) {
+    if (Instance* const instance = impl_->titled(title)) return instance->reload(file, std::move(done));
+    done(no_plugin(title));
+}
+
+std::map<std::string, ChosenFile, std::less<>> Host::files() const {
+    std::map<std::string, ChosenFile, std::less<>> out;
     for (const auto& instance : impl_->instances) {
-        if (instance->title() == title) return instance->reload(file, std::move(done));
+        if (auto file = instance->file()) out.emplace(instance->title(), std::move(*file));
     }
-    done(fail(Code::kNotFound, "there is no plugin " + std::string(title) + "; its name is ROLE.NAME of its table"));
+    return out;
+}
+
+Result<Host::Exchange> Host::look_at(std::string_view title, const std::string& file) {
+    if (Instance* const instance = impl_->titled(title)) return instance->look_at(file);
+    return no_plugin(title);
+}
+
+Status Host::rehearse(std::string_view title) {
+    if (Instance* const instance = impl_->titled(title)) return instance->rehearse();
+    return no_plugin(title);
+}
+
+void Host::remark(std::string_view title, const std::string& reason) {
+    if (Instance* const instance = impl_->titled(title)) instance->remark(reason);
+}
+
+void Host::finish_frontends(Duration limit, std::function<void()> done) {
+    // Gone, and so called, when the last one has ended.
+    const std::shared_ptr<void> all(nullptr, [done = std::move(done)](void*) { done(); });
+    for (const auto& instance : impl_->instances) {
+        if (instance->table().role == "frontend") instance->finish(limit, [all] {});
+    }
 }
 
 std::vector<PluginInfo> Host::plugins() const {

@@ -15,6 +15,7 @@
 #include <boost/asio/io_context.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@
 namespace gantry::host {
 
 class Isolation;
+class Kept;
 
 enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
 
@@ -55,6 +57,15 @@ struct PluginTable {
     std::vector<std::pair<std::string, SourcePlace>> places;  // of the keys in values
 };
 
+// A file that a plugin was exchanged for, or shall be: not the one in the plugin path. Who hands over a descriptor has
+// judged the file; it is what gets loaded, whatever is at the path by now.
+struct ChosenFile {
+    std::string path;
+    int fd = -1;           // borrowed
+    trust::Origin origin;  // of the descriptor
+    bool chosen = true;    // false: it was that of the plugin path, and shall be again at the next occasion
+};
+
 struct HostOptions {
     std::vector<std::filesystem::path> plugin_path;  // absolute; a plugin is PATH/<role>/<name>.so
     std::filesystem::path state_dir;                 // instances get state_dir/plugins/<role>.<name>
@@ -65,7 +76,9 @@ struct HostOptions {
     std::function<void(LogLevel, std::string_view plugin, std::string_view text)> log;
     // Called on the loop.
     std::function<void(std::string kind, std::string text, json::object fields)> event;
-    ResourceTree* tree = nullptr;          // for frontends; may be set before start()
+    ResourceTree* tree = nullptr;                          // for frontends; may be set before start()
+    std::map<std::string, ChosenFile, std::less<>> files;  // by title, "placement.least-loaded"
+    std::shared_ptr<Kept> kept;                            // sockets that outlive plugins; without it none does
     std::shared_ptr<Isolation> isolation;  // without one, plugins that shall have a process of their own are refused
 };
 
@@ -102,8 +115,8 @@ class Host {
     // as refused and is an error only when required.
     Status configure(std::vector<PluginTable> tables);
     // An error with `retry` is of a required plugin that crashed too often and now fails isolated: the others run, and
-    // the same call tries it again.
-    Status start();
+    // the same call tries it again. frontends: false leaves their doors shut until the next call.
+    Status start(bool frontends = true);
     void stop();
 
     std::vector<PluginInfo> plugins() const;
@@ -111,6 +124,23 @@ class Host {
     // Its crashes were forgotten or allowed: one whose process was not started again for them is started at once.
     // False: it is none; what else follows, follows at the next start.
     bool reconsider(std::string_view title);
+    // The files in force, to hand them to another Host. The descriptors are the plugins' own.
+    std::map<std::string, ChosenFile, std::less<>> files() const;
+    // The plugin's file as it would be opened for an exchange now, judged, its table checked against it. Errors:
+    // kNotFound (no such table), kRefused, kInvalid (the table).
+    struct Exchange {
+        bool in_process = false;  // the one that runs; else reload() does it
+        ChosenFile file;
+        std::shared_ptr<void> keeps;  // file.fd open
+    };
+    Result<Exchange> look_at(std::string_view title, const std::string& file);
+    // Loads and creates the plugin and destroys it again, in this process: for one that was made to try.
+    Status rehearse(std::string_view title);
+    // A reason to show beside a plugin that runs.
+    void remark(std::string_view title, const std::string& reason);
+    // Frontends answer what they were asked and stop, while the loop turns; done is called once. stop() follows.
+    void finish_frontends(Duration limit, std::function<void()> done);
+
     // Gives an isolated plugin the newest file of its name in the plugin path, or `file` (absolute, trusted like one of
     // the path), in a new process beside the old one; done when the new one has taken over. Errors: kNotFound (no such
     // table), kUnsupported (it has no process of its own), kRefused (the file), what the plugin says to its start; the

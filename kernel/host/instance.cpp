@@ -15,20 +15,22 @@ namespace {
 // Jobs and the thread of stop() get this much more before they count as hanging.
 constexpr Duration kGrace = seconds(1);
 
-// What the thread that runs stop() shares with the loop; it may outlive the instance if the plugin hangs.
+const void* query_service(std::uint64_t handle, gantry_str id) noexcept {
+    return Context::find(handle) == nullptr ? nullptr : service_table(view(id));
+}
+
+}  // namespace
+
+// What the thread that runs the plugin's stop shares with the loop; it may outlive the instance if the plugin hangs.
 struct Stopping {
     std::mutex mutex;
     std::condition_variable done;
     bool returned = false;
     gantry_status status = GANTRY_OK;
     ErrorBuffer error;
+    std::function<void()> told;  // on the loop
+    std::thread thread;
 };
-
-const void* query_service(std::uint64_t handle, gantry_str id) noexcept {
-    return Context::find(handle) == nullptr ? nullptr : service_table(view(id));
-}
-
-}  // namespace
 
 Instance::Instance(PluginTable table, std::shared_ptr<Core> core)
     : table_(std::move(table)),
@@ -67,8 +69,10 @@ void Instance::describe(std::shared_ptr<PluginFile> file) {
 }
 
 Status Instance::prepare() {
-    Result<std::shared_ptr<PluginFile>> file =
-        open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier);
+    const auto given = core_->options.files.find(title_);
+    const bool is_given = given != core_->options.files.end();
+    chosen_ = is_given && given->second.chosen;
+    Result<std::shared_ptr<PluginFile>> file = is_given ? open_chosen(given->second, table_.role) : open("");
     if (!file) {
         (void)give_up(PluginState::kRefused, std::move(file).error());  // recorded; start() answers for it
         return {};
@@ -235,23 +239,15 @@ void Instance::stop(Duration limit) {
     bool back = true;
     std::string reason;
     if (start_called_) {
-        auto shared = std::make_shared<Stopping>();
-        const std::int64_t deadline = (boottime_now() + limit).ns;
-        std::thread thread([shared, plugin = plugin_, deadline, context = context_] {
-            const crash::SignalStack stack;
-            const crash::Crumbs crumbs(context->subject, "stop");
-            const gantry_status status = plugin.stop(plugin.self, deadline, &shared->error.raw);
-            std::lock_guard lock(shared->mutex);
-            shared->status = status;
-            shared->returned = true;
-            shared->done.notify_all();
-        });
-        std::unique_lock lock(shared->mutex);
-        back = shared->done.wait_for(lock, limit + kGrace, [&] { return shared->returned; });
-        if (back && shared->status != GANTRY_OK)
-            reason = "did not stop in order: " + shared->error.text(shared->status);
+        begin_stop(limit);
+        std::unique_lock lock(stopping_->mutex);
+        back = stopping_->done.wait_for(lock, limit + kGrace, [&] { return stopping_->returned; });
+        stopping_->told = nullptr;
+        if (back && stopping_->status != GANTRY_OK)
+            reason = "did not stop in order: " + stopping_->error.text(stopping_->status);
         lock.unlock();
-        back ? thread.join() : thread.detach();
+        back ? stopping_->thread.join() : stopping_->thread.detach();
+        stopping_.reset();
     }
     context_->end("the plugin was stopped");
     back = core_->pool.drain(context_->handle, kGrace) && back;
@@ -272,6 +268,37 @@ void Instance::stop(Duration limit) {
     }
 }
 
+// The plugin's stop on a thread of its own.
+void Instance::begin_stop(Duration limit) {
+    if (stopping_) return;
+    stopping_ = std::make_shared<Stopping>();
+    const std::int64_t deadline = (boottime_now() + limit).ns;
+    stopping_->thread = std::thread([shared = stopping_, plugin = plugin_, deadline, context = context_] {
+        const crash::SignalStack stack;
+        const crash::Crumbs crumbs(context->subject, "stop");
+        const gantry_status status = plugin.stop(plugin.self, deadline, &shared->error.raw);
+        std::lock_guard lock(shared->mutex);
+        shared->status = status;
+        shared->returned = true;
+        shared->done.notify_all();
+        if (shared->told) context->core->loop.post(std::exchange(shared->told, nullptr));
+    });
+}
+
+// Of a frontend: stop() finds what this began.
+void Instance::finish(Duration limit, std::function<void()> done) {
+    if (!created_ || !start_called_ || stopping_) return done();
+    if (isolated_ != nullptr) return isolated_->finish(std::move(done));
+    auto shared = std::make_shared<std::function<void()>>(std::move(done));
+    begin_stop(limit);
+    std::lock_guard lock(stopping_->mutex);
+    if (!stopping_->returned) {
+        stopping_->told = [shared] { (*shared)(); };
+    } else {
+        core_->loop.post([shared] { (*shared)(); });
+    }
+}
+
 void Instance::destroy() {
     adapters_ = {};
     context_->timed("destroy", [&] { plugin_.destroy(plugin_.self); });
@@ -279,15 +306,17 @@ void Instance::destroy() {
     isolated_.reset();
 }
 
+// The file at that path, or, without one, that of the plugin path.
+Result<std::shared_ptr<PluginFile>> Instance::open(const std::string& file) {
+    return file.empty() ? open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier)
+                        : open_plugin_file(file, table_.role, core_->verifier);
+}
+
 void Instance::reload(const std::string& file, Done<void> done) {
-    if (isolated_ == nullptr) {
-        return done(fail(Code::kUnsupported, title_ + " runs in this process and is exchanged when gantryd starts; "
-                                                      "with isolation = \"process\" it can be exchanged now"));
-    }
+    if (isolated_ == nullptr)
+        return done(fail(Code::kUnsupported, title_ + " runs in this process and has none of its own to be exchanged"));
     core_->verifier.refresh();
-    Result<std::shared_ptr<PluginFile>> opened =
-        file.empty() ? open_plugin(core_->options.plugin_path, table_.role, info_.plugin, core_->verifier)
-                     : open_plugin_file(file, table_.role, core_->verifier);
+    Result<std::shared_ptr<PluginFile>> opened = open(file);
     if (!opened) return done(std::unexpected(std::move(opened).error()));
     const Ruling ruling = judge(**opened);
     if (ruling.where == Where::kRefused) return done(fail(Code::kRefused, (*opened)->path + ": " + ruling.why));
@@ -297,10 +326,41 @@ void Instance::reload(const std::string& file, Done<void> done) {
     const std::string state_dir = make_state_dir(status);
     if (!status) return done(status);
     const LoweredConfig lowered(table_.name, state_dir, *config);
-    isolated_->exchange(*opened, *lowered.get(), [this, opened = *opened, done = std::move(done)](Result<void> taken) {
-        if (taken) describe(opened);
-        done(std::move(taken));
-    });
+    isolated_->exchange(*opened, *lowered.get(),
+                        [this, opened = *opened, chosen = !file.empty(), done = std::move(done)](Result<void> taken) {
+                            if (taken) {
+                                describe(opened);
+                                chosen_ = chosen;
+                            }
+                            done(std::move(taken));
+                        });
+}
+
+std::optional<ChosenFile> Instance::file() const {
+    if (file_ == nullptr) return std::nullopt;
+    return ChosenFile{file_->path, file_->fd, file_->origin, chosen_};
+}
+
+Result<Host::Exchange> Instance::look_at(const std::string& file) {
+    core_->verifier.refresh();
+    GANTRY_TRY(opened, open(file));
+    const Ruling ruling = judge(*opened);
+    if (ruling.where == Where::kRefused) return fail(Code::kRefused, opened->path + ": " + ruling.why);
+    GANTRY_CHECK(check_table(table_, opened->note.config));
+    Host::Exchange out;
+    out.in_process = isolated_ == nullptr;
+    out.file = {opened->path, opened->fd, opened->origin, true};
+    out.keeps = opened;
+    return out;
+}
+
+Status Instance::rehearse() {
+    if (info_.state == PluginState::kRefused) return fail(Code::kRefused, info_.reason, table_.place.text());
+    if (placing_ == Placing::kOwnProcess) return {};  // its own process tries it when it is started
+    GANTRY_CHECK(load());
+    GANTRY_CHECK(create());
+    stop(kGrace);
+    return {};
 }
 
 PluginInfo Instance::info() const {

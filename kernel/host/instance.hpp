@@ -10,6 +10,8 @@
 
 namespace gantry::host {
 
+struct Stopping;
+
 class Instance {
   public:
     Instance(PluginTable table, std::shared_ptr<Core> core);
@@ -24,10 +26,14 @@ class Instance {
     Status start();
     // stop, within `limit`, and destroy. An instance that does not come back is left as it is and counts as failed.
     void stop(Duration limit);
-    // See Host::reconsider.
+    // See Host.
     bool reconsider();
-    // See Host::reload.
     void reload(const std::string& file, Done<void> done);
+    Result<Host::Exchange> look_at(const std::string& file);
+    Status rehearse();
+    void remark(std::string reason) { info_.reason = std::move(reason); }
+    void finish(Duration limit, std::function<void()> done);
+    std::optional<ChosenFile> file() const;
 
     PluginInfo info() const;
     PluginState state() const { return info_.state; }
@@ -48,6 +54,8 @@ class Instance {
     Status attach();
     Status give_up(PluginState state, Error error);
     void describe(std::shared_ptr<PluginFile> file);
+    Result<std::shared_ptr<PluginFile>> open(const std::string& file);
+    void begin_stop(Duration limit);
     std::string make_state_dir(Status& status) const;
     void destroy();
 
@@ -65,6 +73,8 @@ class Instance {
     gantry_plugin plugin_{};
     bool created_ = false;
     bool start_called_ = false;
+    bool chosen_ = false;  // file_ is not that of the plugin path
+    std::shared_ptr<Stopping> stopping_;
     Adapters adapters_;
 };
 

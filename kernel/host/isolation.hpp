@@ -48,6 +48,9 @@ class Isolated {
     // Starts a process on `file` beside the one that runs and gives it all further calls once it is ready. Errors: it
     // is not running now, the new one could not start (and the old one goes on). [loop]
     virtual void exchange(std::shared_ptr<PluginFile> file, const gantry_config& config, Done<void> done) = 0;
+    // Tells a frontend to stop while the loop turns; done when its process has ended, perhaps at once. The slot stop
+    // comes after, whatever became of it. [loop]
+    virtual void finish(std::function<void()> done) = 0;
 };
 
 class Isolation {

@@ -9,6 +9,7 @@
 #include "kernel/base/limits.hpp"
 #include "kernel/host/border.hpp"
 #include "kernel/host/context.hpp"
+#include "kernel/host/kept.hpp"
 
 namespace gantry::host {
 namespace {
@@ -122,6 +123,23 @@ const gantry_host_io kIo{
             if (fn == nullptr) return GANTRY_INVALID;
             context.post("a posted call", [fn, arg] { fn(arg); });
             return GANTRY_OK;
+        });
+    },
+    [](std::uint64_t handle, std::int32_t fd) noexcept -> gantry_status {
+        return served(handle, [&](Context& context) {
+            const auto& kept = context.core->options.kept;
+            if (kept == nullptr) return GANTRY_UNSUPPORTED;
+            const Status done = kept->keep(context.name, fd);
+            if (done) return GANTRY_OK;
+            return done.error().code == Code::kFull ? GANTRY_FULL : GANTRY_INVALID;
+        });
+    },
+    [](std::uint64_t handle, gantry_str address, std::int32_t* fd) noexcept -> gantry_status {
+        return served(handle, [&](Context& context) {
+            if (fd == nullptr) return GANTRY_INVALID;
+            const auto& kept = context.core->options.kept;
+            *fd = kept == nullptr ? -1 : kept->inherit(context.name, view(address));
+            return *fd < 0 ? GANTRY_NOT_FOUND : GANTRY_OK;
         });
     }};
 

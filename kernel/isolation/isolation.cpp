@@ -18,6 +18,8 @@ class Owner final : public host::Isolated {
         remote_->exchange(std::move(file), config, std::move(done));
     }
 
+    void finish(std::function<void()> done) override { remote_->finish(std::move(done)); }
+
   private:
     std::shared_ptr<Remote> remote_;
 };

@@ -12,7 +12,7 @@
 
 namespace gantry::isolation {
 
-inline constexpr std::uint32_t kProtocol = 1;  // raised with every change of messages, members or slots
+inline constexpr std::uint32_t kProtocol = 2;  // raised with every change of messages, members or slots
 
 enum class Kind : std::uint16_t {
     // to the plugin's process
@@ -24,6 +24,7 @@ enum class Kind : std::uint16_t {
     kResponse,  // id of kRequest, gantry_control_response
     kTreeEvent,  // id of kFollow; number, text
     kPing,       // -> kPong, from the loop
+    kSocket,     // one that is kept, as a descriptor; before kInit
     // from the plugin's process
     kReady = 100,  // status, text, facts of the role
     kStarted,      // status, text
@@ -35,6 +36,7 @@ enum class Kind : std::uint16_t {
     kUnfollow,     // id
     kTaken,        // of a transport: peer, bytes that it took over since the last kTaken
     kPong,
+    kKeep,  // a socket that outlives the process, as a descriptor
 };
 
 struct Head {

@@ -10,6 +10,7 @@
 
 #include "kernel/base/units.hpp"
 #include "kernel/host/border.hpp"
+#include "kernel/host/kept.hpp"
 #include "kernel/isolation/launch.hpp"
 
 namespace gantry::isolation {
@@ -116,8 +117,19 @@ gantry_status Remote::init(const gantry_config& config, gantry_error* error) {
     auto child = make_child(file_);
     if (!child) return told(error, GANTRY_UNAVAILABLE, child.error().text());
     child_ = std::move(*child);
-    child_->process->send(init_, {});
+    send_init(*child_, init_);
     return wait_for(Phase::kReady, error);
+}
+
+// What is kept for it goes before: init may bind.
+void Remote::send_init(Child& child, const std::string& init) const {
+    const auto& kept = context_->core->options.kept;
+    for (const int fd : kept ? kept->all_of(context_->name) : std::vector<int>()) {
+        std::string message = open_message();
+        seal(message, {.kind = Kind::kSocket});
+        if (child.process->send(std::move(message), {fd}) != GANTRY_OK) ::close(fd);
+    }
+    child.process->send(init, {});
 }
 
 gantry_status Remote::start(gantry_error* error) {
@@ -193,8 +205,10 @@ void Remote::ended(const std::shared_ptr<Child>& child, const std::string& why) 
     }
     if (child != child_) return;
     reason_ = why;
+    if (auto done = std::exchange(finished_, nullptr)) done();
     if (!begun_ || stopping_) return;
     if (std::exchange(making_way_, false) && next_ != nullptr) return take_over();
+    let_held_go();
     if (child->newcomer || next_ == nullptr)
         exchanged(fail(Code::kFailed, "the new process ended: " + why + "; the old file is started again"));
     given_up_ = survives_ && !child->process->killed_from_outside() && !survives_(why);
@@ -240,7 +254,7 @@ void Remote::restart() {
     child_ = std::move(*child);
     child_->unattended = true;
     ++restarts_;
-    child_->process->send(init_, {});
+    send_init(*child_, init_);
     child_->process->listen();
 }
 
@@ -250,6 +264,16 @@ void Remote::take_over() {
     if (!alone_) return;
     tell_again(*child_, Lasting::kBeforeStart);
     send_start(*child_);
+    for (Held& held : std::exchange(held_, {})) {
+        child_->operations[held.id] = held.slot;
+        child_->process->send(std::move(held.message), {});
+    }
+}
+
+void Remote::let_held_go() {
+    for (const Held& held : std::exchange(held_, {}))
+        context_->core->operations.complete(context_->handle, held.id, GANTRY_UNAVAILABLE, "it does not run now",
+                                            nullptr);
 }
 
 void Remote::retire(Child& child) {
@@ -353,8 +377,15 @@ void Remote::exchange(std::shared_ptr<host::PluginFile> file, const gantry_confi
     next_file_ = std::move(file);
     next_init_ = init_message(*next_file_, config);
     exchanged_ = std::move(done);
-    next_->process->send(next_init_, {});
+    send_init(*next_, next_init_);
     next_->process->listen();
+}
+
+void Remote::finish(std::function<void()> done) {
+    if (taking_calls() == nullptr) return done();
+    stopping_ = true;
+    finished_ = std::move(done);
+    retire(*child_);
 }
 
 // --- calls -----------------------------------------------------------------------------------------------------------
@@ -378,6 +409,10 @@ gantry_status Remote::call(const Call& call, std::string message, const Writer& 
                        .deadline_ns = call.op.deadline_ns});
         if (slot.lasting != Lasting::kNo) lasting_[call.slot] = message;
         Child* const child = taking_calls();
+        if (child == nullptr && making_way_ && slot.operation && arguments.fds.empty()) {
+            held_.push_back({call.op.id, &slot, std::move(message)});
+            return GANTRY_OK;
+        }
         if (child == nullptr) return slot.lasting != Lasting::kNo && !slot.operation ? GANTRY_OK : GANTRY_UNAVAILABLE;
         if (slot.operation) child->operations[call.op.id] = &slot;
         if (role_.interface == GANTRY_ROLE_TRANSPORT && call.slot == kTransportClose)

@@ -38,6 +38,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     host::IsolatedState state() const;
     void revive();
     void exchange(std::shared_ptr<host::PluginFile> file, const gantry_config& config, host::Done<void> done);
+    void finish(std::function<void()> done);
     void end();  // nothing comes any more
 
     gantry_status call(const Call& call, std::string message, const Writer& arguments) noexcept override;
@@ -61,6 +62,12 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
         bool unattended = false;  // it goes from phase to phase by itself
         bool newcomer = false;    // of an exchange
     };
+    // What is asked while an old process makes way: the new one is asked it as soon as it starts.
+    struct Held {
+        std::uint64_t id;
+        const Slot* slot;
+        std::string message;
+    };
     // A request of a process to the tree, or a follower of its events: what the tree calls back with.
     struct Asked {
         Remote* remote;
@@ -82,6 +89,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     // --- processes
     Result<std::shared_ptr<Child>> make_child(const std::shared_ptr<host::PluginFile>& file);
     Child* taking_calls() const;
+    void send_init(Child& child, const std::string& init) const;
     void send_start(Child& child);
     gantry_status wait_for(Phase phase, gantry_error* error);
     void ended(const std::shared_ptr<Child>& child, const std::string& why);
@@ -96,6 +104,7 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     void take_over();
     void retire(Child& child);
     void exchanged(Result<void> result);
+    void let_held_go();
 
     // --- messages
     void message(const std::shared_ptr<Child>& child, const Head& head, Reader& rest);
@@ -135,6 +144,8 @@ class Remote final : public Caller, public std::enable_shared_from_this<Remote> 
     std::shared_ptr<Child> child_, next_;
     std::vector<std::shared_ptr<Child>> leaving_;
     host::Done<void> exchanged_;
+    std::function<void()> finished_;
+    std::vector<Held> held_;
     std::map<std::uint64_t, std::unique_ptr<Asked>> asked_;
     std::uint64_t last_asked_ = 0;
     std::string reason_;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "kernel/host/border.hpp"
+#include "kernel/host/kept.hpp"
 #include "kernel/isolation/remote.hpp"
 
 namespace gantry::isolation {
@@ -39,6 +40,12 @@ void Remote::message(const std::shared_ptr<Child>& child, const Head& head, Read
             for (const std::uint64_t one : child->window.writable())
                 if (sink_ != nullptr) static_cast<const gantry_transport_sink*>(sink_)->writable(context_->handle, one);
             good = rest.complete();
+            break;
+        }
+        case Kind::kKeep: {  // one that is no bound socket is not kept, as in gantryd
+            const int fd = rest.descriptor();
+            good = rest.complete();
+            if (good && context_->core->options.kept) (void)context_->core->options.kept->keep(context_->name, fd);
             break;
         }
         case Kind::kPong:

@@ -3,6 +3,7 @@
 
     tests/bench/figures.py failover [ROUNDS]   cable cut, powered off with a reset, announced reboot -> ready elsewhere
     tests/bench/figures.py start [ROUNDS]      exec of gantryd -> it answers on its socket
+    tests/bench/figures.py exchange [ROUNDS]   longest wait of a request while gantryd starts anew on itself
     tests/bench/figures.py memory [SECONDS]    PSS and private dirty of an agent with 10 instances; of a controller of 10 nodes
     tests/bench/figures.py deploy [ROUNDS]     gantry deploy of a stored image -> running, beside runc run of the same bundle
     tests/bench/figures.py quiet [SECONDS]     false "lost" while both cores are busy
@@ -19,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
@@ -109,6 +111,48 @@ def start(figures, rounds="10"):
             wait_for(lambda: answers(host), 15, f"it answers: {host.log_tail()}", pause=0.001)
             times.append((time.monotonic() - began) * 1000)
     figures.add_times("exec of gantryd, nsenter included -> ready on the socket", times, 100)
+
+
+class Asker(threading.Thread):
+    """Asks without a pause; the longest wait since reset()."""
+
+    def __init__(self, host):
+        super().__init__(daemon=True)
+        self.host, self.longest_ms, self.failed, self.done = host, 0, [], False
+        self.start()
+
+    def run(self):
+        while not self.done:
+            began = time.monotonic()
+            try:
+                status, answer = self.host.api("GET", "/v1/nodes")
+                if status != 200:
+                    self.failed.append(answer)
+            except OSError as error:
+                self.failed.append(error)
+            self.longest_ms = max(self.longest_ms, (time.monotonic() - began) * 1000)
+
+
+def exchange(figures, rounds="10"):
+    times, usual = [], []
+    with fleet() as c:
+        up(c)
+        deploy(c, manifest())
+        c.wait_ready("axis_server")
+        controller = c.controller()
+        asker = Asker(controller)
+        for _ in range(int(rounds)):
+            asker.longest_ms = 0
+            time.sleep(0.5)
+            usual.append(asker.longest_ms)
+            asker.longest_ms = 0
+            controller.cli("plugins", "reload", "placement.least-loaded")
+            times.append(asker.longest_ms)
+        asker.done = True
+        asker.join()
+        expect("requests that failed", [], asker.failed)
+    figures.add_times("longest wait of a request in half a second without an exchange", usual, None)
+    figures.add_times("longest wait of a request while gantryd starts anew on itself", times, 100)
 
 
 def pss(pid):
@@ -223,7 +267,8 @@ def rebuild(figures, which=""):
         figures.add(f"{name} touched -> dev is built again", seconds, builds.limit_s(name), "s")
 
 
-ON_HOSTS = {"failover": failover, "start": start, "memory": memory, "deploy": deploy_time, "quiet": quiet, "lossy": lossy}
+ON_HOSTS = {"failover": failover, "start": start, "exchange": exchange, "memory": memory, "deploy": deploy_time, "quiet": quiet,
+            "lossy": lossy}
 FIGURES = {**ON_HOSTS, "build": build, "rebuild": rebuild}
 
 

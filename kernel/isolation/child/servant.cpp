@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/isolation/child/servant.hpp"
 
+#include <gantry/abi/frontend.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -64,16 +65,15 @@ Servant::Servant(int socket)
 }
 
 int Servant::run() {
-    for (;;) {
+    Head head{.kind = Kind::kSocket};
+    while (head.kind == Kind::kSocket) {
         const Message::Got got = incoming_.receive(socket_);
-        if (got == Message::Got::kOne) break;
-        if (got != Message::Got::kNothing) return kOrphaned;
         pollfd ready{socket_, POLLIN, 0};
-        (void)::poll(&ready, 1, -1);
+        if (got == Message::Got::kNothing && ::poll(&ready, 1, -1) >= 0) continue;
+        if (got != Message::Got::kOne || incoming_.bytes().size() < sizeof(head)) return kOrphaned;
+        std::memcpy(&head, incoming_.bytes().data(), sizeof(head));
+        if (head.kind == Kind::kSocket && !incoming_.fds().empty()) kept_->take(incoming_.fds().front().release());
     }
-    Head head;
-    if (incoming_.bytes().size() < sizeof(head)) return kOrphaned;
-    std::memcpy(&head, incoming_.bytes().data(), sizeof(head));
     Reader rest(incoming_.bytes().substr(sizeof(head)), incoming_.fds());
     init(head, rest);
     if (table_ == nullptr) return kNotStarted;
@@ -117,6 +117,8 @@ Status Servant::prepare(Reader& rest) {
     GANTRY_CHECK(confine(Permissions::of(permissions), memory_max));
     host::HostOptions options;
     if (has_tree) options.tree = &tree_;
+    kept_->told = [this](int fd) { send({.kind = Kind::kKeep}, open_message(), {fd}); };
+    options.kept = kept_;
     options.log = [this](host::LogLevel level, std::string_view, std::string_view text) {
         if (context_)
             log_proxy()->log(context_->handle, static_cast<std::uint32_t>(level), host::str(text), nullptr, 0);
@@ -214,31 +216,36 @@ void Servant::start() {
     answer(Kind::kStarted, status == GANTRY_OK ? Status() : fail(host::code_of(status), error.text(status)));
 }
 
-// As entry.h says: on another thread, while the loop stands.
+// As entry.h says: on another thread, while the loop stands; but that of a frontend turns.
 void Servant::stop(std::int64_t deadline_ns) {
-    Status status;
-    if (start_called_) {
-        struct {
-            std::mutex mutex;
-            std::condition_variable done;
-            bool returned = false;
-        } shared;
-        host::ErrorBuffer error;
+    if (std::exchange(stopping_, true)) return;
+    struct Stopping {
+        std::mutex mutex;
+        std::condition_variable done;
+        bool returned = false;
         gantry_status said = GANTRY_OK;
-        std::thread thread([&] {
-            const gantry_status answered = plugin_.stop(plugin_.self, deadline_ns, &error.raw);
-            std::lock_guard lock(shared.mutex);
-            said = answered;
-            shared.returned = true;
-            shared.done.notify_all();
-        });
-        std::unique_lock lock(shared.mutex);
-        const Duration rest = Instant{deadline_ns} - host::boottime_now();
-        if (!shared.done.wait_for(lock, rest, [&] { return shared.returned; })) ::_exit(kOrphaned);
-        lock.unlock();
-        thread.join();
-        if (said != GANTRY_OK) status = fail(host::code_of(said), error.text(said));
-    }
+        host::ErrorBuffer error;
+    };
+    auto* const shared = new Stopping;  // as long as the process, which ends with it
+    if (!start_called_) stopped(GANTRY_OK, shared->error);
+    const bool turns = role_->interface == GANTRY_ROLE_FRONTEND;
+    std::thread([this, shared, deadline_ns, turns] {
+        const gantry_status said = plugin_.stop(plugin_.self, deadline_ns, &shared->error.raw);
+        std::lock_guard lock(shared->mutex);
+        shared->said = said;
+        shared->returned = true;
+        shared->done.notify_all();
+        if (turns) core_->loop.post([this, shared] { stopped(shared->said, shared->error); });
+    }).detach();
+    if (turns) return;
+    std::unique_lock lock(shared->mutex);
+    const Duration rest = Instant{deadline_ns} - host::boottime_now();
+    if (!shared->done.wait_for(lock, rest, [&] { return shared->returned; })) ::_exit(kOrphaned);
+    stopped(shared->said, shared->error);
+}
+
+void Servant::stopped(gantry_status said, const host::ErrorBuffer& error) {
+    const Status status = said == GANTRY_OK ? Status() : fail(host::code_of(said), error.text(said));
     const std::uint64_t handle = context_->handle;
     context_->end("the plugin was stopped");
     // What is still owed is told before the end.
@@ -273,7 +280,7 @@ void Servant::message(const Head& head, Reader& rest) {
         case Kind::kStart:
             return start();
         case Kind::kStop:
-            stop(head.deadline_ns);
+            return stop(head.deadline_ns);
         case Kind::kCall:
             return called(head, rest);
         case Kind::kCancel: {

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "kernel/host/context.hpp"
+#include "kernel/host/kept.hpp"
 #include "kernel/host/library.hpp"
 #include "kernel/isolation/child/remote_tree.hpp"
 #include "kernel/isolation/packet.hpp"
@@ -50,7 +51,8 @@ class Servant final : public Caller {
     Status create(const gantry_config& config);
     void init(const Head& head, Reader& rest);
     void start();
-    [[noreturn]] void stop(std::int64_t deadline_ns);
+    void stop(std::int64_t deadline_ns);
+    [[noreturn]] void stopped(gantry_status said, const host::ErrorBuffer& error);
     void listen();
     void message(const Head& head, Reader& rest);
     void called(const Head& head, Reader& rest);
@@ -77,7 +79,8 @@ class Servant final : public Caller {
     host::AskedPlacement asked_{};
     std::unique_ptr<Policy> policy_;
     Backlog backlog_;
-    bool transport_ = false, start_called_ = false;
+    bool transport_ = false, start_called_ = false, stopping_ = false;
+    std::shared_ptr<host::Kept> kept_ = std::make_shared<host::Kept>();
     std::map<std::uint64_t, Ongoing> operations_;  // by gantryd's number; an element stays where it is
 };
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "plugins/directory/vsoa/table.hpp"
 
@@ -14,6 +15,8 @@ namespace {
 
 using gantry::Code;
 using gantry::Failure;
+
+constexpr gantry::Duration kTableAwaited = std::chrono::seconds(2);
 
 [[noreturn]] void refuse(const std::string& listen, int error) {
     std::string text = "cannot answer names on UDP " + listen + ": " + std::strerror(error);
@@ -39,16 +42,23 @@ class VsoaDirectory final : public gantry::Directory {
         }
         server_.reset(vsoa_position_server_create(&VsoaDirectory::on_query, this));
         if (!server_) throw Failure(Code::kFailed, "no memory for the position server");
-        if (!vsoa_position_server_start(server_.get(), address->raw(), address->length)) refuse(listen, errno);
+        gantry::Fd before = host().inherit("udp:" + address->text());
+        inherited_ = before && vsoa_position_server_start_fd(server_.get(), before.get());
+        if (inherited_) (void)before.release();
+        if (!inherited_ && !vsoa_position_server_start(server_.get(), address->raw(), address->length))
+            refuse(listen, errno);
         port_ = gantry::SocketAddress::local(vsoa_position_server_fd(server_.get())).port();
     }
 
+    // Who asks an inherited socket has been answered before: not that the name is unknown, which only a table tells.
     void start() override {
-        watch_ = host().watch(vsoa_position_server_fd(server_.get()), gantry::kReadable,
-                              [this](std::uint32_t) { vsoa_position_server_input(server_.get()); });
+        if (!inherited_) (void)host().keep(vsoa_position_server_fd(server_.get()));
+        if (!inherited_ || table_no_ != 0) return answer();
+        patience_ = host().timer(kTableAwaited, [this] { answer(); });
     }
 
     void stop(gantry::Instant) override {
+        host().cancel(std::exchange(patience_, 0));
         host().unwatch(watch_);
         server_.reset();
     }
@@ -61,9 +71,16 @@ class VsoaDirectory final : public gantry::Directory {
         for (const std::string& line : table_.replace(records)) {
             host().warn("a name that cannot be answered is left out: " + line);
         }
+        if (patience_ != 0) answer();
     }
 
   private:
+    void answer() {
+        host().cancel(std::exchange(patience_, 0));
+        watch_ = host().watch(vsoa_position_server_fd(server_.get()), gantry::kReadable,
+                              [this](std::uint32_t) { vsoa_position_server_input(server_.get()); });
+    }
+
     static void on_query(void* arg, int domain, const char* name, vsoa_position_response_t* response) {
         auto& self = *static_cast<VsoaDirectory*>(arg);
         const Place* place = self.table_.find(name, domain);
@@ -74,6 +91,8 @@ class VsoaDirectory final : public gantry::Directory {
     std::unique_ptr<vsoa_position_server_t, void (*)(vsoa_position_server_t*)> server_{nullptr,
                                                                                        &vsoa_position_server_close};
     gantry::WatchId watch_ = 0;
+    gantry::TimerId patience_ = 0;  // until the first table
+    bool inherited_ = false;
     std::uint16_t port_ = 0;
     std::uint64_t table_no_ = 0;
     Table table_;

@@ -23,12 +23,14 @@ class HttpFrontend final : public Frontend {
         server_.emplace(settings_, host());
         server_->start();
     }
-    void stop(Instant) override {
-        if (server_) server_->stop();
+    void stop(Instant deadline) override {
+        if (server_) server_->stop(deadline - host().now() - kMargin);
     }
     std::string address() const override { return "unix:" + settings_.socket; }
 
   private:
+    static constexpr std::chrono::milliseconds kMargin{500};  // of the deadline, to join the thread
+
     static unsigned mode(const std::string& text) {
         unsigned value = 0;
         const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value, 8);

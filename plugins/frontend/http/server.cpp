@@ -41,8 +41,9 @@ void turn_away(Socket socket) {
 
 Task<> accept_all(Core& core, Acceptor& acceptor) {
     asio::steady_timer pause(core.io);
-    while (!core.stopping) {
+    while (!core.finishing) {
         auto [ec, socket] = co_await acceptor.async_accept(kTuple);
+        // One that was accepted just before the door closed is served.
         if (ec == asio::error::operation_aborted || core.stopping) break;
         if (ec) {
             core.host.warn("cannot accept a connection: " + ec.message());
@@ -82,17 +83,24 @@ Server::~Server() { stop(); }
 
 void Server::start() { thread_ = std::make_unique<Thread>(core_); }
 
-void Server::stop() {
+void Server::stop(Duration limit) {
     if (!thread_) return;
+    const auto ended = thread_->ended.get_future();
     asio::post(core_->io, [core = core_.get(), acceptor = &thread_->acceptor] {
-        core->stopping = true;
+        core->finishing = true;
         error_code ignored;
         acceptor->close(ignored);
+        const auto sessions = core->sessions;  // one that ends leaves the set
+        for (Session* session : sessions) session->finish();
+    });
+    if (limit > Duration::zero()) (void)ended.wait_for(limit);
+    asio::post(core_->io, [core = core_.get()] {
+        core->stopping = true;
         for (Session* session : core->sessions) session->close();
     });
     // Every coroutine ends now; a handler that does not must not hold the daemon.
     constexpr std::chrono::seconds kPatience{2};
-    if (thread_->ended.get_future().wait_for(kPatience) != std::future_status::ready) core_->io.stop();
+    if (ended.wait_for(kPatience) != std::future_status::ready) core_->io.stop();
     thread_->thread.join();
     thread_.reset();
 }

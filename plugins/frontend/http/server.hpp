@@ -23,8 +23,9 @@ class Server {
 
     // Opens the door and begins to serve; throws Failure.
     void start();
-    // Closes the door and every connection, and joins the thread. [any, but not the server's own]
-    void stop();
+    // Takes no connection and no request any more, ends what follows without an end, answers what was asked for up to
+    // `limit`; then closes every connection and joins the thread. [any, but not the server's own]
+    void stop(Duration limit = {});
 
   private:
     struct Thread;

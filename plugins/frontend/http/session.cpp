@@ -31,6 +31,14 @@ void Session::close() {
     signal_.notify();
 }
 
+void Session::finish() {
+    if (following_) return close();
+    error_code ignored;
+    if (!waiting_ || socket_.available(ignored) > 0) return;
+    if (served_) return close();
+    arm(kFirstTime);
+}
+
 void Session::arm(std::chrono::steady_clock::duration limit) {
     timed_out_ = false;
     deadline_.expires_after(limit);
@@ -53,11 +61,15 @@ Task<> Session::run(std::shared_ptr<Session> self) {
 
 Task<bool> Session::next_request() {
     if (buffer_.size() == 0) {
-        arm(kIdleTime);
+        if (core_.finishing && served_) co_return false;
+        waiting_ = true;
+        core_.finishing ? arm(kFirstTime) : arm(kIdleTime);
         const auto [ec] = co_await socket_.async_wait(Socket::wait_read, kTuple);
+        waiting_ = false;
         disarm();
         if (ec) co_return false;
     }
+    served_ = true;
     Parser parser;
     parser.header_limit(kHeaderBytes);
     parser.body_limit(boost::none);
@@ -69,7 +81,7 @@ Task<bool> Session::next_request() {
         co_await refuse(ec);
         co_return false;
     }
-    keep_ = parser.keep_alive();
+    keep_ = parser.keep_alive() && !core_.finishing;
     chunked_ = parser.get().version() >= 11;
     co_await serve(parser);
     disarm();
@@ -111,12 +123,14 @@ Task<> Session::serve(Parser& parser) {
             co_await serve_upload(parser, std::move(request));
             break;
         case Kind::kEvents:
+            following_ = true;
             co_await serve_events(parser, std::move(request.path));
             break;
         case Kind::kDownload:
             co_await serve_download(std::move(request), "application/octet-stream");
             break;
         case Kind::kLogs:
+            following_ = request.path.find("follow=") != std::string::npos;
             co_return co_await serve_download(std::move(request), "text/plain; charset=utf-8");
     }
 }

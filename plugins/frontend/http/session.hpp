@@ -42,7 +42,8 @@ struct Core : std::enable_shared_from_this<Core> {
     const Settings settings;
     Host& host;
     std::set<Session*> sessions;
-    bool stopping = false;
+    bool finishing = false;  // nothing new is taken
+    bool stopping = false;   // nothing goes on
     asio::io_context io{1};  // last: it ends the sessions, which reach for the members above
 };
 
@@ -71,6 +72,9 @@ class Session : public std::enable_shared_from_this<Session> {
     static Task<> run(std::shared_ptr<Session> self);
     // Ends everything that is under way.
     void close();
+    // Ends what follows without an end, and waits for no further request. A client whose first one is on its way to us
+    // has a moment for it.
+    void finish();
 
   private:
     using Parser = beast::http::request_parser<beast::http::buffer_body>;
@@ -125,6 +129,9 @@ class Session : public std::enable_shared_from_this<Session> {
     bool unread_ = false;      // an answer was given before the request was read whole
     bool timed_out_ = false;   // by arm()
     bool gone_ = false;        // the client left
+    bool waiting_ = false;     // for a request
+    bool following_ = false;   // events or a log
+    bool served_ = false;      // a request before
     std::uint64_t asked_ = 0;  // number of the question under way
     std::optional<ControlResponse> response_;
     Socket* pipe_ = nullptr;  // the stream under way

@@ -109,15 +109,19 @@ void check_socket_path(const std::string& path) {
                                           " bytes, got " + std::to_string(path.size()));
 }
 
-SocketFile::SocketFile(const Settings& settings, const Host& host) : path_(settings.socket) {
+SocketFile::SocketFile(const Settings& settings, Host& host) : path_(settings.socket) {
     const auto gid = find_group(settings, host);
-    make_folders(settings, gid, host);
-    remove_stale(path_);
-    listener_ = new_socket();
-    const auto address = address_of(path_);
-    if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        failed("cannot make the socket " + path_);
+    listener_ = host.inherit("unix:" + path_);
     struct stat made {};
+    const bool there = listener_ && lstat(path_.c_str(), &made) == 0 && S_ISSOCK(made.st_mode);
+    if (!there) {
+        make_folders(settings, gid, host);
+        remove_stale(path_);
+        listener_ = new_socket();
+        const auto address = address_of(path_);
+        if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+            failed("cannot make the socket " + path_);
+    }
     if (lstat(path_.c_str(), &made) == 0) {
         device_ = made.st_dev;
         inode_ = made.st_ino;
@@ -126,12 +130,13 @@ SocketFile::SocketFile(const Settings& settings, const Host& host) : path_(setti
     if (gid) hand_to_group(path_, settings, *gid, host);
     if (chmod(path_.c_str(), settings.mode) != 0) failed("cannot set the mode of the socket " + path_);
     if (listen(listener_.get(), kBacklog) != 0) failed("cannot listen on " + path_);
+    kept_ = host.keep(listener_.get()).ok();
 }
 
 SocketFile::~SocketFile() {
     struct stat have {};
     const bool ours = lstat(path_.c_str(), &have) == 0 && have.st_dev == device_ && have.st_ino == inode_;
-    if (ours) unlink(path_.c_str());
+    if (ours && !kept_) unlink(path_.c_str());
 }
 
 Principal peer_of(int connection) {

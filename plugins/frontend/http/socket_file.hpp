@@ -15,10 +15,10 @@ namespace gantry::http {
 
 class SocketFile {
   public:
-    // Listens. Its folder is made if it is not there, for the same group. A file that a dead process left is replaced;
-    // throws Failure if somebody listens there, if something else is there, or if it cannot be made. Logs what could
-    // not be set.
-    SocketFile(const Settings& settings, const Host& host);
+    // Listens: on the socket of the plugin that was here before, or a new one. Its folder is made if it is not there,
+    // for the same group. A file that a dead process left is replaced; throws Failure if somebody listens there, if
+    // something else is there, or if it cannot be made. Logs what could not be set.
+    SocketFile(const Settings& settings, Host& host);
     ~SocketFile();
     SocketFile(const SocketFile&) = delete;
     SocketFile& operator=(const SocketFile&) = delete;
@@ -29,6 +29,7 @@ class SocketFile {
   private:
     std::string path_;
     Fd listener_;
+    bool kept_ = false;  // the host removes the file
     dev_t device_ = 0;
     ino_t inode_ = 0;
 };

@@ -116,7 +116,7 @@ Task<> Session::serve_events(Parser& parser, std::string target) {
     keep_ = false;
     bool good = co_await begin_stream("text/event-stream");
     watch_client();
-    while (good && !over() && !events_lost_) {
+    while (good && !over() && !events_lost_ && !core_.finishing) {
         std::string piece = std::exchange(events_, {});
         if (piece.empty()) {
             const bool woken = co_await signal_.wait(core_.settings.keepalive_time);

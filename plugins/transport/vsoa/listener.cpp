@@ -33,12 +33,15 @@ Listener::Listener(gantry::Host& host, const std::string& address) : host_(host)
         throw Failure(Code::kInvalid,
                       "cannot listen on '" + address + "': expected IP:PORT, for example 0.0.0.0:3900 or [::]:3900");
     }
+    fd_ = host.inherit("tcp:" + where->text());
+    if (fd_) return;
     fd_.reset(::socket(where->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd_) refuse(address, errno);
     const int on = 1;
     setsockopt(fd_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (::bind(fd_.get(), where->raw(), where->length) != 0) refuse(address, errno);
     if (::listen(fd_.get(), kBacklog) != 0) refuse(address, errno);
+    (void)host.keep(fd_.get());  // an older host: the address is free while the plugin is exchanged
 }
 
 Listener::~Listener() {

@@ -53,6 +53,8 @@ bool FakeHost::run_until(const std::function<bool()>& condition, Duration limit)
     return loop_->run_until(condition, limit);
 }
 
+void FakeHost::drop_kept() { loop_->drop_kept(); }
+
 std::vector<LogLine> FakeHost::logs() const {
     std::lock_guard lock(loop_->mutex);
     return loop_->logs;

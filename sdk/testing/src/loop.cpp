@@ -4,12 +4,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <gantry/address.hpp>
 #include <set>
 
 namespace gantry::testing {
@@ -31,6 +36,24 @@ Instant boottime() {
     return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
+// Where a socket is bound, as gantry_host_io::inherit spells it; empty: nothing that can be kept.
+std::string bound_at(int fd) {
+    int kind = 0, listens = 0;
+    socklen_t length = sizeof kind;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) != 0) return {};
+    length = sizeof listens;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0) return {};
+    if (kind == SOCK_STREAM && listens == 0) return {};
+    const SocketAddress own = SocketAddress::local(fd);
+    if (own.family() != AF_UNIX) {
+        if (own.length == 0 || own.port() == 0) return {};
+        return (kind == SOCK_STREAM ? "tcp:" : "udp:") + own.text();
+    }
+    const auto& path = reinterpret_cast<const sockaddr_un*>(own.raw())->sun_path;
+    const std::size_t room = own.length - offsetof(sockaddr_un, sun_path);
+    return path[0] == '\0' || room == 0 ? std::string() : "unix:" + std::string(path, strnlen(path, room));
+}
+
 }  // namespace
 
 Loop::Loop(FakeHost& host, const Options& options)
@@ -50,6 +73,7 @@ Loop::~Loop() {
     }
     job_ready_.notify_all();
     for (std::thread& thread : threads_) thread.join();
+    drop_kept();
     ::close(wake_fd_);
 }
 
@@ -190,6 +214,32 @@ gantry_status Loop::end_watch(std::uint64_t watch) {
 }
 
 // splitmix64: small, and the same on every machine.
+gantry_status Loop::keep(int fd) {
+    const std::string address = bound_at(fd);
+    if (address.empty()) return GANTRY_INVALID;
+    Fd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!duplicate) return GANTRY_FULL;
+    std::lock_guard lock(mutex);
+    kept[address] = std::move(duplicate);
+    return GANTRY_OK;
+}
+
+void Loop::drop_kept() {
+    std::lock_guard lock(mutex);
+    for (const auto& [address, socket] : kept) {
+        if (address.starts_with("unix:")) ::unlink(address.c_str() + 5);
+    }
+    kept.clear();
+}
+
+gantry_status Loop::inherit(const std::string& address, std::int32_t& fd) {
+    std::lock_guard lock(mutex);
+    const auto found = kept.find(address);
+    if (found == kept.end()) return GANTRY_NOT_FOUND;
+    fd = ::fcntl(found->second.get(), F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? GANTRY_FULL : GANTRY_OK;
+}
+
 void Loop::random(void* bytes, std::size_t len) {
     std::lock_guard lock(mutex);
     auto* out = static_cast<unsigned char*>(bytes);

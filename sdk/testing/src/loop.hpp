@@ -46,6 +46,10 @@ class Loop {
     gantry_status change_watch(std::uint64_t watch, std::uint32_t events);
     gantry_status end_watch(std::uint64_t watch);
     void random(void* bytes, std::size_t len);
+    // Sockets outlive the instance that kept them: the next one of the same test inherits them. [any]
+    gantry_status keep(int fd);
+    void drop_kept();
+    gantry_status inherit(const std::string& address, std::int32_t& fd);
 
     struct Operation {
         std::uint64_t handle = 0;
@@ -79,6 +83,7 @@ class Loop {
     std::vector<LogLine> logs;
     std::vector<EventLine> events;
     std::map<std::string, double> metrics;
+    std::map<std::string, Fd> kept;  // by address
 
   private:
     struct Timer {

@@ -125,6 +125,13 @@ const gantry_host_io kIo{
             });
             return GANTRY_OK;
         });
+    },
+    [](std::uint64_t handle, std::int32_t fd) noexcept -> gantry_status {
+        return served(handle, GANTRY_HOST_IO, "keep", [&](Loop& loop) { return loop.keep(fd); });
+    },
+    [](std::uint64_t handle, gantry_str address, std::int32_t* fd) noexcept -> gantry_status {
+        return served(handle, GANTRY_HOST_IO, "inherit",
+                      [&](Loop& loop) { return fd == nullptr ? GANTRY_INVALID : loop.inherit(text(address), *fd); });
     }};
 
 const gantry_host_ops kOps{sizeof(gantry_host_ops), 0,

@@ -38,6 +38,7 @@ void leave_no_descriptor(Trial& trial) {
     used.use();
     used.end();
     rig.host.turn();
+    rig.host.drop_kept();
     expect(soon([&] { return open_descriptors() == before; }), "the descriptors that were open before create",
            "besides: " + new_descriptors(before, open_descriptors()));
 }

@@ -55,6 +55,12 @@ void vsoa_position_server_close(vsoa_position_server_t* server);
  *  @return true; false with errno EALREADY (started), EADDRINUSE, EACCES or another of socket(2) and bind(2) */
 bool vsoa_position_server_start(vsoa_position_server_t* server, const struct sockaddr* pos_addr, socklen_t addr_len);
 
+/** As vsoa_position_server_start, on a UDP socket that is bound already: by who started this program, or by the program
+ * that it takes over from. An extension of this library.
+ *  @param fd  IPv4 or IPv6; the server's from here on, if this succeeds
+ *  @return true; false with errno EALREADY (started), EINVAL (no such socket), EBADF, ENOTSOCK */
+bool vsoa_position_server_start_fd(vsoa_position_server_t* server, int fd);
+
 /** @return the descriptor to wait on for reading; -1 before start, and with errno EINVAL */
 int vsoa_position_server_fd(vsoa_position_server_t* server);
 

@@ -40,6 +40,10 @@ bool vsoa_position_server_start(vsoa_position_server_t* server, const struct soc
     });
 }
 
+bool vsoa_position_server_start_fd(vsoa_position_server_t* server, int fd) {
+    return guarded(false, server, [&] { return server->core.take(fd); });
+}
+
 int vsoa_position_server_fd(vsoa_position_server_t* server) {
     return guarded(-1, server, [&] { return server->core.fd(); });
 }

@@ -55,6 +55,8 @@ class Server {
     Server(vsoa_position_query_func_t on_query, void* arg) : on_query_(on_query), arg_(arg) {}
 
     bool start(const Address& address);
+    /// On a socket that somebody bound before; the server's when it succeeds.
+    bool take(int fd);
     int fd() const { return fd_.get(); }
     void input();
     /// Any thread.

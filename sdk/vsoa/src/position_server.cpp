@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -23,6 +24,28 @@ bool Server::start(const Address& address) {
     if (!fd || !tell_destination(fd.get(), address.family()) || bind(fd.get(), address.raw(), address.length) != 0)
         return false;
     fd_ = std::move(fd);
+    return true;
+}
+
+bool Server::take(int fd) {
+    if (fd_) {
+        errno = EALREADY;
+        return false;
+    }
+    int kind = 0;
+    socklen_t length = sizeof kind;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) != 0) return false;
+    sockaddr_storage own{};
+    length = sizeof own;
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) != 0) return false;
+    const bool internet = own.ss_family == AF_INET || own.ss_family == AF_INET6;
+    if (kind != SOCK_DGRAM || !internet) {
+        errno = EINVAL;
+        return false;
+    }
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || !tell_destination(fd, own.ss_family)) return false;
+    fd_ = Fd(fd);
     return true;
 }
 

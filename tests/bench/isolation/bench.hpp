@@ -14,7 +14,8 @@ std::pair<double, double> in_turns(const std::function<void()>& one, const std::
 // Prints the ratio of two times, in seconds; false if it is above the limit.
 bool show(const char* what, double here, const char* beside, double base, double limit);
 
-bool slot();     // of a plugin in this process, beside virtual calls
-bool process();  // of a plugin in a process of its own, beside an echo
+bool slot();      // of a plugin in this process, beside virtual calls
+bool process();   // of a plugin in a process of its own, beside an echo
+bool exchange();  // one turn of the loop at most, while a plugin gets a new process
 
 }  // namespace bench

@@ -2,7 +2,7 @@
 //
 // What the border costs: a slot of a plugin in this process beside virtual calls that do the same work, and a question
 // to a plugin in a process of its own beside a bare echo of as many bytes over a SOCK_SEQPACKET pair. Everything on one
-// core, both of a pair in turns, medians of batches.
+// core, both of a pair in turns, medians of batches. And how long an exchange holds the loop.
 //
 //     bench_isolation
 //
@@ -61,6 +61,6 @@ int main() {
         return 1;
     }
     std::signal(SIGPIPE, SIG_IGN);
-    const bool all = bench::slot();
-    return bench::process() && all ? 0 : 1;
+    const bool slot = bench::slot(), process = bench::process();
+    return bench::exchange() && slot && process ? 0 : 1;
 }

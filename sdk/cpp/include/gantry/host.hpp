@@ -162,6 +162,23 @@ class Host {
                             [&](auto* raw) { return io_->post(handle_, &on_post, raw); });
     }
 
+    // Keeps a duplicate of a bound socket for whoever comes after this instance; until then connections and datagrams
+    // wait in its queue. From then on the file of a Unix socket is the host's to remove. kUnsupported: a host older
+    // than SDK 1.1, which keeps nothing.
+    Status keep(int fd) {
+        if (!GANTRY_HAS(io_, keep)) return {Code::kUnsupported, "the host keeps no sockets"};
+        const gantry_status status = io_->keep(handle_, fd);
+        if (status == GANTRY_OK) return {};
+        return {static_cast<Code>(status), "the host does not keep descriptor " + std::to_string(fd)};
+    }
+    // The socket that was kept, or that gantryd was started with, where it is bound: "unix:/run/gantry/api.sock",
+    // "tcp:10.0.0.1:3900", "udp:[fd00::1]:54". Empty: there is none, bind as usual.
+    Fd inherit(std::string_view address) {
+        std::int32_t fd = -1;
+        if (!GANTRY_HAS(io_, inherit) || io_->inherit(handle_, str(address), &fd) != GANTRY_OK) return {};
+        return Fd(fd);
+    }
+
     // ---- control, for frontends
     // Asks the resource tree; fn(ControlResponse) is called once.
     template <class F>

@@ -219,3 +219,42 @@ TEST_CASE_METHOD(File, "a plugin may have a process of its own, with a memory li
     CHECK(refusal(with("memory_max = \"1KiB\"")).find("memory_max: expected a size from 16 MiB to 1 TiB, got ") !=
           std::string::npos);
 }
+
+TEST_CASE_METHOD(File, "what differs between two texts is told by its keys") {
+    const auto changes = [&](const std::string& what, const std::string& by) {
+        const std::string text = replaced(kGood, what, by);
+        REQUIRE(read(text));
+        return control::changed_keys(kGood, text, "gantry.toml");
+    };
+    using Keys = std::vector<std::string>;
+    CHECK(changes("heartbeat", "heartbeat").value() == Keys{});
+    CHECK(changes("\"100ms\"", "\"150ms\"").value() == Keys{"controller.timing.heartbeat"});
+    CHECK(changes("[node]", "# a comment\n[node]").value() == Keys{});
+    CHECK(changes("[runtime.oci]\n", "[log]\nlevel = \"debug\"\n[runtime.oci]\n").value() == Keys{"log", "log.level"});
+    CHECK(changes("[placement.least-loaded]\n", "[placement.least-loaded]\n[placement.other]\n").value() ==
+          Keys{"placement.other"});
+    CHECK(changes("floor = \"2\"", "floor = \"3\"").value() == Keys{"node.labels.floor"});
+}
+
+TEST_CASE_METHOD(File, "a key that cannot change while gantryd runs is refused with both values and what to do") {
+    const auto refused = [&](const std::string& what, const std::string& by) {
+        const std::string text = replaced(kGood, what, by);
+        const auto changed = control::changed_keys(kGood, text, "gantry.toml");
+        REQUIRE_FALSE(changed);
+        CHECK(changed.error().code == Code::kRefused);
+        return changed.error().text();
+    };
+    CHECK(
+        refused("\"SNode1\"", "\"SNode2\"") ==
+        "gantry.toml:3:1: node.name cannot change while gantryd runs (the cluster knows the node by it): it is SNode1, "
+        "the file says SNode2; put it back, or stop gantryd and start it");
+    CHECK(refused("\n[node]", "\nstate_dir = \"/elsewhere\"\n[node]").find("it is nothing, the file says /elsewhere") !=
+          std::string::npos);
+    CHECK(refused("state.db", "other.db").find("store.sqlite.path cannot change") != std::string::npos);
+    CHECK(refused("[runtime.oci]\nengine = \"runc\"", "[runtime.process]").find("runtime.oci cannot change") !=
+          std::string::npos);
+    CHECK(refused("[controller]\nlisten = \"0.0.0.0:3900\"\ndefault_policy = \"least-loaded\"\n[controller.timing]\n"
+                  "heartbeat = \"100ms\"\n",
+                  "")
+              .starts_with("gantry.toml:1:1: controller cannot change"));
+}

@@ -130,10 +130,12 @@ TEST_CASE_METHOD(Tree, "crashes of a plugin are shown, allowed and forgotten by 
     CHECK(plugin().at("crashes").as_int64() == 3);
     auto answer = ask("POST", "/v1/plugins/placement.first/allow");
     CHECK(answer.code == 200);
-    CHECK(answer.document == json::value{{"plugin", "placement.first"}, {"crashes", 3}, {"allowed", true}});
+    CHECK(answer.document ==
+          json::value{{"plugin", "placement.first"}, {"crashes", 3}, {"allowed", true}, {"started", false}});
     CHECK(crashes().standing("placement.first", digest).allowed);
     answer = ask("POST", "/v1/plugins/first/clear");
-    CHECK(answer.document == json::value{{"plugin", "placement.first"}, {"crashes", 0}, {"allowed", false}});
+    CHECK(answer.document ==
+          json::value{{"plugin", "placement.first"}, {"crashes", 0}, {"allowed", false}, {"started", false}});
     CHECK(plugin().at("crashes").as_int64() == 0);
     CHECK(ask("POST", "/v1/plugins/second/clear").code == 404);
     CHECK(ask("POST", "/v1/plugins/first/forget").code == 404);

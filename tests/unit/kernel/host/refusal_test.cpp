@@ -68,16 +68,16 @@ TEST_CASE("a file that is no plugin is refused with one sentence") {
     }
     SECTION("a plugin of a newer border") {
         std::string bytes = actor_bytes();
-        bytes.replace(bytes.find("\nabi: 1.0\n"), 10, "\nabi: 3.1\n");
+        bytes.replace(bytes.find("\nabi: 1.1\n"), 10, "\nabi: 3.1\n");
         write(folder / "new.so", bytes);
-        CHECK(why("new") == ": built for SDK 3.1, this kernel offers SDK 1.0");
+        CHECK(why("new") == ": built for SDK 3.1, this kernel offers SDK 1.1");
     }
     SECTION("a plugin of a newer border whose note holds unknown things") {
         std::string bytes = actor_bytes();
-        bytes.replace(bytes.find("\nabi: 1.0\n"), 10, "\nabi: 3.1\n");
+        bytes.replace(bytes.find("\nabi: 1.1\n"), 10, "\nabi: 3.1\n");
         bytes.replace(bytes.find("config.type: duration"), 21, "config.type: galaxies");
         write(folder / "newer.so", bytes);
-        CHECK(why("newer") == ": built for SDK 3.1, this kernel offers SDK 1.0");
+        CHECK(why("newer") == ": built for SDK 3.1, this kernel offers SDK 1.1");
     }
     SECTION("a plugin of another role") {
         std::filesystem::copy_file(std::filesystem::path(GANTRY_TEST_PLUGINS) / "runtime" / "half.so",
@@ -123,8 +123,8 @@ TEST_CASE("a plugin of a draft role is refused by every kernel but the one it wa
     CHECK(why(std::string(whole).replace(at - 9, 9, "\ncolour: ")) ==
           ": built for kernel unknown, this is kernel " + own +
               ": the role draft.frontend is a draft, which needs exactly that");
-    CHECK(why(std::string(whole).replace(whole.find("\nabi: 1.0\n"), 10, "\nabi: 0.9\n")) ==
-          ": built for SDK 0.9, this kernel offers SDK 1.0 (a draft role needs exactly that)");
+    CHECK(why(std::string(whole).replace(whole.find("\nabi: 1.1\n"), 10, "\nabi: 0.9\n")) ==
+          ": built for SDK 0.9, this kernel offers SDK 1.1 (a draft role needs exactly that)");
 }
 
 TEST_CASE("a plugin's name is a file name") {

@@ -30,7 +30,7 @@ Checked check(const std::string& manifest) {
 }
 
 const std::string kHead =
-    "id = \"a.b\"\nname = \"n\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\nabi = \"1.0\"\n"
+    "id = \"a.b\"\nname = \"n\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\nabi = \"1.1\"\n"
     "role = \"probe/1\"\ndescription = \"d\"\n";
 
 }  // namespace
@@ -71,7 +71,7 @@ TEST_CASE("each of the first keys is needed and checked") {
         text.replace(text.find(from), from.size(), to);
         return check(text).output;
     };
-    CHECK(with("\"1.0\"", "\"9.9\"") == "plugin.toml:5:7: 'abi' is 9.9, but this SDK builds for 1.0\n");
+    CHECK(with("\"1.1\"", "\"9.9\"") == "plugin.toml:5:7: 'abi' is 9.9, but this SDK builds for 1.1\n");
     CHECK(with("probe/1", "probe").starts_with("plugin.toml:6:8: 'role' must be NAME/NUMBER"));
     CHECK(with("1.0.0", "1.0").starts_with("plugin.toml:3:11: 'version' must be three numbers"));
     CHECK(with("a.b", "ab").starts_with("plugin.toml:1:6: 'id' is a name with dots"));

@@ -127,7 +127,7 @@ TEST_CASE("a plugin's note says what its plugin.toml says") {
     CHECK(note.version == "1.2.3");
     CHECK(note.role == "placement/1");
     CHECK(note.abi_major == 1);
-    CHECK(note.abi_minor == 0);
+    CHECK(note.abi_minor == 1);
     CHECK(note.kernel.empty());
     CHECK(note.permissions == std::vector<std::string>{"network", "root"});
     CHECK(note.config.size() == 10);

@@ -38,7 +38,7 @@ GANTRY_EXTERN_C_BEGIN
 /* Version of the border. A kernel loads a plugin whose major is its own and whose minor is not greater than its own; of
  * a role that is a draft only what was built for exactly its own version. */
 #define GANTRY_ABI_MAJOR 1
-#define GANTRY_ABI_MINOR 0
+#define GANTRY_ABI_MINOR 1
 
 typedef struct gantry_str {
     const char* ptr; /* may be NULL when len is 0 */

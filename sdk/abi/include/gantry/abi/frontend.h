@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Draft role frontend: a door to the resource tree through gantry.host.control/1. Bound to the exact kernel version.
- * A frontend translates and says who asks (the principal); it opens its door in start and closes it in stop.
+ * A frontend translates and says who asks (the principal); it opens its door in start and closes it in stop. While stop
+ * runs the loop turns, as for no other role, so that answers still come: stop takes nothing new, answers what was
+ * asked, ends what follows without an end (events, logs), and returns.
  */
 #ifndef GANTRY_ABI_FRONTEND_H
 #define GANTRY_ABI_FRONTEND_H

@@ -86,6 +86,18 @@ typedef struct gantry_host_io {
     gantry_status (*work)(uint64_t host, gantry_work_fn fn, void* arg) GANTRY_NOEXCEPT;
     /* Runs fn(arg) once on the loop, in a later turn. [any] */
     gantry_status (*post)(uint64_t host, gantry_work_fn fn, void* arg) GANTRY_NOEXCEPT;
+    /* Since SDK 1.1. Keeps a duplicate of a bound socket (of streams: one that listens) for whoever comes after this
+     * instance: the plugin of the same table after an exchange, after its own process ended, after gantryd started anew
+     * on itself. Until gantryd ends nobody who connects is refused: connections and datagrams wait in the socket's
+     * queue. The file of a Unix socket is the host's from here on: it removes it when gantryd ends, the plugin does
+     * not. fd stays the plugin's. Errors: GANTRY_INVALID (no such socket), GANTRY_FULL (16 are kept for this
+     * instance). [any] */
+    gantry_status (*keep)(uint64_t host, int32_t fd) GANTRY_NOEXCEPT;
+    /* Since SDK 1.1. A socket that was kept, or that gantryd was started with (LISTEN_FDS of systemd), by where it is
+     * bound: "unix:/run/gantry/api.sock", "tcp:10.0.0.1:3900", "tcp:[fd00::1]:3900", "udp:0.0.0.0:54", addresses as
+     * inet_ntop(3) writes them. *fd is the plugin's, close-on-exec, and a duplicate stays kept. Ask before you bind.
+     * GANTRY_NOT_FOUND: none, bind as usual. [any] */
+    gantry_status (*inherit)(uint64_t host, gantry_str address, int32_t* fd) GANTRY_NOEXCEPT;
 } gantry_host_io;
 
 /* ---- gantry.host.ops/1: how operations end ---------------------------------------------------------------------- */
@@ -161,12 +173,13 @@ typedef struct gantry_host_control {
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_log) == 32, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_clock) == 48, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_host_io) == 48, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_host_io) == 64, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_ops) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_host_control) == 40, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_host_log, metric) == 24, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_host_clock, random) == 40, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_host_io, work) == 32, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_host_io, inherit) == 56, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_host_ops, cancelled) == 16, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_host_control, open) == 32, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_principal) == 56, "layout");

@@ -83,6 +83,9 @@ class FakeHost {
     // An empty folder for the test's own files, removed with the host.
     const std::string& folder() const { return folder_; }
 
+    // Closes the sockets that plugins kept: nobody inherits them any more, and their files are removed.
+    void drop_kept();
+
     // What plugins said, in order.
     std::vector<LogLine> logs() const;
     std::vector<EventLine> events() const;

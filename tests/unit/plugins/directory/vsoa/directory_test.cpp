@@ -205,6 +205,33 @@ TEST_CASE("a port that is taken or not permitted, and a wrong address, are refus
     }
 }
 
+TEST_CASE("who asked while nobody was there is answered by the next instance, once it has a table") {
+    Scene first;
+    first.driver.replace(1, {{"s", "10.0.0.1", 1, false, false}});
+    const std::string listen = "127.0.0.1:" + std::to_string(first.driver.facts().port);
+    first.instance.stop();
+    first.instance.destroy();
+    first.send(R"({"name":"s"})");
+    auto& next = first.host.load(GANTRY_PLUGIN_FILE, Settings().string("listen", listen));
+    DirectoryDriver driver(next);
+    next.start();
+    first.host.run_until([] { return false; }, 50ms);
+    char byte;
+    CHECK(::recv(first.socket.get(), &byte, 1, 0) < 0);
+    driver.replace(1, {{"s", "10.0.0.2", 1, false, false}});
+    CHECK(first.answer().find("10.0.0.2") != std::string::npos);
+    SECTION("without a table it says after two seconds that names are not known") {
+        auto& third = first.host.load(GANTRY_PLUGIN_FILE, Settings().string("listen", listen));
+        next.stop();
+        third.start();
+        first.send(R"({"name":"s"})");
+        first.host.run_until([] { return false; }, 50ms);
+        CHECK(::recv(first.socket.get(), &byte, 1, 0) < 0);
+        first.host.advance(2s);
+        CHECK(first.answer() == "{}");
+    }
+}
+
 TEST_CASE("after stop the port is free and nobody answers") {
     Scene scene;
     const std::string listen = "127.0.0.1:" + std::to_string(scene.driver.facts().port);

@@ -145,7 +145,8 @@ class FakeTree {
     }
 
     static constexpr gantry_host_log kLog{sizeof(gantry_host_log), 0, &log, nullptr, nullptr};
-    static constexpr gantry_host_io kIo{sizeof(gantry_host_io), 0, nullptr, nullptr, nullptr, nullptr, &post_raw};
+    static constexpr gantry_host_io kIo{
+        sizeof(gantry_host_io), 0, nullptr, nullptr, nullptr, nullptr, &post_raw, nullptr, nullptr};
     static constexpr gantry_host_control kControl{sizeof(gantry_host_control), 0, &request, &watch, &unwatch, &open};
 
     void post(std::function<void()> job) {

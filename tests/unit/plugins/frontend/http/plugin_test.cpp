@@ -38,7 +38,23 @@ TEST_CASE("the plugin serves the host's tree at its address until it stops") {
     CHECK(answer->body == "{\"who\":\"unix\"}");
     CHECK(answer->headers.at("etag") == "\"7\"");
     plugin.stop();
-    CHECK_FALSE(Client(path).connected());
+    Client late(path);  // waits for whoever comes after it
+    REQUIRE(late.connected());
+    REQUIRE(late.send_request("GET", "/v1/nodes"));
+    auto& next =
+        host.load(GANTRY_PLUGIN_FILE, Settings().string("socket", path).string("group", "").string("mode", "0600"));
+    next.start();
+    done = false;
+    asker = std::thread([&] {
+        answer = late.receive();
+        done = true;
+    });
+    CHECK(host.run_until([&] { return done.load(); }));
+    asker.join();
+    REQUIRE(answer);
+    CHECK(answer->code == 200);
+    REQUIRE(stat(path.c_str(), &have) == 0);
+    CHECK((have.st_mode & 07777) == 0600);
 }
 
 TEST_CASE("a configuration that cannot work is refused before the door opens") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
 #include <sys/resource.h>
+#include <future>
 
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -317,4 +318,39 @@ TEST_CASE("stop ends everything that is under way") {
     CHECK(upload.ended());
     CHECK(half.ended());
     CHECK(eventually([&] { return ended.load(); }));
+}
+
+TEST_CASE("a stop that has time answers what was asked, and takes nothing new") {
+    Door door;
+    std::promise<void> gate;
+    std::atomic<bool> asked = false;
+    door.tree.on_request = [&](const Question& q) {
+        if (q.path == "/v1/slow") {
+            asked = true;
+            gate.get_future().wait();
+        }
+        return Reply();
+    };
+    door.open();
+    Client idle(door.settings.socket), fresh(door.settings.socket), slow(door.settings.socket),
+        follower(door.settings.socket);
+    REQUIRE(idle.ask("GET", "/v1/nodes"));
+    REQUIRE(follower.send_request("GET", "/v1/events?follow=1"));
+    REQUIRE(follower.receive_head());
+    REQUIRE(fresh.send("GET /v1/nodes HT"));
+    REQUIRE(slow.send_request("GET", "/v1/slow"));
+    REQUIRE(eventually([&] { return asked.load(); }));
+    std::thread stopping([&] { door.server->stop(std::chrono::seconds(20)); });
+    CHECK(idle.ended());
+    CHECK(follower.ended());
+    REQUIRE(fresh.send("TP/1.1\r\nHost: x\r\n\r\n"));
+    gate.set_value();
+    for (Client* const client : {&fresh, &slow}) {
+        const auto answer = client->receive();
+        REQUIRE(answer);
+        CHECK(answer->code == 200);
+        CHECK(answer->headers.at("connection") == "close");
+    }
+    stopping.join();
+    CHECK_FALSE(Client(door.settings.socket).connected());
 }
