@@ -119,7 +119,7 @@ int Daemon::run() {
 void Daemon::wait_for_signal() {
     signals_.async_wait([this](boost::system::error_code error, int number) {
         if (error) return;
-        if (number != SIGHUP) return stop(false);
+        if (number != SIGHUP) return stop({});
         if (tree_ && !stopping_) reload_config("signal:SIGHUP", [](const Result<json::value>&) {});
         wait_for_signal();
     });
@@ -164,16 +164,16 @@ void Daemon::start(Duration pause) {
 Status Daemon::start_plugins() {
     if (tree_) return host_.start(!handover_);
     // The tree looks at the loops when it is asked, so frontends may open their doors before the loops run.
-    tree_ = std::make_unique<control::Tree>(control::Tree::Parts{
-        io_, host_, events_, blobs_, nullptr, nullptr, kVersion,
-        [this](bool reboots) {
-            stop({true, reboots});
-        },
-        &crashes_,
-        [this](const auto& title, const auto& file, const auto& who, auto answer) {
-            exchange_plugin(title, file, who, std::move(answer));
-        },
-        [this](const auto& who, auto answer) { reload_config(who, std::move(answer)); }});
+    tree_ = std::make_unique<control::Tree>(
+        control::Tree::Parts{io_, host_, events_, blobs_, nullptr, nullptr, kVersion,
+                             [this](bool reboots) {
+                                 stop({true, reboots});
+                             },
+                             &crashes_,
+                             [this](const auto& title, const auto& file, const auto& who, auto answer) {
+                                 exchange_plugin(title, file, who, std::move(answer));
+                             },
+                             [this](const auto& who, auto answer) { reload_config(who, std::move(answer)); }});
     host_.set_tree(tree_.get());
     return host_.start(!handover_);
 }
@@ -282,7 +282,7 @@ void Daemon::give_up(const Error& error, int status) {
 
 void Daemon::stop(const core::ShutDown& how) {
     if (std::exchange(stopping_, true)) {
-        if (handed_over_) return (void)(handed_over_ = false);    // hand_over() ends instead
+        if (handed_over_) return (void)(handed_over_ = false);     // hand_over() ends instead
         if (agent_ && !how.machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
         return;
     }

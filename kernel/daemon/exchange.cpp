@@ -135,7 +135,7 @@ void Daemon::leave(std::shared_ptr<Handover> next, std::shared_ptr<void> keeps) 
         });
         host_.finish_frontends(kFinish, go);
     };
-    if (agent_) return agent_->stop(false, finish);
+    if (agent_) return agent_->stop({}, finish);
     finish();
 }
 

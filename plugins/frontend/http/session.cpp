@@ -227,6 +227,7 @@ Task<> Session::respond(ControlResponse response) {
     if (response.revision != 0) text += "ETag: \"" + std::to_string(response.revision) + "\"\r\n";
     if (!response.body.empty()) text += "Content-Type: application/json\r\n";
     if (status != 204) text += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
+    keep_ = keep_ && !core_.finishing;
     text += keep_ ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
     if (status != 204) text += response.body;
     const bool sent = co_await send(text);
