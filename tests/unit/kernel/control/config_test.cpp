@@ -244,12 +244,13 @@ TEST_CASE_METHOD(File, "a key that cannot change while gantryd runs is refused w
         CHECK(changed.error().code == Code::kRefused);
         return changed.error().text();
     };
+    CHECK(refused("\"SNode1\"", "\"SNode2\"") ==
+          "gantry.toml:3:1: node.name cannot change while gantryd runs (the cluster knows the node by it): it is "
+          "'SNode1', "
+          "the file says 'SNode2'; put it back, or stop gantryd and start it");
     CHECK(
-        refused("\"SNode1\"", "\"SNode2\"") ==
-        "gantry.toml:3:1: node.name cannot change while gantryd runs (the cluster knows the node by it): it is SNode1, "
-        "the file says SNode2; put it back, or stop gantryd and start it");
-    CHECK(refused("\n[node]", "\nstate_dir = \"/elsewhere\"\n[node]").find("it is nothing, the file says /elsewhere") !=
-          std::string::npos);
+        refused("\n[node]", "\nstate_dir = \"/elsewhere\"\n[node]").find("it is nothing, the file says '/elsewhere'") !=
+        std::string::npos);
     CHECK(refused("state.db", "other.db").find("store.sqlite.path cannot change") != std::string::npos);
     CHECK(refused("[runtime.oci]\nengine = \"runc\"", "[runtime.process]").find("runtime.oci cannot change") !=
           std::string::npos);
