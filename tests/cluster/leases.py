@@ -36,16 +36,20 @@ class Sampler:
             return out
         return out
 
+    def look(self):
+        here = {host.name: self.alive(host) for host in self.cluster.hosts.values() if host.node}
+        self.samples.append((time.clock_gettime(time.CLOCK_BOOTTIME), here))
+
     def run(self):
         while not self.enough.is_set():
             began = time.monotonic()
-            here = {host.name: self.alive(host) for host in self.cluster.hosts.values() if host.node}
-            self.samples.append((time.clock_gettime(time.CLOCK_BOOTTIME), here))
+            self.look()
             time.sleep(max(0, 0.01 - (time.monotonic() - began)))
 
     def end(self):
         self.enough.set()
         self.thread.join()
+        self.look()  # what is there now is seen, however busy the machine was
         return self.samples
 
 

@@ -106,7 +106,7 @@ def a_project_of_c_alone_builds(desk):
     says(desk.run("gantry-plugin", "inspect", str(desk.site / "lib/gantry/plugins/probe/http-probe.so")), "probe/1")
     text = (folder / "CMakeLists.txt").read_text()
     (folder / "CMakeLists.txt").write_text(text.replace("Gantry 1 ", "Gantry 2 "))
-    says(desk.run("cmake", "-B", "two", cwd=folder, expect=1), "requested version", "version: 1.0")
+    says(desk.run("cmake", "-B", "two", cwd=folder, expect=1), "requested version", "version: 1.1")
 
 
 def man_page_tells_every_command_and_option(desk):

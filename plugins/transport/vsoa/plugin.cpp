@@ -58,6 +58,12 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
 
     void listen(gantry::Operation<gantry::Listening> op, std::string address) override {
         op.answer([&] {
+            // What it has already would be inherited.
+            for (const auto& other : listeners_) {
+                if (other->address() != address) continue;
+                throw gantry::Failure(gantry::Code::kUnavailable,
+                                      "cannot listen on " + address + ": this plugin listens there already");
+            }
             auto listener = std::make_unique<Listener>(host(), address);
             listener->begin([this](gantry::Fd fd, std::string from) { accepted(std::move(fd), std::move(from)); });
             listener->pause(crowded_);

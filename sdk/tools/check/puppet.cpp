@@ -6,6 +6,7 @@
 #include <gantry/abi/host.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +35,24 @@ constexpr int kBatch = 16;                                    // messages of one
 
 PuppetOf g_subject;
 std::string g_fell;
+
+// What processes have kept, for those of later instances: handed on as gantryd does.
+struct KeptSocket {
+    Fd fd;
+    std::uint64_t cookie;  // the same for all descriptors of one socket
+    const void* holder;    // the instance that lives and has it, or null
+};
+std::vector<KeptSocket> g_kept;
+
+void keep_for(const void* holder, int fd) {
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    if (::getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) return;
+    const auto known = std::ranges::find(g_kept, cookie, &KeptSocket::cookie);
+    if (known != g_kept.end()) return (void)(known->holder = holder);
+    if (Fd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); duplicate)
+        g_kept.push_back({std::move(duplicate), cookie, holder});
+}
 
 std::int64_t now_ns() {
     timespec t{};
@@ -135,6 +154,7 @@ class Puppet final : public Caller {
         const auto& permissions = g_subject.permissions;
         const bool all = std::ranges::find(permissions, "root") != permissions.end();
         phase_ = Phase::kIniting;
+        hand_on_sockets();
         const std::int64_t modified = std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
         send(init_message({.title = host::view(config.name),
                            .interface = role_.interface,
@@ -146,6 +166,17 @@ class Puppet final : public Caller {
                           config),
              {});
         return wait_for(Phase::kReady, error);
+    }
+
+    // Before init, which may bind.
+    void hand_on_sockets() {
+        for (const KeptSocket& kept : g_kept) {
+            if (kept.holder != nullptr) continue;
+            std::string message = open_message();
+            seal(message, {.kind = Kind::kSocket});
+            const int fd = ::fcntl(kept.fd.get(), F_DUPFD_CLOEXEC, 0);
+            if (send(std::move(message), {fd}) != GANTRY_OK) ::close(fd);
+        }
     }
 
     gantry_status start(gantry_error* error) {
@@ -275,6 +306,8 @@ class Puppet final : public Caller {
         const bool asked_to = phase_ == Phase::kStopping || phase_ == Phase::kStopped || phase_ == Phase::kFailed;
         if (!asked_to && g_fell.empty()) g_fell = end_;
         waiting_.clear();
+        for (KeptSocket& kept : g_kept)
+            if (kept.holder == this) kept.holder = nullptr;
         const std::string text = "its process ended: " + end_;
         for (const auto& [id, ongoing] : std::exchange(operations_, {}))
             ops_->complete(handle_, id, GANTRY_OUTCOME_UNKNOWN, host::str(text), nullptr);
@@ -315,6 +348,12 @@ class Puppet final : public Caller {
                 for (const std::uint64_t one : window_.writable())
                     if (sink_ != nullptr) static_cast<const gantry_transport_sink*>(sink_)->writable(handle_, one);
                 return rest.complete();
+            }
+            case Kind::kKeep: {
+                const int fd = rest.descriptor();
+                if (!rest.complete()) return false;
+                keep_for(this, fd);
+                return true;
             }
             default:
                 return head.kind == Kind::kPong;
@@ -539,6 +578,8 @@ const gantry_entry kEntry{
 
 void make_puppet_of(PuppetOf subject) { g_subject = std::move(subject); }
 const gantry_entry& puppet_entry() { return kEntry; }
+void drop_puppet_sockets() { g_kept.clear(); }
+
 std::string puppet_fell() { return g_fell; }
 
 }  // namespace gantry::check

@@ -27,5 +27,7 @@ void make_puppet_of(PuppetOf subject);
 const gantry_entry& puppet_entry();
 // How a process of this check ended that nobody had told to; empty: none did.
 std::string puppet_fell();
+// As FakeHost::drop_kept, for what its processes have kept.
+void drop_puppet_sockets();
 
 }  // namespace gantry::check

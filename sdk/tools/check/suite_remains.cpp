@@ -5,6 +5,7 @@
 
 #include "sdk/tools/check/exercise.hpp"
 #include "sdk/tools/check/interposed.hpp"
+#include "sdk/tools/check/puppet.hpp"
 #include "sdk/tools/check/remains.hpp"
 
 namespace gantry::check {
@@ -39,6 +40,7 @@ void leave_no_descriptor(Trial& trial) {
     used.end();
     rig.host.turn();
     rig.host.drop_kept();
+    drop_puppet_sockets();
     expect(soon([&] { return open_descriptors() == before; }), "the descriptors that were open before create",
            "besides: " + new_descriptors(before, open_descriptors()));
 }
