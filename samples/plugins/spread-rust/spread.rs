@@ -15,7 +15,7 @@ const OK: i32 = 0;
 const INVALID: i32 = 2;
 const MAGIC: u32 = 0x59544e47;
 const ABI_MAJOR: u32 = 1;
-const ABI_MINOR: u32 = 0;
+const ABI_MINOR: u32 = 1;
 const INTERFACE: &[u8] = b"gantry.role.placement/1";
 
 #[repr(C)]
