@@ -143,8 +143,8 @@ def bad_plugin_folder(c):
     folder.mkdir(parents=True)
     (folder / "text.so").write_text("#!/bin/sh\n")
     whole = (c.build / "lib/gantry/plugins/probe/tcp.so").read_bytes()
-    expect("places that say the plugin's border", 1, whole.count(b"\nabi: 1.0\n"))
-    (folder / "newer.so").write_bytes(whole.replace(b"\nabi: 1.0\n", b"\nabi: 3.1\n"))
+    expect("places that say the plugin's border", 1, whole.count(b"\nabi: 1.1\n"))
+    (folder / "newer.so").write_bytes(whole.replace(b"\nabi: 1.1\n", b"\nabi: 3.1\n"))
     for path in (folder.parent, folder, *folder.iterdir()):
         path.chmod(0o755)
     return folder.parent
