@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -100,12 +99,12 @@ TEST_CASE("a count that the bytes cannot hold is not believed") {
     CHECK(out.count == 0);
 }
 
+// The address sanitizer sees what is filled beyond.
 TEST_CASE("what a reader makes lies in memory that is its own, whatever its size") {
     std::vector<Fd> none;
     for (std::size_t size = 1; size < 5'000; ++size) {
         Reader reader({}, none);
-        const std::span<char> made(reader.make<char>(size), size);  // the first of a block, so what malloc gave
-        REQUIRE(::malloc_usable_size(made.data()) >= size);
+        const std::span<char> made(reader.make<char>(size), size);
         REQUIRE(std::ranges::all_of(made, [](char c) { return c == 0; }));
         std::ranges::fill(made, 'x');
     }
