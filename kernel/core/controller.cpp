@@ -48,6 +48,11 @@ constexpr bool kIsApiChange =
     std::is_same_v<T, ApiConfirmLost> || std::is_same_v<T, ApiSetImage> || std::is_same_v<T, ApiRemoveImage> ||
     std::is_same_v<T, ApiSetSecret>;
 
+bool is_beat(const Input& input) {
+    const auto* message = std::get_if<PeerMessage>(&input);
+    return message && std::holds_alternative<Heartbeat>(message->message);
+}
+
 }  // namespace
 
 Effects Controller::State::step(const Input& input, Instant now) {
@@ -62,6 +67,7 @@ Effects Controller::State::step(const Input& input, Instant now) {
         },
         input);
     out_ = nullptr;
+    if (!is_beat(input) || !effects.writes.empty() || !effects.ranks.empty() || effects.acts.size() > 1) due_ = {};
     return effects;
 }
 
@@ -112,6 +118,12 @@ void Controller::State::on(const LoopLate& input) {
 Instant Controller::State::next_deadline() const {
     if (!dirty_lists_.empty() || names_dirty_) return now_;
     if (paused_until_ && !anybody_silent()) return now_;
+    // Heartbeats only move it away: until it comes, or something else happens, what it was is early enough.
+    if (due_ <= now_) due_ = earliest();
+    return due_;
+}
+
+Instant Controller::State::earliest() const {
     Instant due = plan_again_;
     for (const auto& [name, node] : nodes_) {
         if (node.down()) continue;
