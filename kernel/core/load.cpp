@@ -327,7 +327,9 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
 
 // What follows from the documents, and the new term.
 void Controller::State::loaded(Instant now) {
+#ifndef GANTRY_BUG_TERM_KEPT
     ++term_;
+#endif
     write("meta", meta_document());
     for (auto& [name, service] : services_) {
         if (service.removing) {
