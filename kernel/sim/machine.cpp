@@ -71,6 +71,7 @@ void Machine::end_agent() {
     // What was being written is there or not, as the disk likes.
     if (writing_ && random_.chance(500)) file_ = std::move(writing_);
     writing_.reset();
+    if (save_failed_) world_.judge.booted(*this);  // what it said of its lists was not kept
     agent.reset();
     effects_.clear();
     served.clear();
