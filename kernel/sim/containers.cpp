@@ -10,6 +10,7 @@ namespace gantry::sim {
 namespace {
 
 constexpr Duration kOperationLimit = seconds(30), kListLimit = seconds(10);  // as agent_loop.cpp has them
+constexpr int kKilled = 137;
 
 }  // namespace
 
@@ -108,7 +109,12 @@ void Containers::start(const core::Start& effect) {
         const auto at = boxes_.find(name);
         if (at == boxes_.end()) return fail(Code::kNotFound, "there is no container " + name);
         if (fails) return fail(Code::kFailed, "no such file in its image");
-        if (!at->second.running) run(name, at->second);
+        if (at->second.fenced) {
+            at->second.created = false;
+            at->second.exit_code = kKilled;
+        } else if (!at->second.running) {
+            run(name, at->second);
+        }
         return {};
     });
 }
@@ -153,7 +159,7 @@ void Containers::stop(const core::Stop& effect) {
             [this, name = effect.name, stays, lies]() -> Status {
                 const auto at = boxes_.find(name);
                 if (at == boxes_.end()) return fail(Code::kNotFound, "there is no container " + name);
-                at->second.zombie = at->second.zombie || (stays && !world_.calm);
+                at->second.zombie = at->second.zombie || (stays && at->second.running && !world_.calm);
                 if (!at->second.zombie) return end(name, 143, true, true), Status();
                 world_.time.in(random_.ms(1'000, 15'000), [this, name] {
                     if (boxes_.contains(name)) boxes_.at(name).zombie = false;
@@ -206,7 +212,7 @@ void Containers::check(const core::Check& effect) {
 void Containers::power_off() {
     for (auto& [name, box] : boxes_) {
         end(name, -1, false, false);
-        box.created = box.zombie = false;
+        box.created = box.zombie = box.fenced = false;
     }
     agent_gone();
     fetching_.clear();
@@ -218,6 +224,14 @@ void Containers::agent_gone() {
 }
 
 void Containers::crash(const std::string& name) { end(name, 139, false, true); }
+
+void Containers::fence(const std::string& name) {
+    const auto at = boxes_.find(name);
+    if (at == boxes_.end()) return;
+    at->second.fenced = true;
+    at->second.zombie = false;
+    end(name, kKilled, true, true);
+}
 
 // Everything under way is answered at once: nobody knows what became of it.
 void Containers::restart() {

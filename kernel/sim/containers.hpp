@@ -25,6 +25,7 @@ class Containers {
         bool running = false, created = true;
         bool zombie = false;  // does not end when it is told to
         bool planted = false;
+        bool fenced = false;
         bool hidden = false;  // the last list left it out; no two in a row do
         int exit_code = 0;
         std::uint64_t run = 0;  // grows with each start
@@ -49,6 +50,7 @@ class Containers {
     void power_off();   // everything ends, nobody hears of it
     void agent_gone();  // operations go on, nobody waits for them
     void crash(const std::string& name);
+    void fence(const std::string& name);  // its cgroup is killed and stays frozen
     void restart();                       // forgets who waits for what, and the ends it has not told
     void plant(const std::string& name);  // runs and was made by nobody
     void curse(const core::InstanceId& instance, Instant until);  // it crashes here, again and again

@@ -20,6 +20,7 @@ void add(Digest& to, const core::AgentMessage& message) {
     to.add(beat->applied.term);
     to.add(beat->applied.no);
     to.add(static_cast<std::uint64_t>(beat->load.memory_free_bytes));
+    to.add(beat->beat);
 }
 
 void add(Digest& to, const core::ControllerMessage& message) {
@@ -30,6 +31,8 @@ void add(Digest& to, const core::ControllerMessage& message) {
     to.add(ack->current.no);
     to.add(ack->names_no);
     to.add(std::uint64_t{ack->left});
+    to.add(ack->beat);
+    for (const auto& copy : ack->grants) to.add(copy.text());
 }
 
 void add(Digest& to, const core::Rank& rank) {
@@ -108,6 +111,14 @@ struct AgentActs {
         to.add(e.peer);
         to.add(e.reason);
     }
+    void operator()(const core::Reach& e) const { operation(e.route, e.address); }
+    void operator()(const core::PassOn& e) const { operation(e.peer, to_text(e.message)); }
+    void operator()(const core::HangUp& e) const { to.add(e.peer); }
+    void operator()(const core::Arm& e) const {
+        operation(e.id, e.name);
+        to.add(static_cast<std::uint64_t>(e.until.ns));
+    }
+    void operator()(const core::Disarm& e) const { to.add(e.name); }
     void operation(std::uint64_t id, const std::string& name) const {
         to.add(id);
         to.add(name);

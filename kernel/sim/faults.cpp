@@ -33,6 +33,8 @@ Faults Faults::draw(Random& random) {
     out.planted = random.chance(150);
     out.people = random.chance(850);
     out.between = random.ms(200, 3'000);
+    // Where what it assumes holds (docs/faults.md): no clock jumps, and a list leaves nothing out.
+    out.forbid = !out.jumps && out.hidden == 0 && random.chance(700);
     return out;
 }
 

@@ -24,6 +24,7 @@ struct Faults {
          planted = false;
     // Configuration and plugins change at a start of the controller; people change things all the time.
     bool configuration = false, people = false;
+    bool forbid = false;                   // every second service is under overlap = "forbid"
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }

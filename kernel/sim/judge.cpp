@@ -137,6 +137,7 @@ void Judge::published(const Machine& machine, const core::NodeList& list) {
         if (!fresh && at->second != machine.name)
             broken("one current copy of an instance",
                    entry.copy.text() + " was listed on " + at->second + " and on " + machine.name);
+        if (entry.forbid) forbid_.insert(entry.copy.instance.service_no);
         static_[entry.copy] |= entry.is_static;  // a node may not have heard yet that it is no more
     }
     if (list.copies.size() > limits::kNodeCopies) broken("queues stay under their limits", "list " + which);
@@ -164,6 +165,7 @@ void Judge::check_stopped(const Machine& machine, const core::NodeList& list) {
         const auto where = published_on_.find(newest);
         if (newest == copy || was_ready_.contains({newest, where->second})) continue;
         const std::string& instance = instance_of_.at(copy);
+        if (forbid_.contains(copy.instance.service_no)) continue;
         if (!planned_.contains({instance, newest.epoch}) || lost_.contains({instance, copy.epoch})) continue;
         const auto now =
             world_.seat.core->instances();  // one that was taken away meanwhile is stopped, next copy and all

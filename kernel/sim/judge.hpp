@@ -27,7 +27,6 @@ class Judge {
     void loaded(std::uint64_t start);
     void question(const core::Rank& rank);
     void placed();
-    void stepped(bool tick_left_work);
     void committed();
     void published(const Machine& machine, const core::NodeList& list);
     void acked(core::PeerId peer, std::uint64_t seq);
@@ -62,6 +61,7 @@ class Judge {
         std::vector<std::string> nodes;
         core::Labels labels, constraints;
         std::string runtime;
+        bool forbid = false;
         std::size_t run = 0;  // of the controller that last had it as a current copy
         Instant placed{};
         bool twice = false;  // two copies had this name and number
@@ -89,6 +89,7 @@ class Judge {
     Random random_;
     std::map<core::CopyId, std::string> published_on_;  // every copy ever listed, and where
     std::map<core::CopyId, bool> static_;
+    std::set<std::uint64_t> forbid_;  // numbers of services
     std::set<std::pair<core::CopyId, std::string>> was_ready_;
     std::set<std::string> ready_copies_;                              // the same, as documents name them
     std::map<std::string, std::set<core::CopyId>> listed_;            // by node, in its last list

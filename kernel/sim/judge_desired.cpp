@@ -21,6 +21,7 @@ Judge::Takes Judge::takes(const json::value& document) {
     out.memory = spec->memory_bytes;
     out.cpu = spec->cpu_milli;
     out.runtime = spec->runtime;
+    out.forbid = spec->forbid;
     if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
     out.nodes = spec->nodes;
     out.labels = spec->pool_labels;
@@ -36,6 +37,8 @@ std::string Judge::unfit(const Takes& need, const Machine& machine) {
     if (facts.runtimes[0].architectures[0] != "amd64") return "architecture";
     const auto same = [&](const core::RuntimeHello& runtime) { return runtime.name == need.runtime; };
     if (!need.runtime.empty() && std::none_of(facts.runtimes.begin(), facts.runtimes.end(), same)) return "runtime";
+    if (need.forbid && !(need.runtime.empty() || need.runtime == "oci")) return "fence";
+    if (need.forbid && !facts.runtimes[0].guarded) return "fence";
     const auto has = [&](const auto& label) { return std::ranges::count(facts.labels, label) != 0; };
     if (!std::ranges::all_of(need.labels, has)) return "labels of the pool";
     return std::ranges::all_of(need.constraints, has) ? "" : "constraints";

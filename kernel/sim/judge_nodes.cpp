@@ -55,7 +55,8 @@ void Judge::wants(const Machine& machine, const core::AgentEffect& effect) {
         if (!parsed) return broken("containers have names of ours", create->wanted.name);
         // After a reboot nothing is begun before a controller says so, but for what is meant to start alone.
         const auto at = static_.find(parsed->copy);
-        const bool alone = create->wanted.spec.cut_off_start || (at != static_.end() && at->second);
+        const bool alone = !forbid_.contains(parsed->copy.instance.service_no) &&
+                           (create->wanted.spec.cut_off_start || (at != static_.end() && at->second));
         if (!alone && !machine.list_of_boot)
             broken("after a reboot a node waits for its controller", machine.name + " starts " + create->wanted.name);
         return;
@@ -64,6 +65,7 @@ void Judge::wants(const Machine& machine, const core::AgentEffect& effect) {
     if (!stop || machine.list_heard) return;
     // With nobody to ask, only a second container of one copy is stopped.
     const auto parsed = core::parse_container_name(stop->name);
+    if (parsed && forbid_.contains(parsed->copy.instance.service_no)) return;  // its lease is over
     std::size_t of_copy = 0;
     for (const auto& runtime : machine.runtimes)
         for (const auto& [name, box] : runtime->boxes()) of_copy += parsed && box.copy == parsed->copy;
@@ -84,8 +86,7 @@ void Judge::began_twice(const Machine& machine, const std::string& name) {
 
 // --- what truly runs ------------------------------------------------------------------------------------------------
 
-// In true time, by nobody's clock. A service that forbids two copies at once is to be judged here: every copy of the
-// instance in running_, whatever its epoch and node.
+// In true time, by nobody's clock.
 void Judge::started(const Machine& machine, const std::string& name, const core::CopyId& copy) {
     auto& all = running_[copy];
     all.push_back({&machine, name});
@@ -93,6 +94,19 @@ void Judge::started(const Machine& machine, const std::string& name, const core:
     if (all.size() > 1)
         broken("one container of a copy runs", copy.text() + " runs as " + all[0].container + " on " +
                                                    all[0].machine->name + " and as " + name + " on " + machine.name);
+    if (!forbid_.contains(copy.instance.service_no)) return;
+    ++world_.counts.leased;
+    if (!machine.guard.holds(name) || machine.guard.killed(name))
+        broken("armed, then started", name + " on " + machine.name + " is held by no guard");
+    // By its name: one of a service that was removed and deployed again has another number.
+    const auto named = [&](const core::CopyId& other) {
+        const auto at = instance_of_.find(other);
+        return at == instance_of_.end() ? "" : at->second;
+    };
+    for (const auto& [other, where] : running_)
+        if (other != copy && named(other) == named(copy))
+            broken("under forbid never two run at once", copy.text() + " starts on " + machine.name + " while " +
+                                                             other.text() + " runs on " + where[0].machine->name);
 }
 
 void Judge::ended(const Machine& machine, const std::string& name, const core::CopyId& copy, bool asked) {

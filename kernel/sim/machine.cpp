@@ -15,15 +15,20 @@ constexpr Duration kLoadPeriod = seconds(5);
 }  // namespace
 
 Machine::Machine(World& world, std::size_t no, Random random)
-    : name("n" + std::to_string(no)), number(no), world_(world), random_(random) {
+    : name("n" + std::to_string(no)),
+      number(no),
+      guard(world, *this, Random(world.setup.seed, "guard " + name)),
+      world_(world),
+      random_(random) {
     facts.node = name;
     facts.node_id = "id-" + name;
     facts.version = "sim";
     facts.labels = {{"side", no % 2 ? "left" : "right"}, {"site", "one"}};
     const std::string architecture = !world.setup.alike && no == 4 ? "arm64" : "amd64";
-    facts.runtimes = {{"oci", "linux", {architecture}, true, true}};
+    facts.runtimes = {{"oci", "linux", {architecture}, true, true, world.setup.alike || no != 5}};
     if (!world.setup.alike && no % 2 == 1) facts.runtimes.push_back({"process", "linux", {architecture}, false, true});
     facts.probes = {"tcp"};
+    facts.ask_port = 9'000;
     facts.cpu_milli = 4'000;
     facts.memory_bytes = 1'024 * kMiB;
     for (const auto& known : facts.runtimes) runtimes.push_back(std::make_unique<Containers>(world, *this, known.name));
@@ -58,6 +63,7 @@ void Machine::power_off(Duration away) {
     end_agent();
     up = false;
     for (auto& runtime : runtimes) runtime->power_off();
+    guard.power_off();
     // Who talks to a machine without power hears nothing; sometimes a switch says that the cable is dead.
     if (peer != 0 && random_.chance(500)) world_.hang_up_node(peer, *this, core::Down::kReset);
     peer = 0;
@@ -95,7 +101,7 @@ void Machine::kill_agent(Duration away) {
 void Machine::restart_agent(Duration away) {
     if (!agent || stopping_) return;
     away_ = away;
-    turn(core::ShutDown{false});
+    turn(core::ShutDown{false, false});
     stopping_ = true;
     world_.time.in(milliseconds(200), [this, was = run] {
         if (run == was) kill_agent(away_);
@@ -107,7 +113,7 @@ void Machine::go_down(Duration at_most, Duration away) {
     leaving = true;
     disturbed();
     away_ = away;
-    turn(core::ShutDown{true});
+    turn(core::ShutDown{true, random_.chance(500)});
     world_.time.in(at_most, [this, was = run, away] {
         if (run == was) power_off(away);
     });
@@ -128,6 +134,7 @@ void Machine::start_agent() {
     }
     broken_disk = false;
     turn(core::AgentStart{file_, lost});
+    if (facts.runtimes[0].guarded) guard.tell();
     measure();
     dial();
 }
@@ -179,21 +186,24 @@ void Machine::drain() {
     if (saving_) pass_ahead();
 }
 
-// What claims nothing that is not saved yet does not wait: a sign of life, and the farewell.
+// What claims nothing that is not saved yet does not wait: a sign of life, the farewell, and what others say.
 void Machine::pass_ahead() {
-    std::vector<core::Send> ahead;
+    std::vector<core::AgentEffect> ahead;
     std::erase_if(effects_, [&](core::AgentEffect& effect) {
-        auto* message = std::get_if<core::Send>(&effect);
-        if (!message) return false;
-        auto* beat = std::get_if<core::Heartbeat>(&message->message);
-        if (!beat && !std::holds_alternative<core::Leaving>(message->message) &&
-            !std::holds_alternative<core::Hold>(message->message))
+        if (auto* message = std::get_if<core::Send>(&effect)) {
+            auto* beat = std::get_if<core::Heartbeat>(&message->message);
+            if (!beat && !std::holds_alternative<core::Leaving>(message->message) &&
+                !std::holds_alternative<core::Hold>(message->message) &&
+                !std::holds_alternative<core::Relayed>(message->message))
+                return false;
+            if (beat) beat->applied = applied_told_;
+        } else if (!std::holds_alternative<core::Reach>(effect)) {
             return false;
-        if (beat) beat->applied = applied_told_;
-        ahead.push_back(std::move(*message));
+        }
+        ahead.push_back(std::move(effect));
         return true;
     });
-    for (auto& message : ahead) say(std::move(message));
+    for (auto& effect : ahead) act(std::move(effect));
 }
 
 void Machine::save(std::string document) {
@@ -240,6 +250,9 @@ void Machine::act(core::AgentEffect effect) {
         for (auto& each : runtimes) each->keep_images(e->digests);
         return;
     }
+    if (auto* e = std::get_if<core::Arm>(&effect)) return guard.arm(*e);
+    if (auto* e = std::get_if<core::Disarm>(&effect)) return guard.disarm(e->name);
+    if (auto* e = std::get_if<core::Reach>(&effect)) return reach(*e);
     if (auto* e = std::get_if<core::ServeNames>(&effect)) served = std::move(e->entries);
     if (auto* e = std::get_if<core::DropPeer>(&effect)) {
         if (e->peer == peer) lost_link(peer);
@@ -258,6 +271,20 @@ void Machine::say(core::Send effect) {
     if (effect.peer != peer || peer == 0) return;
     world_.judge.said(*this, effect.message);
     world_.to_controller(peer, *this, std::move(effect.message));
+}
+
+// What dialling shows is true; but nothing is passed on: a node that answers is said to have no room.
+void Machine::reach(const core::Reach& effect) {
+    const Machine* other = nullptr;
+    for (const auto& each : world_.machines)
+        if (effect.address == world_.address_of(*each) + ":" + std::to_string(each->facts.ask_port)) other = each.get();
+    const bool wire = can_send() && can_hear() && other && other->can_send() && other->can_hear();
+    world_.time.in(wire ? random_.ms(1, 10) : effect.limit, [this, route = effect.route, wire, other, was = run] {
+        if (run != was) return;
+        if (!wire) return turn(core::Reached{route, fail(Code::kDeadline, "nothing came back")});
+        if (!other->agent) return turn(core::Reached{route, fail(Code::kUnavailable, "connection refused")});
+        turn(core::Reached{route, fail(Code::kFull, "it has no room")});
+    });
 }
 
 void Machine::measure() {

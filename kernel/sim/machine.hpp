@@ -12,6 +12,7 @@
 
 #include "kernel/core/agent.hpp"
 #include "kernel/sim/containers.hpp"
+#include "kernel/sim/guard.hpp"
 
 namespace gantry::sim {
 
@@ -31,6 +32,7 @@ class Machine {
     void lost_link(core::PeerId peer);
     void dial();
 
+    Containers* runtime(const std::string& name);
     Instant local() const;
     bool can_send() const;
     bool can_hear() const;
@@ -46,6 +48,7 @@ class Machine {
     std::optional<core::Agent> agent;
     std::uint64_t run = 0;  // of gantryd, grows when it ends
     std::vector<std::unique_ptr<Containers>> runtimes;
+    Guard guard;
     core::PeerId peer = 0;
     bool welcomed = false;
     core::ListNo taken;                      // of the last list that arrived in this run
@@ -68,7 +71,7 @@ class Machine {
     void measure();
     void watch_link();
     void end_agent();
-    Containers* runtime(const std::string& name);
+    void reach(const core::Reach& effect);
 
     World& world_;
     Random random_;

@@ -47,7 +47,11 @@ json::value People::manifest(const std::string& name) {
     if (r.chance(100)) placement["spread"] = "side";
     if (r.chance(100)) placement["constraints"] = json::object{{"side", "left"}};
     if (r.chance(150)) placement["policy"] = Policies::kSecond;
-    if (r.chance(150)) service["cut_off"] = "start";
+    const int no = name.back() - '0';
+    const bool forbid = world_.setup.faults.forbid && no % 2 == 1;
+    if (forbid) placement["overlap"] = "forbid";
+    if (r.chance(150) && !forbid) service["cut_off"] = "start";
+    if (r.chance(200)) service["max_gap"] = "8s";
     if (r.chance(100)) service["priority"] = r.between(-5, 5);
     if (r.chance(200)) service["runtime"] = r.chance(800) ? "process" : "unheard-of";
     json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
@@ -64,7 +68,6 @@ json::value People::manifest(const std::string& name) {
         if (r.chance(200)) update["on_failure"] = "stay";
         out["update"] = std::move(update);
     }
-    const int no = name.back() - '0';
     if (no % 3 == 0) return out;
     out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
     if (r.chance(400)) out["probe"] = json::array{json::object{{"kind", "tcp"}, {"interval", "500ms"}}};

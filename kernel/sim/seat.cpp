@@ -22,6 +22,7 @@ void Seat::start() {
         std::swap(policies[0], policies[1]);
         timing.heartbeat = milliseconds(random_.chance(500) ? 200 : 100);
         timing.restart_delay = random_.ms(200, 1'000);
+        timing.lease = random_.ms(1'500, 3'000);
         timing.crashes_to_move = static_cast<std::uint32_t>(random_.between(2, 5));
     }
     if (world_.faults.drift_ppm != 0)

@@ -138,7 +138,9 @@ struct Write {
     json::value operator()(const ImagesListed& i) const {
         return json::object{{"i", "images"}, {"runtime", i.runtime}, {"images", texts(i.images)}};
     }
-    json::value operator()(const Connected& i) const { return json::object{{"i", "connected"}, {"peer", i.peer}}; }
+    json::value operator()(const Connected& i) const {
+        return json::object{{"i", "connected"}, {"peer", i.peer}, {"through_node", i.through_node}};
+    }
     json::value operator()(const Disconnected& i) const {
         return json::object{{"i", "disconnected"}, {"peer", i.peer}};
     }
@@ -166,7 +168,26 @@ struct Write {
     }
     json::value operator()(const AgentTick&) const { return json::object{{"i", "tick"}}; }
     json::value operator()(const ShutDown& i) const {
-        return json::object{{"i", "shut-down"}, {"machine", i.machine_goes_down}};
+        return json::object{{"i", "shut-down"}, {"machine", i.machine_goes_down}, {"reboots", i.reboots}};
+    }
+    json::value operator()(const Reached& i) const {
+        const Status status = i.peer ? Status() : Status(std::unexpected(i.peer.error()));
+        return json::object{
+            {"i", "reached"}, {"route", i.route}, {"peer", i.peer ? *i.peer : 0}, {"error", error_json(status)}};
+    }
+    json::value operator()(const FromNode& i) const {
+        return json::object{{"i", "from-node"}, {"peer", i.peer}, {"message", i.message}};
+    }
+    json::value operator()(const NodeGone& i) const {
+        return json::object{{"i", "node-gone"}, {"peer", i.peer}, {"how", static_cast<int>(i.how)}};
+    }
+    json::value operator()(const Armed& i) const {
+        return json::object{{"i", "armed"}, {"id", i.id}, {"error", error_json(i.result)}};
+    }
+    json::value operator()(const GuardState& i) const {
+        json::array held;
+        for (const auto& each : i.held) held.push_back(json::object{{"name", each.name}, {"until", each.until.ns}});
+        return json::object{{"i", "guard"}, {"up", i.up}, {"held", std::move(held)}};
     }
 };
 
@@ -264,6 +285,11 @@ Result<AgentInput> read_ended(Fields& f, const std::string& kind) {
         GANTRY_TRY(error, read_error(f));
         return OperationDone{id, status_of(error)};
     }
+    if (kind == "armed") {
+        GANTRY_TRY(id, whole<std::uint64_t>(f, "id"));
+        GANTRY_TRY(error, read_error(f));
+        return Armed{id, status_of(error)};
+    }
     if (kind == "exited") {
         GANTRY_TRY(runtime, f.text("runtime"));
         GANTRY_TRY(name, f.text("name"));
@@ -290,6 +316,41 @@ Result<AgentInput> read_ended(Fields& f, const std::string& kind) {
     return unknown_kind(f, kind);
 }
 
+// Of the guard, and of a node that was reached for the controller.
+Result<AgentInput> read_aside(Fields& f, const std::string& kind) {
+    if (kind == "guard") {
+        GANTRY_TRY(up, f.boolean("up", false));
+        GANTRY_TRY(all, f.list("held"));
+        GuardState out{up, {}};
+        for (const auto* value : all) {
+            Fields h(value, f.path("held"));
+            GANTRY_TRY(name, h.text("name"));
+            GANTRY_TRY(until, h.integer("until"));
+            out.held.push_back({name, {until}});
+        }
+        return out;
+    }
+    if (kind == "reached") {
+        GANTRY_TRY(route, whole<std::uint64_t>(f, "route"));
+        GANTRY_TRY(peer, whole<PeerId>(f, "peer"));
+        GANTRY_TRY(error, read_error(f));
+        if (error) return Reached{route, std::unexpected(*error)};
+        return Reached{route, peer};
+    }
+    if (kind == "from-node") {
+        GANTRY_TRY(peer, whole<PeerId>(f, "peer"));
+        const auto* message = f.member("message");
+        if (!message || !message->is_object()) return fail(Code::kInvalid, "expected a message", f.path("message"));
+        return FromNode{peer, message->get_object()};
+    }
+    if (kind == "node-gone") {
+        GANTRY_TRY(peer, whole<PeerId>(f, "peer"));
+        GANTRY_TRY(how, f.integer("how", 0, 0, static_cast<int>(Ended::kFailed)));
+        return NodeGone{peer, static_cast<Ended>(how)};
+    }
+    return read_ended(f, kind);
+}
+
 constexpr std::array kTimes = {
     TimingMember{"heartbeat", &Timing::heartbeat},
     TimingMember{"suspect_after", &Timing::suspect_after},
@@ -302,6 +363,9 @@ constexpr std::array kTimes = {
     TimingMember{"restart_delay", &Timing::restart_delay},
     TimingMember{"restart_delay_max", &Timing::restart_delay_max},
     TimingMember{"stable_after", &Timing::stable_after},
+    TimingMember{"lost_after_max", &Timing::lost_after_max},
+    TimingMember{"lease", &Timing::lease},
+    TimingMember{"kill_bound", &Timing::kill_bound},
 };
 
 }  // namespace
@@ -316,6 +380,8 @@ json::value to_json(const Timing& timing) {
     for (const auto& each : kTimes) out[each.name] = (timing.*each.member).count();
     out["crashes_to_move"] = timing.crashes_to_move;
     out["nodes_to_give_up"] = timing.nodes_to_give_up;
+    out["drift_ppm"] = timing.drift_ppm;
+    out["indirect"] = timing.indirect;
     return out;
 }
 
@@ -328,6 +394,10 @@ Result<Timing> parse_timing(const json::value& value) {
     }
     GANTRY_TRY(crashes, whole<std::uint32_t>(f, "crashes_to_move"));
     GANTRY_TRY(nodes, whole<std::uint32_t>(f, "nodes_to_give_up"));
+    GANTRY_TRY(drift, whole<std::uint32_t>(f, "drift_ppm"));
+    GANTRY_TRY(indirect, f.boolean("indirect", true));
+    out.drift_ppm = drift;
+    out.indirect = indirect;
     out.crashes_to_move = crashes;
     out.nodes_to_give_up = nodes;
     return out;
@@ -344,6 +414,7 @@ json::value to_json(const AgentFacts& facts) {
     hello.cpu_milli = facts.cpu_milli;
     hello.memory_bytes = facts.memory_bytes;
     hello.version = facts.version;
+    hello.ask_port = facts.ask_port;
     return json::object{{"hello", message_text(AgentMessage(hello))},
                         {"position_servers", facts.position_servers},
                         {"directory_port", facts.directory_port},
@@ -371,6 +442,7 @@ Result<AgentFacts> parse_facts(const json::value& value) {
     out.probes = hello->probes;
     out.cpu_milli = hello->cpu_milli;
     out.memory_bytes = hello->memory_bytes;
+    out.ask_port = hello->ask_port;
     out.position_servers = servers;
     out.directory_port = port;
     out.directory_environment = environment;
@@ -427,7 +499,8 @@ Result<AgentInput> parse_agent_input(const json::value& value) {
     }
     if (kind == "connected" || kind == "disconnected") {
         GANTRY_TRY(peer, whole<PeerId>(f, "peer"));
-        if (kind == "connected") return Connected{peer};
+        GANTRY_TRY(through_node, f.boolean("through_node", false));
+        if (kind == "connected") return Connected{peer, through_node};
         return Disconnected{peer};
     }
     if (kind == "message") {
@@ -443,9 +516,10 @@ Result<AgentInput> parse_agent_input(const json::value& value) {
     }
     if (kind == "shut-down") {
         GANTRY_TRY(machine, f.boolean("machine", false));
-        return ShutDown{machine};
+        GANTRY_TRY(reboots, f.boolean("reboots", false));
+        return ShutDown{machine, reboots};
     }
-    return read_ended(f, kind);
+    return read_aside(f, kind);
 }
 
 }  // namespace gantry::sim

@@ -119,6 +119,8 @@ Machine* World::machine_of(core::PeerId peer) const {
     return at == links_.end() || !at->second.controller_end ? nullptr : at->second.machine;
 }
 
+std::string World::address_of(const Machine& machine) const { return "10.0.0." + std::to_string(machine.number); }
+
 core::PeerId World::link(Machine& machine) {
     if (!seat.core || now() < machine.clogged) return 0;
     links_[++last_peer_] = {&machine, true, true, {}};
@@ -161,14 +163,14 @@ void World::to_controller(core::PeerId peer, Machine& machine, core::AgentMessag
     if (at == links_.end()) return;
     const Instant when = arrival(at->second, machine, true);
     if (when == kNever) return;
-    const auto deliver = [this, peer, number = machine.number](core::AgentMessage& what) {
+    const auto deliver = [this, peer, address = address_of(machine)](core::AgentMessage& what) {
         if (now() < seat.paused) {
-            time.at(seat.paused, [this, peer, number, what] {
-                if (machine_of(peer)) seat.hear(peer, "10.0.0." + std::to_string(number), what);
+            time.at(seat.paused, [this, peer, address, what] {
+                if (machine_of(peer)) seat.hear(peer, address, what);
             });
             return;
         }
-        if (machine_of(peer)) seat.hear(peer, "10.0.0." + std::to_string(number), std::move(what));
+        if (machine_of(peer)) seat.hear(peer, address, std::move(what));
     };
     if (network_.chance(faults.duplicates))
         time.at(when + network_.ms(1, 300), [deliver, what = message]() mutable { deliver(what); });

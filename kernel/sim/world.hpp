@@ -41,7 +41,8 @@ struct Setup {
 
 struct Counts {
     std::uint64_t controller_steps = 0, agent_steps = 0, messages = 0, heartbeats = 0, commits = 0, placements = 0,
-                  losses = 0, moves = 0, gaps = 0, starts = 0, boots = 0, questions = 0, crashes = 0;
+                  losses = 0, moves = 0, gaps = 0, starts = 0, boots = 0, questions = 0, crashes = 0,
+                  leased = 0;                     // starts under forbid
     std::map<std::string, std::uint64_t> events;  // by kind
 };
 
@@ -64,6 +65,7 @@ class World {
     void all_links_down();
     Machine* machine_of(core::PeerId peer) const;  // nullptr: the controller's end is gone
     Machine* machine(const std::string& name);
+    std::string address_of(const Machine& machine) const;
 
     Instant now() const { return time.now(); }
     void broken(const std::string& invariant, const std::string& how);
