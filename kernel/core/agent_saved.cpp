@@ -146,8 +146,12 @@ void Agent::State::load(Saved saved) {
         copy.attempt = attempt_floor_;
         if (const auto spent = spent_.extract(copy.entry.copy)) copy.attempt = std::max(copy.attempt, spent.mapped());
         const auto* spec = spec_of(copy);
+#ifdef GANTRY_BUG_STARTS_ALONE
+        copy.held = spec == nullptr;
+#else
         const bool starts_alone = copy.entry.is_static || (spec && spec->spec.cut_off_start);
         copy.held = !same_boot_ && (copy.entry.forbid || !starts_alone);
+#endif
     }
 }
 

@@ -4,6 +4,7 @@
 // takes one input into them and then walks both once, doing the next step of whatever is not yet as it should be.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <optional>
@@ -21,7 +22,9 @@ class Agent::State {
     State(AgentFacts facts, Timing timing);
 
     AgentEffects step(const AgentInput& input, Instant now);
-    Instant next_deadline() const { return deadline_; }
+    Instant next_deadline() const {
+        return current_ == 0 || silent_ ? deadline_ : std::min(deadline_, next_heartbeat_);
+    }
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
     json::value document() const;
     bool connected() const { return current_ != 0; }
@@ -127,6 +130,7 @@ class Agent::State {
 
     // agent.cpp
     void work();
+    bool changes_nothing(const AgentInput& input) const;
     void event(std::string kind, std::string text, json::object fields = {});
     // Of something that reports show as well: told to the controller only if it happened while there was none.
     void event_of_report(std::string kind, std::string text, json::object fields = {});
@@ -236,6 +240,7 @@ class Agent::State {
     void take_specs(const Specs& specs);
     void pull_specs();
     void tell();
+    void beat();
     void send_report();
     void send_events();
     Report report() const;
@@ -248,7 +253,8 @@ class Agent::State {
     AgentFacts facts_;
     Timing timing_;
     Instant now_{};
-    Instant deadline_ = kNever;
+    Instant deadline_ = kNever;  // of the next walk; heartbeats have their own
+    bool at_rest_ = false;       // the last walk had nothing to do
     std::uint64_t turn_ = 0;
     AgentEffects out_;
     bool dirty_ = false;         // the durable part changed in this turn

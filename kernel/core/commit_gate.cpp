@@ -25,7 +25,11 @@ std::optional<CommitGate::Commit> CommitGate::begin() {
         // What a person asked for goes alone: if it does not fit on the disk, only it is refused.
         if (turn.needs_commit && turn.effects.api_change && end != durable_) break;
         if (turn.needs_commit && asked_for && end != durable_) break;
+#ifdef GANTRY_BUG_FIRST_WRITE_WINS
+        for (const auto& write : turn.effects.writes) last.try_emplace(write.key, write.value);
+#else
         for (const auto& write : turn.effects.writes) last[write.key] = write.value;
+#endif
     }
     in_flight_ = end - durable_;
     Commit commit;

@@ -62,6 +62,9 @@ Effects Controller::State::step(const Input& input, Instant now) {
         },
         input);
     out_ = nullptr;
+    const Node* beats = beat_of(input);
+    if (!beats || !effects.writes.empty() || !effects.ranks.empty() || effects.acts.size() > 1) due_ = {};
+    if (beats && due_ > now_) due_ = std::min(due_, node_due(*beats));  // its window may have become narrower
     return effects;
 }
 
@@ -94,6 +97,12 @@ void Controller::State::on(const Tick&) {
         if (Service* service = find_service(no); service && service->ask_again <= now_) enqueue(*service);
 }
 
+// The node of a sign of life, null if the input is anything else.
+const Node* Controller::State::beat_of(const Input& input) {
+    const auto* message = std::get_if<PeerMessage>(&input);
+    return message && std::holds_alternative<Heartbeat>(message->message) ? node_of(message->peer) : nullptr;
+}
+
 void Controller::State::on(const LoopLate& input) {
     const auto shift = [&](Instant& at) {
         if (at != kNever) at = at + input.lag;
@@ -116,19 +125,27 @@ void Controller::State::on(const LoopLate& input) {
 Instant Controller::State::next_deadline() const {
     if (!dirty_lists_.empty() || names_dirty_) return now_;
     if (paused_until_ && !anybody_silent()) return now_;
+    // Heartbeats move it away: until it comes, or something else happens, what it was is early enough.
+    if (due_ <= now_) due_ = earliest();
+    return due_;
+}
+
+Instant Controller::State::earliest() const {
     Instant due = std::min(plan_again_, next_lease_end());
-    for (const auto& [name, node] : nodes_) {
-        if (node.down()) continue;
-        if (node.leaves_by) due = std::min(due, *node.leaves_by);
-        if (node.liveness == Liveness::kReady || !node.via.empty()) due = std::min(due, suspect_at(node));
-        due = std::min(due, node.ask_at);
-        const Instant lost = lost_at(node);
-        due = std::min(due, waits(node) ? std::max(lost, *paused_until_) : lost);
-    }
+    for (const auto& [name, node] : nodes_) due = std::min(due, node_due(node));
     for (const auto& [id, question] : questions_) due = std::min(due, question.deadline);
     for (const auto& [id, until] : moves_) due = std::min(due, until);
     for (const auto no : waiting_) due = std::min(due, service_by_no_.at(no)->ask_again);
     return due;
+}
+
+Instant Controller::State::node_due(const Node& node) const {
+    if (node.down()) return kNever;
+    Instant due = node.ask_at;
+    if (node.leaves_by) due = std::min(due, *node.leaves_by);
+    if (node.liveness == Liveness::kReady || !node.via.empty()) due = std::min(due, suspect_at(node));
+    const Instant lost = lost_at(node);
+    return std::min(due, waits(node) ? std::max(lost, *paused_until_) : lost);
 }
 
 void Controller::State::event(std::string kind, std::string text, json::object fields) {

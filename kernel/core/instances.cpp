@@ -23,7 +23,11 @@ Instance* Controller::State::find(const InstanceId& id) const {
 }
 
 std::uint64_t Controller::State::next_epoch(const Instance& instance) const {
+#ifdef GANTRY_BUG_EPOCH_USED_AGAIN
+    return std::max(instance.current.epoch, instance.service->epoch_floor) + 1;
+#else
     return std::max({instance.epoch, instance.seen, instance.service->epoch_floor}) + 1;
+#endif
 }
 
 const Need& Controller::State::need_of(const Instance& instance, const Copy& copy) const {
@@ -76,7 +80,11 @@ void Controller::State::assign(Instance& instance, Node& node) {
 void Controller::State::detach(Instance& instance, Copy& copy, bool planned, bool gone) {
     Node& node = *copy.node;
     const CopyId id{instance.id(), copy.epoch};
+#ifdef GANTRY_BUG_NAME_KEPT
+    if (&copy == &instance.current && planned) set_ready(instance, false);
+#else
     if (&copy == &instance.current) set_ready(instance, false);
+#endif
     const Need& need = need_of(instance, copy);
     const bool runs = copy_runs(copy.state);
     Stale stale{instance.text(), need, CopyState::kStopping, {term_, node.list_no + 1}, now_, {}, planned, false, runs};
@@ -98,7 +106,9 @@ void Controller::State::detach(Instance& instance, Copy& copy, bool planned, boo
     if (&copy == &instance.next) copy = Copy();
     // Without a current copy beside it the next one is named by its node.
     if (instance.next.node) dirty_list(*instance.next.node);
+#ifndef GANTRY_BUG_STALE_UNCOUNTED
     if (!gone) add_stale(node, id, std::move(stale));
+#endif
     if (!gone) lease_left(instance, id, node);
     touched_.insert(&node);
     dirty(instance);

@@ -348,7 +348,9 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
 
 // What follows from the documents, and the new term.
 void Controller::State::loaded(Instant now) {
+#ifndef GANTRY_BUG_TERM_KEPT
     ++term_;
+#endif
     const bool leases =
         std::any_of(services_.begin(), services_.end(), [](const auto& entry) { return entry.second.forbid; });
     if (leases) lease_span_ = std::max(lease_span_, lease_span(timing_));

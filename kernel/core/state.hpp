@@ -127,6 +127,9 @@ class Controller::State {
     void on(const ApiRemoveImage& input);
     void on(const ApiSetSecret& input);
     void settle();  // what follows from the input, once per step
+    Instant earliest() const;
+    Instant node_due(const Node& node) const;
+    const Node* beat_of(const Input& input);
 
     // --- nodes (nodes.cpp, hello.cpp, liveness.cpp)
     void hello(const PeerMessage& input, const Hello& message);
@@ -420,6 +423,7 @@ class Controller::State {
     Timing timing_;
     std::vector<std::string> policies_;
     Instant now_{};
+    mutable Instant due_{};  // not after the next deadline; at or before now_: not known
     Effects* out_ = nullptr;
 
     std::uint64_t next_service_no_ = 1;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/sim/guard.hpp"
+
+#include "kernel/sim/world.hpp"
+
+namespace gantry::sim {
+
+namespace {
+
+// Of K: the rest is for what the machine's clock shows more than true time.
+constexpr Duration kMargin = milliseconds(10);
+
+}  // namespace
+
+Guard::Guard(World& world, Machine& machine, Random random) : world_(world), machine_(machine), random_(random) {}
+
+bool Guard::killed(const std::string& name) const {
+    const auto at = held_.find(name);
+    return at != held_.end() && at->second.killed;
+}
+
+void Guard::arm(const core::Arm& effect) {
+    const Duration takes =
+        random_.chance(world_.faults.slow_runtime) ? random_.ms(5, 4'000) : random_.time(Duration(0), milliseconds(5));
+    world_.time.in(takes, [this, effect, boot = boot_, run = machine_.run] {
+        if (boot != boot_) return;
+        const Status held = hold(effect);
+        if (machine_.agent && machine_.run == run) machine_.turn(core::Armed{effect.id, held});
+    });
+}
+
+Status Guard::hold(const core::Arm& effect) {
+    const auto* runtime = machine_.runtime(effect.runtime);
+    if (machine_.local() >= effect.until) return fail(Code::kDeadline, "the deadline has passed");
+    if (!runtime || !runtime->boxes().contains(effect.name))
+        return fail(Code::kNotFound, "the container " + effect.name + " has no process");
+    Held& held = held_[effect.name];
+    if (held.until != Instant{} && machine_.local() >= held.until)
+        return fail(Code::kConflict, effect.name + " has expired");
+    held.runtime = effect.runtime;
+    held.until = std::max(held.until, effect.until);
+    watch(effect.name);
+    return {};
+}
+
+void Guard::watch(const std::string& name) {
+    Held& held = held_.at(name);
+    if (held.watched) return;
+    held.watched = true;
+    world_.time.at(machine_.clock.truth(held.until), [this, name, boot = boot_] {
+        const auto at = held_.find(name);
+        if (boot != boot_ || at == held_.end()) return;
+        at->second.watched = false;
+        if (machine_.local() < at->second.until) return watch(name);
+        kill(name);
+    });
+}
+
+void Guard::kill(const std::string& name) {
+    world_.time.in(random_.time(Duration(0), world_.setup.timing.kill_bound - kMargin), [this, name, boot = boot_] {
+        const auto at = held_.find(name);
+        if (boot != boot_ || at == held_.end()) return;
+        at->second.killed = true;
+        machine_.runtime(at->second.runtime)->fence(name);
+    });
+}
+
+void Guard::disarm(const std::string& name) { held_.erase(name); }
+
+void Guard::tell() {
+    world_.time.in(random_.ms(1, 20), [this, run = machine_.run] {
+        if (!machine_.agent || machine_.run != run) return;
+        core::GuardState state{true, {}};
+        for (const auto& [name, held] : held_) state.held.push_back({name, held.until});
+        machine_.turn(state);
+    });
+}
+
+void Guard::power_off() {
+    ++boot_;
+    held_.clear();
+}
+
+}  // namespace gantry::sim

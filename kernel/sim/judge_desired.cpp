@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Placement judged from documents and manifests, not with the core's own rules; and whether desired equals actual.
+#include <algorithm>
+
+#include "kernel/sim/world.hpp"
+
+namespace gantry::sim {
+
+namespace {
+
+std::string text(const json::value& value) { return std::string(value.as_string()); }
+std::uint64_t whole(const json::value& value) { return value.to_number<std::uint64_t>(); }
+
+}  // namespace
+
+Judge::Takes Judge::takes(const json::value& document) {
+    const auto spec = core::parse_service(document);
+    Takes out;
+    if (!spec) return out;
+    out.memory = spec->memory_bytes;
+    out.cpu = spec->cpu_milli;
+    out.runtime = spec->runtime;
+    out.forbid = spec->forbid;
+    if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
+    out.nodes = spec->nodes;
+    out.labels = spec->pool_labels;
+    out.constraints = spec->constraints;
+    return out;
+}
+
+// Why this node never fits, whatever else it runs.
+std::string Judge::unfit(const Takes& need, const Machine& machine) {
+    const auto& pool = need.nodes;
+    const auto& facts = machine.facts;
+    if (!pool.empty() && std::find(pool.begin(), pool.end(), machine.name) == pool.end()) return "not in the pool";
+    if (facts.runtimes[0].architectures[0] != "amd64") return "architecture";
+    const auto same = [&](const core::RuntimeHello& runtime) { return runtime.name == need.runtime; };
+    if (!need.runtime.empty() && std::none_of(facts.runtimes.begin(), facts.runtimes.end(), same)) return "runtime";
+    if (need.forbid && !(need.runtime.empty() || need.runtime == "oci")) return "fence";
+    if (need.forbid && !facts.runtimes[0].guarded) return "fence";
+    const auto has = [&](const auto& label) { return std::ranges::count(facts.labels, label) != 0; };
+    if (!std::ranges::all_of(need.labels, has)) return "labels of the pool";
+    return std::ranges::all_of(need.constraints, has) ? "" : "constraints";
+}
+
+// What a policy is told of a node counts every copy that was assigned to it, running or not.
+void Judge::question(const core::Rank& rank) {
+    if (!world_.setup.judged || !random_.chance(200)) return;
+    std::map<std::string, std::uint64_t> assigned;
+    for (const auto& node : world_.seat.core->nodes(world_.seat.local()))
+        assigned[text(node.at("name"))] = whole(node.at("copies"));
+    for (const auto& candidate : rank.candidates)
+        if (candidate.copies_running + candidate.copies_pending < assigned[std::string(candidate.node)])
+            broken("pending left out of the count", std::string(candidate.node));
+}
+
+// Called when something was placed, before anything else happens: no copy of an instance that was placed in this turn
+// may be on a node that fails a hard rule.
+void Judge::placed() {
+    if (!world_.seat.core || !world_.setup.judged) return;
+    const auto& core = *world_.seat.core;
+    struct Total {
+        std::int64_t memory = 0, cpu = 0;
+        std::map<std::uint16_t, std::vector<std::string>> ports;
+        std::vector<std::string> copies;
+    };
+    std::map<std::string, Total> totals;
+    const auto add = [&](const std::string& node, const std::string& copy, const Takes& need) {
+        Total& total = totals[node];
+        total.memory += need.memory;
+        total.cpu += need.cpu;
+        total.copies.push_back(copy + " (" + std::to_string(need.cpu) + "m)");
+        if (need.port) total.ports[need.port].push_back(copy);
+    };
+    std::vector<std::pair<std::string, std::string>> placed;  // node, copy
+    const auto look = [&](const json::object& instance, const json::object& its) {
+        const std::string node = text(its.at("node"));
+        if (node.empty()) return;
+        const std::string copy = text(instance.at("instance")) + "#" + std::to_string(whole(its.at("epoch")));
+        const auto known = taken_.find(copy);
+        const auto full = core.service(text(instance.at("service")));
+        const bool fresh = its.at("since_ms").to_number<int>() == 0 && text(its.at("state")) == "waiting" &&
+                           text(its.at("reason")).starts_with("sent to ");
+        // One that was placed by an earlier turn of the same instant was judged then.
+        const bool judged = known != taken_.end() && known->second.placed == world_.now();
+        if (fresh && !judged && its.at("revision") == full->at("revision")) {
+            placed.emplace_back(node, copy);
+            const bool twice = known != taken_.end();  // of a service that was removed
+            taken_[copy] = takes(full->at("document"));
+            taken_[copy].placed = world_.now();
+            taken_[copy].twice = twice;
+        }
+        const auto at = taken_.find(copy);
+        if (at == taken_.end()) return;
+        at->second.run = world_.seat.starts;
+        add(node, copy, at->second);
+    };
+    for (const auto& value : core.instances()) {
+        const auto& instance = value.as_object();
+        look(instance, instance);
+        if (const auto* next = instance.if_contains("next")) look(instance, next->as_object());
+    }
+    if (placed.empty()) return;
+    std::map<std::string, json::object> nodes;
+    for (const auto& entry : core.nodes(world_.seat.local())) nodes[text(entry.at("name"))] = entry.as_object();
+    // What a controller after this one meets by surprise it knows less well.
+    for (const auto& [name, doc] : nodes)
+        for (const auto& stale : doc.at("stale").as_array()) {
+            const auto at = taken_.find(text(stale.at("copy")));
+            if (at != taken_.end() && at->second.run == world_.seat.starts && !at->second.twice)
+                add(name, at->first, at->second);
+        }
+    for (const auto& [node, copy] : placed) {
+        const auto bad = [&](const std::string& rule) {
+            std::string all;
+            for (const auto& each : totals.at(node).copies) all += " " + each;
+            broken("never on a node that fails a hard rule", copy + " on " + node + ": " + rule + ";" + all);
+        };
+        const Takes& need = taken_.at(copy);
+        const auto& doc = nodes.at(node);
+        const Machine& machine = *world_.machine(node);
+        if (text(doc.at("liveness")) != "ready") bad("it is " + text(doc.at("liveness")));
+        if (text(doc.at("intent")) != "active") bad("it is " + text(doc.at("intent")));
+        if (const auto why = unfit(need, machine); !why.empty()) bad(why);
+        const Total& total = totals.at(node);
+        if (need.memory && total.memory > machine.facts.memory_bytes) bad("more memory than it has");
+        if (need.cpu && total.cpu > machine.facts.cpu_milli) bad("more cores than it has");
+        if (need.port && total.ports.at(need.port).size() > 1)
+            bad("port of " + total.ports.at(need.port)[0] + " and " + total.ports.at(need.port)[1]);
+    }
+}
+
+// --- when faults have stopped ---------------------------------------------------------------------------------------
+
+json::value Judge::as_stored(const std::string& key) const {
+    const auto at = world_.seat.durable.find(key);
+    return at == world_.seat.durable.end() ? json::value() : *parse_json(at->second);
+}
+
+// "" if every instance has exactly one running copy where the controller says, or has no node that fits it.
+std::string Judge::unlike_desired() {
+    const auto& core = *world_.seat.core;
+    if (!asked_.empty()) return "request " + std::to_string(*asked_.begin()) + " was never answered";
+    std::map<core::InstanceId, int> running;
+    std::set<std::pair<core::CopyId, std::string>> there;
+    for (const auto& machine : world_.machines) {
+        if (!machine->agent || !machine->welcomed) return machine->name + " is not back";
+        for (const auto& runtime : machine->runtimes)
+            for (const auto& [name, box] : runtime->boxes()) {
+                if (!box.running && box.copy.instance == crashing) continue;
+                if (!box.running) return name + " on " + machine->name + " is there and does not run";
+                ++running[box.copy.instance];
+                there.insert({box.copy, machine->name});
+            }
+    }
+    for (const auto& entry : core.services())
+        if (text(entry.at("state")) == "removing") return text(entry.at("name")) + " is still being removed";
+    for (const auto& entry : core.nodes(world_.seat.local())) {
+        if (text(entry.at("liveness")) != "ready") return text(entry.at("name")) + " is not ready";
+        if (!entry.at("stale").as_array().empty()) return text(entry.at("name")) + " has stale copies";
+    }
+    std::size_t expected = 0;
+    for (const auto& value : core.instances())
+        if (const auto wrong = unlike_desired(value.as_object(), running, there, expected); !wrong.empty())
+            return wrong;
+    for (const auto& entry : core.services()) {
+        const std::string why = text(entry.at("reason"));
+        if (why.find("older revision") == std::string::npos) continue;
+        const auto full = core.service(text(entry.at("name")));
+        int stay = 0;
+        for (const auto& instance : full->at("instances").as_array())
+            stay += text(instance.at("reason")).starts_with("stays ");
+        if (std::stoi(why) > stay) return text(entry.at("name")) + " has copies to replace: " + to_text(*full);
+    }
+    if (there.size() > expected)
+        return std::to_string(there.size()) + " copies run, " + std::to_string(expected) + " are wanted";
+    return "";
+}
+
+std::string Judge::unlike_desired(const json::object& instance, std::map<core::InstanceId, int>& running,
+                                  const std::set<std::pair<core::CopyId, std::string>>& there, std::size_t& expected) {
+    const std::string name = text(instance.at("instance"));
+    const auto stored = as_stored("service/" + text(instance.at("service")));
+    const core::CopyId copy{{whole(stored.at("no")), instance.at("index").to_number<std::uint32_t>()},
+                            whole(instance.at("epoch"))};
+    const std::string node = text(instance.at("node"));
+    if (node.empty()) {
+        if (fits_somewhere(instance, true)) return name + " is pending and fits: " + to_text(instance);
+        return running[copy.instance] != 0 ? name + " is pending and runs" : "";
+    }
+    ++expected;
+    const std::string state = text(instance.at("state"));
+    if (instance.contains("next")) return name + " still moves: " + to_text(instance);
+    const bool rests =
+        crashing == copy.instance && (state == "failing" || text(instance.at("reason")).starts_with("stays "));
+    if (state != "ready" && !rests) return name + " is not ready: " + to_text(instance);
+    if (node == draining && fits_somewhere(instance, false))
+        return name + " is still on the draining node: " + to_text(instance);
+    if (crashing == copy.instance) return rests ? "" : name + " crashes and has not come to rest";
+    if (running[copy.instance] != 1)
+        return name + " has " + std::to_string(running[copy.instance]) + " copies that run";
+    return there.contains({copy, node}) ? "" : name + " runs elsewhere than on " + node;
+}
+
+// failed_too: also where the service kept crashing.
+bool Judge::fits_somewhere(const json::object& instance, bool failed_too) {
+    const auto& core = *world_.seat.core;
+    const auto full = core.service(text(instance.at("service")));
+    const Takes need = takes(full->at("document"));
+    const bool is_static = text(full->at("mode")) == "static";
+    std::map<std::string, Takes> used;
+    std::set<std::pair<std::string, std::uint16_t>> ports;
+    for (const auto& value : core.instances()) {
+        const auto& other = value.as_object();
+        const std::string node = text(other.at("node"));
+        if (node.empty()) continue;
+        // What an older revision takes is in the stored form.
+        const auto stored = as_stored("service/" + text(other.at("service")));
+        for (const auto& revision : stored.at("revisions").as_array()) {
+            if (revision.at("revision") != other.at("revision")) continue;
+            const Takes has = takes(revision.at("document"));
+            used[node].memory += has.memory;
+            used[node].cpu += has.cpu;
+            if (has.port) ports.insert({node, has.port});
+        }
+    }
+    const auto stored = as_stored("service/" + text(instance.at("service")));
+    const auto& last = stored.at("revisions").as_array().back();
+    std::set<std::string> failed;
+    if (!failed_too && (!last.at("failing").as_bool() || text(instance.at("state")) == "ready"))
+        for (const auto& name : last.at("failed").as_array()) failed.insert(text(name));
+    const auto own = as_stored("instance/" + std::to_string(whole(stored.at("no"))) + "." +
+                               std::to_string(whole(instance.at("index"))));
+    for (const auto& machine : world_.machines) {
+        const auto& name = machine->name;
+        if (name == draining || failed.contains(name) || !unfit(need, *machine).empty()) continue;
+        if (is_static && (own.is_null() || text(own.at("bound")) != name)) continue;
+        if (need.memory > 0 && used[name].memory + need.memory > machine->facts.memory_bytes) continue;
+        if (need.cpu > 0 && used[name].cpu + need.cpu > machine->facts.cpu_milli) continue;
+        if (need.port && ports.contains({name, need.port})) continue;
+        return true;
+    }
+    return false;
+}
+
+}  // namespace gantry::sim

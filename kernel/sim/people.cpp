@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/sim/people.hpp"
+
+#include "kernel/sim/world.hpp"
+
+namespace gantry::sim {
+
+namespace {
+
+constexpr int kServices = 6;
+
+std::string text(const json::value& value) { return std::string(value.as_string()); }
+
+}  // namespace
+
+People::People(World& world, std::uint64_t seed) : world_(world), people_(seed, "people"), fate_(seed, "misfortune") {}
+
+Machine& People::any() { return *fate_.any(world_.machines); }
+
+void People::begin() {
+    for (const std::string name : {"app:1", "app:2"})
+        world_.seat.request(
+            [&](core::RequestId id) { return core::ApiSetImage{id, name, "sha256:" + name, "linux", "amd64", 1}; });
+    if (world_.setup.alike) return;
+    for (int i = 0; i < 2; ++i)
+        world_.seat.request([&](core::RequestId id) {
+            return core::ApiDeploy{id, manifest("s" + std::to_string(i)), false};
+        });
+}
+
+json::value People::manifest(const std::string& name) {
+    auto& r = people_;
+    json::object service{{"name", name}, {"image", r.chance(800) ? "app:1" : "app:2"}};
+    json::object placement;
+    if (r.chance(200)) {
+        placement["labels"] = json::object{{"side", r.chance(500) ? "left" : "right"}};
+    } else {
+        json::array pool;
+        for (const auto& machine : world_.machines)
+            if (r.chance(600)) pool.emplace_back(machine->name);
+        if (pool.empty()) pool.emplace_back("n1");
+        placement["nodes"] = pool;
+        if (r.chance(150)) placement["mode"] = "static";
+    }
+    if (!placement.contains("mode")) service["instances"] = r.between(1, 4);
+    if (r.chance(100)) placement["anti_affinity"] = "soft";
+    if (r.chance(100)) placement["spread"] = "side";
+    if (r.chance(100)) placement["constraints"] = json::object{{"side", "left"}};
+    if (r.chance(150)) placement["policy"] = Policies::kSecond;
+    const int no = name.back() - '0';
+    const bool forbid = world_.setup.faults.forbid && no % 2 == 1;
+    if (forbid) placement["overlap"] = "forbid";
+    if (r.chance(150) && !forbid) service["cut_off"] = "start";
+    if (r.chance(200)) service["max_gap"] = "8s";
+    if (r.chance(100)) service["priority"] = r.between(-5, 5);
+    if (r.chance(200)) service["runtime"] = r.chance(800) ? "process" : "unheard-of";
+    json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
+    json::object resources;
+    if (r.chance(500)) resources["memory"] = r.between(1, 5) * 100 << 20;
+    if (r.chance(300)) resources["cpu"] = 0.5 * r.between(1, 5);
+    if (!resources.empty()) out["resources"] = std::move(resources);
+    out["container"] = json::object{{"args", {"v" + std::to_string(r.below(3))}}, {"stop_grace", "1s"}};
+    if (r.chance(400)) {
+        json::object update{{"max_surge", r.below(3)}, {"max_unavailable", r.between(1, 2)}};
+        if (r.chance(300)) update["canary"] = 1;
+        if (r.chance(300)) update["gate"] = "2s";
+        if (r.chance(200)) update["deadline"] = "5s";
+        if (r.chance(200)) update["on_failure"] = "stay";
+        out["update"] = std::move(update);
+    }
+    if (no % 3 == 0) return out;
+    out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
+    if (r.chance(400)) out["probe"] = json::array{json::object{{"kind", "tcp"}, {"interval", "500ms"}}};
+    return out;
+}
+
+void People::change() {
+    auto& r = people_;
+    const std::string service = "s" + std::to_string(r.below(kServices));
+    const std::string node = r.any(world_.machines)->name;
+    using core::RequestId;
+    const auto ask = [&](auto make) { return world_.seat.request(make); };
+    switch (r.below(14)) {
+        case 0:
+            ask([&](RequestId id) { return core::ApiRemoveService{id, service}; });
+            break;
+        case 1:
+        case 2:
+            ask([&](RequestId id) {
+                const int which = r.below(3);
+                return core::ApiSetIntent{id, node, which == 0 ? "active" : which == 1 ? "cordoned" : "draining"};
+            });
+            break;
+        case 3:
+            ask([&](RequestId id) { return core::ApiSetIntent{id, node, "active"}; });
+            break;
+        case 4:
+            if (r.chance(200)) ask([&](RequestId id) { return core::ApiRemoveNode{id, node, true}; });
+            break;
+        case 5:
+            ask([&](RequestId id) { return core::ApiDeploy{id, manifest(service), true}; });
+            break;
+        case 6:
+            if (r.chance(200)) ask([&](RequestId id) { return core::ApiConfirmLost{id, {}}; });
+            break;
+        case 7:
+            ask([&](RequestId id) {
+                return core::ApiRebalance{id, static_cast<std::uint32_t>(r.between(1, 3)), r.chance(200)};
+            });
+            break;
+        case 8:
+            ask([&](RequestId id) {
+                using Action = core::ApiRollout::Action;
+                const int which = r.below(4);
+                const auto action = which == 0 ? Action::kPause : which == 1 ? Action::kRollBack : Action::kResume;
+                return core::ApiRollout{id, service, action, 0};
+            });
+            break;
+        case 9:
+            ask([&](RequestId id) {
+                return core::ApiSetSecret{id, "secret", std::to_string(r.below(9)), r.chance(300)};
+            });
+            break;
+        default: {
+            const auto id = ask([&](RequestId to) { return core::ApiDeploy{to, manifest(service), false}; });
+            if (id != 0) world_.judge.deployed(id, service);
+            break;
+        }
+    }
+}
+
+// --- what befalls a world -------------------------------------------------------------------------------------------
+
+void People::misfortune() { befall(any(), fate_.below(15)); }
+
+void People::befall(Machine& machine, int what) {
+    auto& r = fate_;
+    const Faults& on = world_.faults;
+    const Instant now = world_.now();
+    auto& runtime = *r.any(machine.runtimes);
+    switch (what) {
+        case 0:
+            if (on.power) machine.power_off(r.ms(100, 6'000));
+            break;
+        case 1:  // a cable is pulled
+            if (on.cuts) machine.cut_in = machine.cut_out = now + r.ms(100, 5'000);
+            break;
+        case 2:
+            if (on.one_way) (r.chance(500) ? machine.cut_in : machine.cut_out) = now + r.ms(100, 5'000);
+            break;
+        case 3:  // a switch dies: some nodes are cut off together, or all
+            if (!on.partitions || !r.chance(300)) break;
+            for (auto& each : world_.machines)
+                if (r.chance(500)) each->cut_in = each->cut_out = now + r.ms(500, 6'000);
+            break;
+        case 4:
+            if (on.clogs) machine.clogged = now + r.ms(50, 3'000);
+            break;
+        case 5:
+            if (on.resets && machine.peer != 0) machine.lost_link(machine.peer);
+            break;
+        case 6:
+            if (!on.restarts) break;
+            machine.broken_disk = r.chance(50);
+            if (r.chance(500))
+                machine.kill_agent(r.ms(20, 4'000));
+            else
+                machine.restart_agent(r.ms(20, 4'000));
+            break;
+        case 7:
+            if (on.leaving) machine.go_down(r.ms(500, 8'000), r.ms(500, 5'000));
+            break;
+        case 8:
+            if (on.controller_killed && r.chance(400)) world_.seat.kill(r.ms(50, 8'000));
+            break;
+        case 9:
+            if (on.controller_paused) world_.seat.pause(r.ms(200, 5'000));
+            break;
+        case 10:
+            if (on.runtime_restarts > 0) runtime.restart();
+            break;
+        case 11:  // something that one service meets on one machine
+            if (on.crashes > 0 && !runtime.boxes().empty()) {
+                auto at = runtime.boxes().begin();
+                std::advance(at, r.below(static_cast<int>(runtime.boxes().size())));
+                runtime.curse(at->second.copy.instance, now + r.ms(1'000, 20'000));
+                runtime.crash(at->first);
+            }
+            break;
+        case 12:
+            if (!on.jumps || !r.chance(100)) break;
+            if (r.chance(300)) {
+                world_.seat.clock.jump(seconds(86'400));
+                world_.seat.quiet_since = now + seconds(5);
+            } else {
+                machine.clock.jump(seconds(86'400));
+                machine.disturbed();
+            }
+            break;
+        case 13:  // copies that nobody assigned: of a service that is none, and of epochs to come
+            if (!on.planted || !machine.up || !r.chance(150)) break;
+            runtime.plant(core::container_name(
+                kClusterId,
+                {{static_cast<std::uint64_t>(r.between(1, 12)), 0}, static_cast<std::uint64_t>(r.between(50, 60))}, 7));
+            break;
+        default:
+            break;
+    }
+}
+
+// Some histories end with a node that is being drained, some with an instance that crashes whatever is done.
+void People::heal() {
+    auto& seat = world_.seat;
+    if (!seat.core || world_.setup.alike) return;
+    using core::RequestId;
+    const auto known = seat.core->nodes(seat.local());
+    auto& draining = world_.judge.draining;
+    if (!known.empty() && people_.chance(300))
+        draining = text(known[static_cast<std::size_t>(people_.below(static_cast<int>(known.size())))].at("name"));
+    for (const auto& machine : world_.machines)
+        seat.request([&](RequestId id) {
+            return core::ApiSetIntent{id, machine->name, machine->name == draining ? "draining" : "active"};
+        });
+    for (const auto& service : seat.core->services())
+        seat.request([&](RequestId id) {
+            return core::ApiRollout{id, text(service.at("name")), core::ApiRollout::Action::kResume, 0};
+        });
+    const auto instances = seat.core->instances();
+    if (instances.empty() || !people_.chance(300)) return;
+    const auto& victim = instances[static_cast<std::size_t>(people_.below(static_cast<int>(instances.size())))];
+    const auto stored = seat.durable.find("service/" + text(victim.at("service")));
+    if (stored == seat.durable.end()) return;
+    const auto no = parse_json(stored->second)->at("no").to_number<std::uint64_t>();
+    world_.judge.crashing = core::InstanceId{no, victim.at("index").to_number<std::uint32_t>()};
+    for (const auto& machine : world_.machines)
+        for (auto& runtime : machine->runtimes)
+            for (const auto& [name, box] : std::map(runtime->boxes()))
+                if (box.copy.instance == world_.judge.crashing) runtime->crash(name);
+}
+
+}  // namespace gantry::sim

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Policies: real placement plugins behind the real border, asked by the worlds of one process.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel/core/effects.hpp"
+#include "kernel/host/host.hpp"
+
+namespace gantry::sim {
+
+class Policies {
+  public:
+    // The same plugin serves twice, so that a configuration can change which policy is the default.
+    static constexpr const char* kFirst = "least-loaded";
+    static constexpr const char* kSecond = "second-opinion";
+
+    ~Policies();
+    // Loads them from this folder (PATH/placement/NAME.so). Errors: the host's.
+    static Result<std::unique_ptr<Policies>> load(const std::filesystem::path& plugins);
+    // Errors: kUnavailable (no such policy runs), what the plugin says.
+    Result<std::vector<core::Keys>> ask(const core::Rank& rank);
+
+  private:
+    explicit Policies(const std::filesystem::path& plugins);
+
+    boost::asio::io_context io_;
+    std::filesystem::path scratch_;
+    std::unique_ptr<host::Host> host_;
+    std::vector<host::CandidateView> views_;
+};
+
+}  // namespace gantry::sim
