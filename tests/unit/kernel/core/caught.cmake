@@ -1,12 +1,12 @@
 # Runs PROGRAM, which has a bug compiled in, and passes only if its tests fail in order and name the INVARIANT: a crash
 # or another failure does not count.
-execute_process(COMMAND ${PROGRAM} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+execute_process(COMMAND ${PROGRAM} ${TESTS} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
 string(REGEX REPLACE "[ \n]+" " " flat "${output}")
 if(NOT result MATCHES "^[0-9]+$" OR NOT flat MATCHES "test cases:")
   message(FATAL_ERROR "the tests did not run to their end: ${result}\n${output}")
 endif()
 if(result EQUAL 0)
-  message(FATAL_ERROR "the bug was not found\n${output}")
+  message(FATAL_ERROR "the bug was not found by: ${TESTS}\n${output}")
 endif()
 string(FIND "${flat}" "invariant: ${INVARIANT}" at)
 if(at EQUAL -1)
