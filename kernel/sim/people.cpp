@@ -137,16 +137,20 @@ void People::befall(Machine& machine, int what) {
     auto& r = fate_;
     const Faults& on = world_.faults;
     const Instant now = world_.now();
+    // So long that leases end meanwhile.
+    const auto away = [&](int from, int to) {
+        return on.forbid && r.chance(300) ? r.ms(5'000, 12'000) : r.ms(from, to);
+    };
     auto& runtime = *r.any(machine.runtimes);
     switch (what) {
         case 0:
             if (on.power) machine.power_off(r.ms(100, 6'000));
             break;
         case 1:  // a cable is pulled
-            if (on.cuts) machine.cut_in = machine.cut_out = now + r.ms(100, 5'000);
+            if (on.cuts) machine.cut_in = machine.cut_out = now + away(100, 5'000);
             break;
         case 2:
-            if (on.one_way) (r.chance(500) ? machine.cut_in : machine.cut_out) = now + r.ms(100, 5'000);
+            if (on.one_way) (r.chance(500) ? machine.cut_in : machine.cut_out) = now + away(100, 5'000);
             break;
         case 3:  // a switch dies: some nodes are cut off together, or all
             if (!on.partitions || !r.chance(300)) break;
@@ -163,7 +167,7 @@ void People::befall(Machine& machine, int what) {
             if (!on.restarts) break;
             machine.broken_disk = r.chance(50);
             if (r.chance(500))
-                machine.kill_agent(r.ms(20, 4'000));
+                machine.kill_agent(away(20, 4'000));
             else
                 machine.restart_agent(r.ms(20, 4'000));
             break;
