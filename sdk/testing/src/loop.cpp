@@ -213,13 +213,13 @@ gantry_status Loop::end_watch(std::uint64_t watch) {
     return watches_.erase(watch) != 0 ? GANTRY_OK : GANTRY_NOT_FOUND;
 }
 
-gantry_status Loop::keep(std::uint64_t handle, int fd) {
+gantry_status Loop::keep(int fd) {
     const std::string address = bound_at(fd);
     if (address.empty()) return GANTRY_INVALID;
     Fd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (!duplicate) return GANTRY_FULL;
     std::lock_guard lock(mutex);
-    kept[address] = {std::move(duplicate), handle};
+    kept[address] = std::move(duplicate);
     return GANTRY_OK;
 }
 
@@ -231,15 +231,12 @@ void Loop::drop_kept() {
     kept.clear();
 }
 
-gantry_status Loop::inherit(std::uint64_t handle, const std::string& address, std::int32_t& fd) {
+gantry_status Loop::inherit(const std::string& address, std::int32_t& fd) {
     std::lock_guard lock(mutex);
     const auto found = kept.find(address);
-    // While the instance lives that has it, the address is in use, as on a real host by another table's plugin.
-    if (found == kept.end() || Loop::of(found->second.holder) != nullptr) return GANTRY_NOT_FOUND;
-    fd = ::fcntl(found->second.socket.get(), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return GANTRY_FULL;
-    found->second.holder = handle;
-    return GANTRY_OK;
+    if (found == kept.end()) return GANTRY_NOT_FOUND;
+    fd = ::fcntl(found->second.get(), F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? GANTRY_FULL : GANTRY_OK;
 }
 
 // splitmix64: small, and the same on every machine.

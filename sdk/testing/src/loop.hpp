@@ -47,9 +47,9 @@ class Loop {
     gantry_status end_watch(std::uint64_t watch);
     void random(void* bytes, std::size_t len);
     // Sockets outlive the instance that kept them: the next one of the same test inherits them. [any]
-    gantry_status keep(std::uint64_t handle, int fd);
+    gantry_status keep(int fd);
     void drop_kept();
-    gantry_status inherit(std::uint64_t handle, const std::string& address, std::int32_t& fd);
+    gantry_status inherit(const std::string& address, std::int32_t& fd);
 
     struct Operation {
         std::uint64_t handle = 0;
@@ -83,11 +83,7 @@ class Loop {
     std::vector<LogLine> logs;
     std::vector<EventLine> events;
     std::map<std::string, double> metrics;
-    struct KeptSocket {
-        Fd socket;
-        std::uint64_t holder = 0;  // the instance that kept or inherited it last
-    };
-    std::map<std::string, KeptSocket> kept;  // by address
+    std::map<std::string, Fd> kept;  // by address
 
   private:
     struct Timer {

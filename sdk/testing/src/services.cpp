@@ -127,12 +127,11 @@ const gantry_host_io kIo{
         });
     },
     [](std::uint64_t handle, std::int32_t fd) noexcept -> gantry_status {
-        return served(handle, GANTRY_HOST_IO, "keep", [&](Loop& loop) { return loop.keep(handle, fd); });
+        return served(handle, GANTRY_HOST_IO, "keep", [&](Loop& loop) { return loop.keep(fd); });
     },
     [](std::uint64_t handle, gantry_str address, std::int32_t* fd) noexcept -> gantry_status {
-        return served(handle, GANTRY_HOST_IO, "inherit", [&](Loop& loop) {
-            return fd == nullptr ? GANTRY_INVALID : loop.inherit(handle, text(address), *fd);
-        });
+        return served(handle, GANTRY_HOST_IO, "inherit",
+                      [&](Loop& loop) { return fd == nullptr ? GANTRY_INVALID : loop.inherit(text(address), *fd); });
     }};
 
 const gantry_host_ops kOps{sizeof(gantry_host_ops), 0,

@@ -64,7 +64,7 @@ void connect(Trial& trial) {
            "inbound is wrong");
     expect(mine.address == talking.address && theirs.address == mine.local_address, "the addresses of the connection",
            mine.address + ", " + theirs.address);
-    const auto again = talking.client.driver.listen(talking.address).wait();
+    const auto again = talking.server.driver.listen(talking.address).wait();
     expect(again.code == Code::kUnavailable, "UNAVAILABLE where somebody listens already", again.text);
 }
 

@@ -242,7 +242,7 @@ TEST_CASE("a peer that dies is down as broken, and dialling again makes a new pe
 TEST_CASE("dialling where nobody listens, and listening where somebody does, are unavailable") {
     ALL_WORLDS;
     Pair pair(world);
-    const auto again = pair.client.listen(pair.address);
+    const auto again = pair.server.listen(pair.address);
     const auto nobody = pair.client.dial("127.0.0.1:1");
     REQUIRE(world.run_until([&] { return again->ended && nobody->ended; }));
     CHECK(again->code == GANTRY_UNAVAILABLE);
