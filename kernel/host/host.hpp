@@ -129,7 +129,6 @@ class Host {
     // The plugin's file as it would be opened for an exchange now, judged, its table checked against it. Errors:
     // kNotFound (no such table), kRefused, kInvalid (the table).
     struct Exchange {
-        bool in_process = false;  // the one that runs; else reload() does it
         ChosenFile file;
         std::shared_ptr<void> keeps;  // file.fd open
     };

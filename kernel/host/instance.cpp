@@ -348,7 +348,6 @@ Result<Host::Exchange> Instance::look_at(const std::string& file) {
     if (ruling.where == Where::kRefused) return fail(Code::kRefused, opened->path + ": " + ruling.why);
     GANTRY_CHECK(check_table(table_, opened->note.config));
     Host::Exchange out;
-    out.in_process = isolated_ == nullptr;
     out.file = {opened->path, opened->fd, opened->origin, true};
     out.keeps = opened;
     return out;
