@@ -48,7 +48,8 @@ ALLOWED = [
     ("plugins/probe/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/probe/endpoint/"]),
     ("plugins/probe/", [*AUTHORS_LAYER, "plugins/probe/endpoint/"]),
     ("plugins/runtime/", [*AUTHORS_LAYER, "plugins/runtime/image-store/", "plugins/runtime/monitored/"]),
-    ("plugins/transport/vsoa/", [*AUTHORS_LAYER, "vsoa_"]),
+    ("plugins/transport/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/transport/secret/"]),
+    ("plugins/discovery/beacon/", [*AUTHORS_LAYER, "plugins/transport/secret/"]),
     ("plugins/directory/vsoa/", [*AUTHORS_LAYER, "vsoa_"]),
     ("plugins/", AUTHORS_LAYER),
 ]
