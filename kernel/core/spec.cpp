@@ -68,6 +68,7 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     GANTRY_TRY(pool_labels, labels(f, "labels", limits::kLabels));
     GANTRY_TRY(constraints, labels(f, "constraints", limits::kLabels));
     GANTRY_TRY(policy, name_or_empty(f, "policy", "policy"));
+    GANTRY_TRY(image, choice(f, "image", {"first", "policy"}));
     GANTRY_TRY(overlap, choice(f, "overlap", {"allow", "forbid"}));
     GANTRY_TRY(apart, choice(f, "anti_affinity", {"none", "soft", "hard"}));
     GANTRY_TRY(spread_label, name_or_empty(f, "spread", "label"));
@@ -100,6 +101,7 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     out.pool_labels = std::move(pool_labels);
     out.constraints = std::move(constraints);
     out.policy = std::move(policy);
+    out.image_first = image == "first";
     return {};
 }
 

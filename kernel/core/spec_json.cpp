@@ -66,6 +66,7 @@ json::object placement_table(const ServiceSpec& spec) {
     put_labels(out, "labels", spec.pool_labels);
     put_labels(out, "constraints", spec.constraints);
     put_text(out, "policy", spec.policy);
+    if (!spec.image_first) out["image"] = "policy";
     if (spec.forbid) out["overlap"] = "forbid";
     if (spec.apart != Force::kNone) out["anti_affinity"] = spec.apart == Force::kHard ? "hard" : "soft";
     put_text(out, "spread", spec.spread_label);

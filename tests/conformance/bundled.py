@@ -98,6 +98,11 @@ class World:
     def placement_least_loaded(self):
         pass
 
+    placement_binpack = placement_spread = placement_least_loaded
+
+    def placement_weighted(self):
+        self.tables["settings"] = {"prefer": ["site=press-3", "disk=ssd"]}
+
     def probe_tcp(self):
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.tables["probe"] = {"healthy": f"127.0.0.1:{listener.getsockname()[1]}"}
