@@ -107,9 +107,7 @@ Question question_of(const gantry::ProbeRequest& request) {
     if (out.insecure && !out.ca.empty())
         throw Failure(Code::kInvalid, "`insecure` believes every certificate: leave `ca` or `insecure` out");
     if (!out.ca.empty() && !out.ca.starts_with('/')) wrong("ca", "the absolute path of a file on the node", out.ca);
-    const std::size_t port = v6 && !params.has("host") ? host.rfind("]:") : host.rfind(':');
-    out.name = params.text(
-        "server_name", params.has("host") ? std::string_view(host).substr(0, port) : std::string_view(request.address));
+    out.name = params.text("server_name", params.has("host") ? host.substr(0, host.rfind(':')) : request.address);
     return out;
 }
 
