@@ -23,7 +23,8 @@ const EndpointSpec* endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe)
 void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
     const auto& probes = spec.spec.probes;
     if (const auto& digest = digest_of(copy); copy.probed_spec != digest) {
-        const bool runs_on = !std::exchange(copy.probed_spec, copy.runs_by = digest).empty() && copy.probes.size() == probes.size();
+        const bool runs_on =
+            !std::exchange(copy.probed_spec, copy.runs_by = digest).empty() && copy.probes.size() == probes.size();
         ProbeRun run;
         run.next = now_;
         run.pause = kFirstPause;
@@ -148,11 +149,14 @@ std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) 
     if (copy.current)
         if (const auto& why = containers_.at(*copy.current).condemned; !why.empty())
             return "is being restarted: " + why;
-    for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
-        const auto& run = copy.probes[i];
-        if (run.healthy || spec->spec.probes[i].purpose == Purpose::kLiveness) continue;
-        return "probe " + spec->spec.probes[i].kind + ": " + (run.detail.empty() ? "no answer yet" : run.detail);
-    }
+    for (const bool startup : {true, false})  // until that has succeeded, nobody has asked the others
+        for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
+            const auto& run = copy.probes[i];
+            const ProbeSpec& probe = spec->spec.probes[i];
+            if (run.healthy || probe.purpose == Purpose::kLiveness || startup != (probe.purpose == Purpose::kStartup))
+                continue;
+            return "probe " + probe.kind + ": " + (run.detail.empty() ? "no answer yet" : run.detail);
+        }
     return {};
 }
 
