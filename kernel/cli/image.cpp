@@ -42,7 +42,7 @@ Outcome<std::string> reference_of(const LayoutImage& image, const ImportOptions&
                 " images, so --name NAME:TAG cannot name them all; give --name NAME, and their own tags are used",
             options.path);
     }
-    if (image.name.empty()) return ask("the image has no name in its layout");
+    if (image.name.empty()) return ask("the image has no name in its archive");
     if (!has_tag(image.name)) {
         return ask("the layout names the image \"" + image.name +
                    "\", a bare tag; expected a whole name like \"axis_server:1.0\"");
@@ -133,7 +133,10 @@ Outcome<int> image_import(const Session& session, const ImportOptions& options) 
     GANTRY_TRY(named, name_all(images, options));
     Importer importer(session);
     const auto run = [&]() -> Outcome<int> {
-        for (const auto& image : images) GANTRY_CHECK(importer.check(image));
+        for (const auto& image : images) {
+            GANTRY_CHECK(importer.check(image));
+            for (const auto& warning : image.warnings) session.note("warning: " + warning);
+        }
         for (const auto& [reference, image] : named) {
             GANTRY_CHECK(importer.upload(*image));
             GANTRY_TRY(answer, session.change("PUT", "/v1/images/" + encode(reference),

@@ -150,9 +150,10 @@ void add_node_commands(CLI::App& app, Given& given) {
 
 void add_store_commands(CLI::App& app, Given& given) {
     auto* group = add_group(app, "image", "Images in the controller's store");
-    auto* import = add(*group, given, "import", "Check an OCI image layout and bring its images into the store",
+    auto* import = add(*group, given, "import", "Check an image archive and bring its images into the store",
                        [&](const Session& s) { return image_import(s, given.import); });
-    import->add_option("PATH", given.import.path, "A tar file (plain or compressed) or a folder")->required();
+    import->add_option("PATH", given.import.path, "OCI layout, OCI archive, or what docker save or ecsc pack write")
+        ->required();
     import->add_option("--name", given.import.name, "NAME:TAG; or NAME for layouts that only have tags");
     import->add_option("--platform", given.import.platform, "OS/ARCHITECTURE, where an image has several");
     import->footer(
