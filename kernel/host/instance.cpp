@@ -101,8 +101,8 @@ crash::Standing Instance::crashes(const std::string& digest) const {
 Ruling Instance::judge(const PluginFile& file) const {
     const Placing usual = file.note.isolated ? Placing::kOwnProcess : Placing::kHost;
     const bool asked = table_.placing.value_or(usual) == Placing::kOwnProcess;
-    return decide({file.origin, core_->verifier.options().require_signature, asked,
-                   core_->options.isolation != nullptr, table_.required, crashes(file.origin.digest)});
+    return decide({file.origin, core_->verifier.options().require_signature, asked, core_->options.isolation != nullptr,
+                   table_.required, crashes(file.origin.digest)});
 }
 
 // Its own process ended by itself. False: it is not to be started again.

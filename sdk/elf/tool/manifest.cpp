@@ -45,7 +45,8 @@ class Manifest {
             wrong(e.source(), std::string(e.description()));
             return note_;
         }
-        only(root, {"id", "name", "version", "license", "abi", "role", "description", "permissions", "isolation", "config"});
+        only(root,
+             {"id", "name", "version", "license", "abi", "role", "description", "permissions", "isolation", "config"});
         note_.id = text(root, "id", true);
         note_.name = text(root, "name", true);
         note_.version = text(root, "version", true);

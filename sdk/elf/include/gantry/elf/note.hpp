@@ -22,13 +22,13 @@
 //     config.min: 0
 //     config.doc: How long ...
 //
-// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat. `isolation`
-// stands in the note of a plugin that runs in a process of its own where its table does not say otherwise. `kernel`
-// stands in the note of a draft role alone: the one version of the kernel that it was built for.
-// `config` opens a configuration key, the config.* lines after it belong to it: type (string, integer, number,
-// boolean, duration, size, list), default, min, max, required (true), secret (true), choice (may repeat), doc.
-// Durations are nanoseconds, sizes bytes, booleans true or false. The default of a list is one config.default line
-// per item, or config.default-empty. A reader skips lines it does not know: a later border may add some.
+// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat.
+// `isolation` stands in the note of a plugin that runs in a process of its own where its table does not say otherwise.
+// `kernel` stands in the note of a draft role alone: the one version of the kernel that it was built for. `config`
+// opens a configuration key, the config.* lines after it belong to it: type (string, integer, number, boolean,
+// duration, size, list), default, min, max, required (true), secret (true), choice (may repeat), doc. Durations are
+// nanoseconds, sizes bytes, booleans true or false. The default of a list is one config.default line per item, or
+// config.default-empty. A reader skips lines it does not know: a later border may add some.
 #pragma once
 
 #include <cstdint>
