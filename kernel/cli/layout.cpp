@@ -12,10 +12,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "kernel/base/units.hpp"
 #include "kernel/cli/digest.hpp"
+#include "kernel/cli/docker_archive.hpp"
 #include "kernel/cli/document.hpp"
+#include "kernel/cli/ecs_labels.hpp"
 
 namespace gantry::cli {
 
@@ -24,6 +27,8 @@ namespace {
 constexpr std::int64_t kMaxDocument = 4 << 20;  // what the OCI specification allows a manifest
 constexpr std::size_t kMaxImages = 256;         // of one layout
 constexpr std::size_t kMaxLayers = 127;         // of one image: what nodes take
+constexpr std::size_t kMaxFiles = 100'000;      // of one archive
+constexpr int kMaxLinks = 8;                    // from one name to a file
 
 std::unexpected<Trouble> bad(std::string message, std::string where) {
     return trouble(exit_status::kBadData, Code::kInvalid, std::move(message), std::move(where));
@@ -66,10 +71,38 @@ Outcome<bool> append(int fd, const char* bytes, std::size_t size) {
     return true;
 }
 
-std::string plain_name(const char* raw) {
-    std::string name = raw ? raw : "";
-    while (name.starts_with("./")) name.erase(0, 2);
-    return name;
+// "./a//b" -> "a/b", "a/../b" -> "b"; nothing for a name that climbs out or is absolute.
+std::optional<std::string> plain_name(std::string_view raw) {
+    if (raw.starts_with('/')) return std::nullopt;
+    std::string out;
+    while (!raw.empty()) {
+        const auto slash = std::min(raw.find('/'), raw.size());
+        const auto step = raw.substr(0, slash);
+        raw.remove_prefix(std::min(slash + 1, raw.size()));
+        if (step.empty() || step == ".") continue;
+        if (step == "..") {
+            if (out.empty()) return std::nullopt;
+            const auto up = out.rfind('/');
+            out.resize(up == std::string::npos ? 0 : up);
+            continue;
+        }
+        out += (out.empty() ? "" : "/") + std::string(step);
+    }
+    return out;
+}
+
+// What a reader may ask for; the rest of an archive (older notes about layers, signatures) is passed over.
+bool is_wanted(std::string_view name) {
+    return name == "oci-layout" || name.starts_with("blobs/") || name.ends_with(".json") || name.ends_with(".tar");
+}
+
+// Where a link of the archive leads within it; nothing for what is no link, or leads out: then its name is missing.
+std::optional<std::string> link_target(archive_entry* entry, const std::string& name) {
+    if (const char* to = archive_entry_hardlink(entry)) return plain_name(to);
+    const char* to = archive_entry_filetype(entry) == AE_IFLNK ? archive_entry_symlink(entry) : nullptr;
+    if (!to || *to == '/') return std::nullopt;
+    const auto folder = name.rfind('/');
+    return plain_name((folder == std::string::npos ? "" : name.substr(0, folder + 1)) + to);
 }
 
 }  // namespace
@@ -95,10 +128,11 @@ Outcome<Layout> Layout::open(const std::string& path) {
     } else {
         GANTRY_CHECK(layout.unpack(fd));
     }
-    if (!layout.file("index.json")) {
+    if (!layout.file("index.json") && !layout.file("manifest.json")) {
         return bad(
-            "this is no OCI image layout: expected a folder or tar file with index.json, got none; make one with "
-            "`skopeo copy docker://IMAGE oci-archive:FILE:NAME:TAG` or `podman save --format oci-archive`",
+            "this is no image: expected a folder or tar file with index.json (an OCI image layout) or manifest.json "
+            "(what `docker save` and `ecsc pack` write), got neither; make one with "
+            "`skopeo copy docker://IMAGE oci-archive:FILE:NAME:TAG`, `podman save` or `docker save`",
             path);
     }
     return layout;
@@ -122,9 +156,20 @@ Outcome<bool> Layout::unpack(int file) {
         const int next = archive_read_next_header(tar.get(), &entry);
         if (next == ARCHIVE_EOF) return true;
         if (next != ARCHIVE_OK && next != ARCHIVE_WARN) return broken();
-        const auto name = plain_name(archive_entry_pathname(entry));
-        const bool wanted = name == "index.json" || name == "oci-layout" || name.starts_with("blobs/");
-        if (!wanted || archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) continue;
+        const char* raw = archive_entry_pathname(entry);
+        const std::string_view shown = raw ? raw : "";
+        const auto plain = plain_name(shown);
+        if (!plain) {
+            return bad("entry \"" + std::string(shown.substr(0, 300)) +
+                           "\" climbs out of the archive or is absolute; no tool writes that, do not trust this image",
+                       path_);
+        }
+        const auto& name = *plain;
+        if (!is_wanted(name)) continue;
+        if (files_.size() + links_.size() >= kMaxFiles) return bad("the archive has more than 100000 files", path_);
+        if (const auto target = link_target(entry, name)) links_.insert_or_assign(name, *target);
+        if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) continue;
+        links_.erase(name);
         const auto start = offset;
         while (true) {
             const auto got = archive_read_data(tar.get(), room.data(), room.size());
@@ -138,13 +183,17 @@ Outcome<bool> Layout::unpack(int file) {
 }
 
 Outcome<Blob> Layout::file(const std::string& name) const {
+    const auto lacks = [&] { return bad("the image lacks " + name.substr(0, 300), path_); };
     if (!folder_) {
-        const auto found = files_.find(name);
-        if (found == files_.end()) return bad("the image layout lacks " + name, path_);
+        std::string at = name;
+        for (int i = 0; i < kMaxLinks && links_.contains(at); ++i) at = links_.at(at);
+        const auto found = files_.find(at);
+        if (found == files_.end()) return lacks();
         return found->second;
     }
+    if (plain_name(name) != name) return lacks();
     const int fd = openat(*folder_, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT) return bad("the image layout lacks " + name, path_);
+    if (fd < 0 && errno == ENOENT) return lacks();
     if (fd < 0) return system_trouble("cannot read the image", path_ + "/" + name, errno);
     auto file = shared_file(fd);
     struct stat about {};
@@ -160,38 +209,47 @@ Outcome<Blob> Layout::blob(const std::string& digest, std::int64_t size) const {
                        std::to_string(blob.size()) + " (" + (blob.size() < size ? "truncated" : "too long") + ")",
                    path_);
     }
-    Sha256 sum;
-    std::string room(256 << 10, '\0');
-    for (std::int64_t at = 0; at < size;) {
-        GANTRY_TRY(got, blob.read(at, room.data(), room.size()));
-        if (got == 0) return bad("blob " + digest + " became shorter while it was read", path_);
-        sum.add(room.data(), got);
-        at += static_cast<std::int64_t>(got);
-    }
-    if (const auto got = sum.digest(); got != digest) {
+    GANTRY_TRY(got, digest_of(blob));
+    if (got != digest) {
         return bad("blob " + digest + " has the wrong digest: got " + got + "; copy the image again", path_);
     }
     return blob;
 }
 
-Outcome<json::value> Layout::document(const std::string& name, const Blob& blob) const {
+Outcome<std::string> digest_of(const Blob& blob) {
+    Sha256 sum;
+    std::string room(256 << 10, '\0');
+    for (std::int64_t at = 0; at < blob.size();) {
+        GANTRY_TRY(got, blob.read(at, room.data(), room.size()));
+        if (got == 0) return bad("a part of the image became shorter while it was read", "");
+        sum.add(room.data(), got);
+        at += static_cast<std::int64_t>(got);
+    }
+    return sum.digest();
+}
+
+Outcome<json::value> Layout::any_document(const std::string& name, const Blob& blob) const {
     if (blob.size() > kMaxDocument) {
         return bad(name + " is too long: expected at most 4 MiB, got " + format_size(blob.size()), path_);
     }
     std::string text(static_cast<std::size_t>(blob.size()), '\0');
     GANTRY_TRY(got, blob.read(0, text.data(), text.size()));
     auto document = parse_json(std::string_view(text).substr(0, got), kMaxDocument);
-    if (!document || !document->is_object()) {
-        return bad(
-            name + ": expected a JSON object" + (document ? "" : ", got what is none: " + document.error().message),
-            path_);
-    }
+    if (!document) return bad(name + ": expected JSON, got what is none: " + document.error().message, path_);
     return std::move(*document);
+}
+
+Outcome<json::value> Layout::document(const std::string& name, const Blob& blob) const {
+    GANTRY_TRY(document, any_document(name, blob));
+    if (!document.is_object()) return bad(name + ": expected a JSON object", path_);
+    return document;
 }
 
 namespace {
 
 constexpr std::string_view kRefName = "org.opencontainers.image.ref.name";
+// The whole name, where Docker and containerd put only the tag into kRefName.
+constexpr std::string_view kContainerdName = "io.containerd.image.name";
 
 bool is_index(const json::value& document, std::string_view type) {
     return type.ends_with("image.index.v1+json") || type.ends_with("manifest.list.v2+json") ||
@@ -212,7 +270,10 @@ Outcome<Descriptor> read_descriptor(const json::value& value, const std::string&
     if (const auto* platform = member_of(value, "platform")) {
         out.platform = text_of(*platform, "os") + "/" + text_of(*platform, "architecture");
     }
-    if (const auto* annotations = member_of(value, "annotations")) out.name = text_of(*annotations, kRefName);
+    if (const auto* annotations = member_of(value, "annotations")) {
+        out.name = text_of(*annotations, kContainerdName);
+        if (out.name.empty()) out.name = text_of(*annotations, kRefName);
+    }
     return out;
 }
 
@@ -234,7 +295,7 @@ class ImageReader {
             blob = *inner;
             document = std::move(*inner_document);
         }
-        LayoutImage image{name, at.digest, {}};
+        LayoutImage image{name, at.digest, {}, {}};
         GANTRY_CHECK(add_parts(document, at.digest, image));
         image.parts.push_back({at.digest, blob, false, {}});
         return image;
@@ -274,31 +335,10 @@ class ImageReader {
         GANTRY_TRY(at, read_descriptor(*config, "the configuration of " + digest, layout_.path()));
         GANTRY_CHECK(add_part(at, false, image));
         GANTRY_TRY(document, layout_.document(at.digest, image.parts.back().blob));
-        if (text_of(document, "os").empty() || text_of(document, "architecture").empty()) {
-            return bad("configuration " + at.digest + ": expected the members os and architecture", layout_.path());
-        }
-        return add_diff_ids(document, at.digest, layers->as_array().size(), image);
-    }
-
-    Outcome<bool> add_diff_ids(const json::value& config, const std::string& digest, std::size_t layers,
-                               LayoutImage& image) const {
-        const auto* rootfs = member_of(config, "rootfs");
-        const auto* list = rootfs ? member_of(*rootfs, "diff_ids") : nullptr;
-        const std::size_t ids = list && list->is_array() ? list->as_array().size() : 0;
-        if (layers == 0 || layers > kMaxLayers || ids != layers) {
-            return bad("configuration " + digest + ": expected 1 to " + std::to_string(kMaxLayers) +
-                           " layers and as many rootfs.diff_ids, got " + std::to_string(layers) + " and " +
-                           std::to_string(ids),
-                       layout_.path());
-        }
-        for (std::size_t i = 0; i < layers; ++i) {
-            const auto& id = list->as_array()[i];
-            if (!id.is_string() || !is_digest(id.as_string())) {
-                return bad("configuration " + digest + ": rootfs.diff_ids[" + std::to_string(i) + "] is no digest",
-                           layout_.path());
-            }
-            image.parts[i].diff_id = id.as_string();
-        }
+        const auto configuration = std::move(image.parts.back());
+        image.parts.pop_back();
+        GANTRY_CHECK(take_configuration(document, at.digest, layout_.path(), image));
+        image.parts.push_back(configuration);
         return true;
     }
 
@@ -314,7 +354,36 @@ class ImageReader {
 
 }  // namespace
 
+Outcome<bool> take_configuration(const json::value& config, const std::string& digest, const std::string& path,
+                                 LayoutImage& image) {
+    if (text_of(config, "os").empty() || text_of(config, "architecture").empty()) {
+        return bad("configuration " + digest + ": expected the members os and architecture", path);
+    }
+    const auto* rootfs = member_of(config, "rootfs");
+    const auto* list = rootfs ? member_of(*rootfs, "diff_ids") : nullptr;
+    const std::size_t ids = list && list->is_array() ? list->as_array().size() : 0;
+    const std::size_t layers = image.parts.size();
+    if (layers == 0 || layers > kMaxLayers || ids != layers) {
+        return bad("configuration " + digest + ": expected 1 to " + std::to_string(kMaxLayers) +
+                       " layers and as many rootfs.diff_ids, got " + std::to_string(layers) + " and " +
+                       std::to_string(ids),
+                   path);
+    }
+    for (std::size_t i = 0; i < layers; ++i) {
+        const auto& id = list->as_array()[i];
+        if (!id.is_string() || !is_digest(id.as_string())) {
+            return bad("configuration " + digest + ": rootfs.diff_ids[" + std::to_string(i) + "] is no digest", path);
+        }
+        image.parts[i].diff_id = id.as_string();
+    }
+    auto labels = check_ecs_labels(config);
+    if (!labels) return bad("configuration " + digest + ": " + labels.error(), path);
+    image.warnings = std::move(*labels);
+    return true;
+}
+
 Outcome<std::vector<LayoutImage>> images_of(const Layout& layout, const std::string& platform) {
+    if (!layout.file("index.json")) return docker_images_of(layout, platform);
     GANTRY_TRY(file, layout.file("index.json"));
     GANTRY_TRY(index, layout.document("index.json", file));
     std::vector<LayoutImage> out;

@@ -83,8 +83,8 @@ void Agent::State::adopt(const CopyId& id, Copy& copy) {
 // A list that names a newer spec, with another secret say, restarts nothing: until that spec has come, what runs is run
 // by the one it has.
 const std::string& Agent::State::digest_of(const Copy& copy) const {
-    const bool stands_in = copy.running_since != kNever && !copy.probed_spec.empty();
-    return stands_in && !specs_.contains(copy.entry.spec_digest) ? copy.probed_spec : copy.entry.spec_digest;
+    const bool stands_in = copy.running_since != kNever && specs_.contains(copy.runs_by);
+    return stands_in && !specs_.contains(copy.entry.spec_digest) ? copy.runs_by : copy.entry.spec_digest;
 }
 
 const CopySpec* Agent::State::spec_of(const Copy& copy) const {
@@ -94,7 +94,10 @@ const CopySpec* Agent::State::spec_of(const Copy& copy) const {
 
 void Agent::State::forget_specs() {
     std::set<std::string> used;
-    for (const auto& [id, copy] : copies_) used.insert({copy.entry.spec_digest, digest_of(copy)});
+    for (const auto& [id, copy] : copies_) {
+        used.insert(copy.entry.spec_digest);
+        if (!specs_.contains(copy.entry.spec_digest)) used.insert(copy.runs_by);
+    }
     std::erase_if(specs_, [&](const auto& spec) { return !used.contains(spec.first); });
 }
 
@@ -158,7 +161,11 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
         const auto remove = begin(key, container, Doing::kRemoving);
         out_.emplace_back(Remove{remove, key.runtime, name_of(key)});
     } else {
-        if (spec) probe(id, copy, *spec);
+        if (spec && container.condemned.empty()) probe(id, copy, *spec);
+        if (!container.condemned.empty()) {
+            copy.ready = false;
+            return condemn(key, container);
+        }
         if (copy.crashes == 0) return;
         const Instant stable = copy.running_since + timing_.stable_after;
         if (now_ >= stable)
@@ -192,6 +199,7 @@ void Agent::State::ended(Copy& copy, Container& container) {
     std::string what =
         container.start_failed ? container.trouble : "exited with " + std::to_string(container.exit_code);
     if (!container.start_failed && !container.detail.empty()) what += " (" + container.detail + ")";
+    if (!container.condemned.empty()) what = container.condemned;
     container.is = Is::kExited;
     container.start_failed = false;
     container.trouble.clear();

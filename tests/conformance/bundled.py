@@ -9,6 +9,7 @@ Exits with 77 where the machine cannot have the surroundings.
 """
 import contextlib
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -19,6 +20,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import avahi  # noqa: E402
+import engines  # noqa: E402
 
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
 SHELL = ["/bin/busybox", "sh", "-c"]
@@ -95,12 +101,64 @@ class World:
     def discovery_static(self):
         self.tables["settings"] = {"controllers": ["10.0.0.1:3900", "[fd00::1]:3900"], "nodes": ["SNode1"]}
 
+    def discovery_beacon(self):
+        """A network of its own with a controller in it that answers: support/beacon.py, beyond a pair of links."""
+        if os.geteuid() != 0:
+            skip("a network of its own needs root")
+        secret, ready = self.scratch / "secret", self.scratch / "ready"
+        secret.write_text("a secret that is long enough\n")
+        self.tables["settings"] = {"secret_file": "{folder}/secret"}
+        self.tables["files"] = {"secret": secret.read_text()}
+        answerer = pathlib.Path(__file__).resolve().parents[1] / "support" / "beacon.py"
+        script = (f"ip link set lo up; ip link add here type veth peer name there; ip link set here up; "
+                  f"ip link set there up; ip addr add 10.90.0.2/24 dev here; ip addr add fd90::2/64 dev here nodad; "
+                  # The other end has a network of its own.
+                  f"unshare --net {sys.executable} -c 'import time; time.sleep(600)' & other=$!; "
+                  f"until ip link set there netns $other 2>/dev/null && ! ip link show there >/dev/null 2>&1; do sleep 0.01; "
+                  f"done; in=\"nsenter --net=/proc/$other/ns/net\"; $in ip link set there up; "
+                  f"$in ip addr add 10.90.0.1/24 dev there; $in ip addr add fd90::1/64 dev there nodad; "
+                  f"while ip -6 addr show tentative | grep -q inet6 || $in ip -6 addr show tentative | grep -q inet6; "
+                  f"do sleep 0.05; done; $in {sys.executable} {answerer} answer {secret} there 3900 >{ready} & "
+                  f"until grep -q ready {ready}; do sleep 0.01; done; "
+                  f'"$@"; status=$?; kill $other; exit $status')
+        self.before = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"]
+
+    def discovery_mdns(self):
+        """A network with a real avahi-daemon, which announces a service that the plugin finds."""
+        if os.geteuid() != 0:
+            skip("a network and a D-Bus of its own need root")
+        root, missing = avahi.programs(self.build)
+        if missing:
+            skip(missing)
+        script = self.scratch / "world.sh"
+        script.write_text(avahi.world(root, self.scratch, "3900"))
+        self.before = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", script]
+
     def placement_least_loaded(self):
         pass
+
+    placement_binpack = placement_spread = placement_least_loaded
+
+    def placement_weighted(self):
+        self.tables["settings"] = {"prefer": ["site=press-3", "disk=ssd"]}
 
     def probe_tcp(self):
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.tables["probe"] = {"healthy": f"127.0.0.1:{listener.getsockname()[1]}"}
+
+    def probe_http(self):
+        class Well(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Well)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.stack.callback(server.shutdown)
+        self.tables["probe"] = {"healthy": f"127.0.0.1:{server.server_port}", "params": ["status=204"]}
 
     def probe_vsoa(self):
         server = subprocess.Popen([self.build / "tests" / "vsoa_tools_server", "secret"], text=True,
@@ -127,6 +185,17 @@ class World:
 
     def runtime_process(self):
         self.tables["runtime"] = images(self.scratch)
+
+    def runtime_docker(self):
+        """Beside a real engine: GANTRY_ENGINE_KIND, podman (default) or docker."""
+        if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:
+            skip("an engine needs root, runc and conmon")
+        self.tables["settings"] = {"socket": str(self.scratch / "engine" / "engine.sock")}
+        self.tables["runtime"] = images(self.scratch)
+        self.before = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, engines.__file__,
+                       os.environ.get("GANTRY_ENGINE_KIND", "podman"), self.build, self.scratch / "engine"]
+        self.stack.callback(remove_cgroups, "libpod_parent")
+        self.stack.callback(remove_cgroups, "gantry-engine")
 
     def runtime_oci(self):
         if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:

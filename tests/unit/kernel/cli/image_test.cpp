@@ -315,7 +315,9 @@ TEST_CASE("what is no layout is refused and says what one is") {
     write_file(folder.path / "empty", "");
     refused(folder.path / "empty", exit_status::kBadData, "");
     write_file(folder.path / "other.tar", tar_of({{"manifest.json", "[]"}}, false));
-    refused(folder.path / "other.tar", exit_status::kBadData, "index.json");
+    refused(folder.path / "other.tar", exit_status::kBadData, "manifest.json names no image");
+    write_file(folder.path / "neither.tar", tar_of({{"axis", "x"}}, false));
+    refused(folder.path / "neither.tar", exit_status::kBadData, "index.json");
     write_file(folder.path / "cut.tar", tar_of({{"index.json", std::string(9000, ' ')}}, false).substr(0, 4000));
     refused(folder.path / "cut.tar", exit_status::kBadData, "no tar file that can be read to its end");
     for (const char* index : {"", "[]", "{", "{}", R"({"manifests":[]})", R"({"manifests":[{}]})",
