@@ -177,6 +177,26 @@ TEST_CASE("Each container has a root of its own, and the image stays as it is") 
     CHECK(has(f.logs("c2"), "group"));
 }
 
+TEST_CASE("A second container of an image takes no room for its layers") {
+    Fixture f;
+    const auto room = [&] {
+        std::uintmax_t bytes = 0;
+        // -x: what is mounted as a root is not counted, what lies below it is.
+        const std::string command = "du -s -x -B1 " + f.state_dir().string();
+        FILE* answer = ::popen(command.c_str(), "r");
+        REQUIRE(answer != nullptr);
+        CHECK(std::fscanf(answer, "%ju", &bytes) == 1);
+        ::pclose(answer);
+        return bytes;
+    };
+    f.run(f.script("c1", "exec $B sleep 60"));
+    const std::uintmax_t one = room();
+    f.run(f.script("c2", "exec $B sleep 60"));
+    const std::uintmax_t two = room();
+    CHECK(one > 1'000'000);  // the image
+    CHECK(two - one < 100'000);
+}
+
 TEST_CASE("Upper layers delete and empty what lower ones brought") {
     Fixture f;
     Layout layout(f.scratch() / "layers");
