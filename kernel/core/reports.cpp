@@ -227,7 +227,10 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
 void Controller::State::kept_crashing(Instance& instance, Copy& copy) {
     Service& service = *instance.service;
     Revision& revision = service.last();
-    if (service.revisions.at(copy.revision).generation != revision.generation) return;  // the rollout replaces it
+    if (service.revisions.at(copy.revision).generation != revision.generation) {
+        moves_dirty_ = true;  // the rollout replaces it, or goes on without it
+        return;
+    }
     if (revision.failed.insert(copy.node->name).second) dirty(service);
     std::string why;
     const bool fails = gives_up(service, *copy.node, why);

@@ -318,6 +318,7 @@ class Controller::State {
         std::size_t surging = 0;              // have a next copy, or are to have one
         std::size_t moving = 0;               // those, and those whose old copy is being stopped
         std::size_t away = 0;                 // are not ready
+        std::size_t gaps = 0;                 // were stopped to be replaced and have no node yet
         std::size_t updated = 0;              // are as the last revision says
         std::size_t settled = 0;              // and have been ready through the gate
     };
