@@ -227,7 +227,8 @@ struct Node {
     // An announced reboot.
     bool reboots = false;         // what leaves_by is about
     std::optional<Instant> away;  // since it may go
-    bool expected = false;        // its copies wait for it, until hold_until
+    bool expected = false;        // stored: its copies wait for it, until hold_until
+    Duration waits{};             // stored: so long at most, from when it went or the controller started
 
     const std::string& public_address() const { return advertise.empty() ? address : advertise; }
     bool down() const { return liveness == Liveness::kLost || liveness == Liveness::kLeft; }

@@ -170,6 +170,7 @@ class Controller::State {
     bool stays_for_reboot(const Node& node, const Instance& instance) const;
     void may_go(Node& node);
     void rebooted(Node& node);
+    void load_reboot(Node& node);
 
     // --- nodes that are asked about, and heard, through others (indirect.cpp)
     struct Route {
@@ -344,6 +345,8 @@ class Controller::State {
     bool shift_one(Balance& balance) const;
     bool shift_from(Balance& balance, Node& from) const;
     void go_on_rebalancing();
+    json::object rebalance_document() const;
+    Status load_rebalance(const json::value& value);
 
     // --- history (history.cpp)
     static std::set<std::uint64_t> live_revisions(const Service& service);
@@ -465,7 +468,8 @@ class Controller::State {
     std::set<std::uint64_t> removing_;
     std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
     bool moves_dirty_ = false;
-    std::vector<Shift> shifts_;  // of a rebalance, the next one last; not stored
+    std::vector<Shift> shifts_;  // stored: of a rebalance, the next one last
+    bool shifts_dirty_ = false;
     std::set<InstanceId> shifting_;
     std::uint32_t shifts_at_once_ = 1;
     std::map<CopyId, Lease> leases_;
