@@ -210,7 +210,9 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     GANTRY_TRY(lost_on, fields.texts("lost_on"));
     GANTRY_TRY(may_return, fields.boolean("may_return", !lost_on.empty()));
     GANTRY_TRY(leased_on, fields.text("leased_on", ""));
+    GANTRY_TRY(displaced_by, fields.text("displaced_by", ""));
     instance.leased_on = std::move(leased_on);
+    instance.displaced_by = std::move(displaced_by);
     instance.seen = seen;
     instance.bound = std::move(bound);
     instance.moving_from = std::move(moving_from);

@@ -45,10 +45,7 @@ bool Controller::State::shift_from(Balance& balance, Node& from) const {
             Imagined& imagined = balance.imagined[to];
             if (!may_shift(*instance, *to, &imagined)) continue;
             const Need& need = need_of(*instance, instance->current);
-            ++imagined.copies;
-            imagined.cpu_milli += need.cpu_milli;
-            imagined.memory_bytes += need.memory_bytes;
-            imagined.ports.insert(need.ports.begin(), need.ports.end());
+            imagined.take(need);
             ++balance.copies[to];
             --balance.copies[&from];
             balance.moved.insert(copy.instance);

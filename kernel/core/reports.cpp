@@ -205,7 +205,7 @@ void Controller::State::report_stale(Node& node, const CopyReport& copy) {
     if (copy.cannot_stop && !stale.cannot_stop)
         event("cannot-stop", stale.instance + " cannot be stopped on " + node.name + ": " + copy.reason,
               {{"instance", stale.instance}, {"node", node.name}, {"epoch", copy.copy.epoch}});
-    stale.cannot_stop = copy.cannot_stop;
+    if (std::exchange(stale.cannot_stop, copy.cannot_stop) != copy.cannot_stop) touched_.insert(&node);
 }
 
 // Only a report that has applied the list without a copy proves that it will not be started after all.

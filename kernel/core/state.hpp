@@ -30,11 +30,17 @@ enum class Fit : std::uint8_t {
     kBeside,   // while the copy that it has goes on
 };
 
-// What a dry run has placed so far: nothing of it is real.
+// What a node would have more, or less, than it has: nothing of it is real.
 struct Imagined {
     std::uint32_t copies = 0;
-    std::int64_t cpu_milli = 0, memory_bytes = 0;
+    std::int64_t cpu_milli = 0, memory_bytes = 0;  // below 0: more is given back than taken
     std::set<std::uint16_t> ports;
+    std::set<CopyId> gone;
+    std::multiset<std::uint16_t> freed;  // ports of what is gone
+
+    void take(const Need& need);
+    void give_back(const CopyId& copy, const Need& need);
+    void keep(const CopyId& copy, const Need& need);  // takes that back
 };
 
 struct DryRun {
@@ -297,6 +303,24 @@ class Controller::State {
     void finish_dry_run(Question& question, const std::string& why);
     void still_pending(Service& service);
     json::array pending_reasons(const Service& service) const;
+
+    // --- who leaves for whom (preemption.cpp)
+    struct Room {
+        Node* node = nullptr;
+        std::vector<Instance*> leave;
+        Imagined after;                                                // with the instance there
+        std::tuple<bool, bool, bool, std::int32_t, std::size_t> cost;  // any, elsewhere than promised, held, ...
+    };
+    static void promise(Instance& instance, Node* node);
+    std::vector<const Instance*> promised_before(const Revision& revision, const Node& node) const;
+    std::optional<std::vector<Instance*>> in_the_way(const Service& service, const PoolNode& candidate,
+                                                     Imagined& room) const;
+    std::optional<Room> room_for(const Service& service, const std::string& bound, const Instance* instance,
+                                 const std::map<const Node*, Imagined>& imagined) const;
+    std::optional<Room> imagine_room(DryRun& dry, const std::string& bound) const;
+    void make_room(Service& service);
+    void displace(Instance& instance, const Instance& by);
+    static std::string displaces(const std::vector<Instance*>& leave);
 
     // --- planned moves (moves.cpp, rollout.cpp)
     void plan_moves();
