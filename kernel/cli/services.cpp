@@ -105,8 +105,11 @@ Outcome<int> explain(const Session& session, const std::string& service) {
                      text_of(answer, "policy"));
     const auto& keys = items_of(answer, "key_names");
     std::vector<std::string> headers = {"NODE", "VERDICT"};
-    for (const auto& key : keys) {
-        auto name = written(key);
+    const auto& terms = items_of(answer, "term_names");
+    std::vector<json::value> columns(keys.begin(), keys.end());
+    columns.insert(columns.end(), terms.begin(), terms.end());
+    for (const auto& column : columns) {
+        auto name = written(column);
         std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
             return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : static_cast<char>(c);
         });
@@ -123,6 +126,8 @@ Outcome<int> explain(const Session& session, const std::string& service) {
         for (std::size_t i = 0; i < keys.size(); ++i) {
             row.emplace_back(i < values.size() ? written_key(written(keys[i]), values[i]) : "");
         }
+        const auto& parts = items_of(node, "terms");
+        for (std::size_t i = 0; i < terms.size(); ++i) row.emplace_back(i < parts.size() ? written(parts[i]) : "");
         const auto* image = member_of(node, "has_image");
         row.emplace_back(!image ? "" : flag_of(node, "has_image") ? "there" : "to fetch");
         row.emplace_back(flag_of(node, "current") ? "yes" : "");

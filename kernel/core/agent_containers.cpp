@@ -219,6 +219,7 @@ void Agent::State::done(const ContainerKey& key, Container& container, Doing wha
                 container.is = Is::kExited;
                 container.cannot_stop = false;
                 container.trouble.clear();
+                if (copy) ended(*copy, container);
                 break;
             }
             if (!container.cannot_stop)

@@ -161,7 +161,11 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
         const auto remove = begin(key, container, Doing::kRemoving);
         out_.emplace_back(Remove{remove, key.runtime, name_of(key)});
     } else {
-        if (spec) probe(id, copy, *spec);
+        if (spec && container.condemned.empty()) probe(id, copy, *spec);
+        if (!container.condemned.empty()) {
+            copy.ready = false;
+            return condemn(key, container);
+        }
         if (copy.crashes == 0) return;
         const Instant stable = copy.running_since + timing_.stable_after;
         if (now_ >= stable)
@@ -195,6 +199,7 @@ void Agent::State::ended(Copy& copy, Container& container) {
     std::string what =
         container.start_failed ? container.trouble : "exited with " + std::to_string(container.exit_code);
     if (!container.start_failed && !container.detail.empty()) what += " (" + container.detail + ")";
+    if (!container.condemned.empty()) what = container.condemned;
     container.is = Is::kExited;
     container.start_failed = false;
     container.trouble.clear();

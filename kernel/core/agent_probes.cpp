@@ -37,16 +37,24 @@ void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
             known.next = now_;
         }
     }
+    bool starts = false;  // and until it has, nothing else is asked
+    for (std::size_t i = 0; i < probes.size(); ++i)
+        starts = starts || (probes[i].purpose == Purpose::kStartup && !copy.probes[i].healthy);
+    copy.ready = !starts;
     for (std::size_t i = 0; i < probes.size(); ++i) {
         ProbeRun& run = copy.probes[i];
+        const bool startup = probes[i].purpose == Purpose::kStartup;
+        if (startup ? run.succeeded : starts) continue;
+        if (run.counts == Instant{})
+            run.counts = std::max(copy.running_since + probes[i].start_period, now_ + probes[i].interval);
         if (run.asked != 0 && now_ >= run.give_up) {
             questions_.erase(run.asked);
             answer(copy, probes[i], run, {run.asked, false, true, "did not answer"});
         }
         if (run.asked == 0 && now_ >= run.next) ask_probe(id, spec, i, run);
         wait_until(run.asked ? run.give_up : run.next);
+        copy.ready = copy.ready && (run.healthy || probes[i].purpose == Purpose::kLiveness);
     }
-    copy.ready = std::all_of(copy.probes.begin(), copy.probes.end(), [](const ProbeRun& run) { return run.healthy; });
 }
 
 void Agent::State::ask_probe(const CopyId& id, const CopySpec& spec, std::size_t index, ProbeRun& run) {
@@ -94,17 +102,9 @@ void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, cons
         run.succeeded = true;
         run.assumed = false;
         run.bad = 0;
-        run.healthy = run.healthy || ++run.good >= spec.healthy_after;
+        run.healthy = run.healthy || ++run.good >= spec.success_threshold;
     } else if (!input.unknown) {
-        run.good = 0;
-        ++run.bad;
-        const bool was = run.healthy;
-        run.healthy = run.healthy && !run.assumed && run.bad < spec.unhealthy_after;
-        run.assumed = false;
-        if (was && !run.healthy)
-            event_of_report(
-                "unhealthy", instance_name(copy.entry) + ": probe " + spec.kind + ": " + run.detail,
-                {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"probe", spec.kind}});
+        failed(copy, spec, run);
     }
     if (run.succeeded) {
         run.next = now_ + spec.interval;
@@ -115,13 +115,48 @@ void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, cons
     run.pause = run.pause * 3 / 2;
 }
 
+void Agent::State::failed(Copy& copy, const ProbeSpec& spec, ProbeRun& run) {
+    const std::string what = instance_name(copy.entry) + ": " + std::string(purpose_name(spec.purpose)) + " probe " +
+                             spec.kind + ": " + run.detail;
+    const json::object fields{
+        {"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"probe", spec.kind}};
+    run.good = 0;
+    const bool was = run.healthy, assumed = std::exchange(run.assumed, false);
+    if (spec.purpose == Purpose::kReadiness) {
+        run.healthy = was && !assumed && ++run.bad < spec.failure_threshold;
+        if (was && !run.healthy) event_of_report("unhealthy", what, fields);
+        return;
+    }
+    run.healthy = run.healthy && !(assumed && spec.purpose == Purpose::kStartup);
+    // Until the first success it is asked faster than failures count.
+    if (now_ < run.counts) return;
+    run.counts = now_ + spec.interval / 2;
+    if (++run.bad < spec.failure_threshold || !copy.current) return;
+    event_of_report("restarting", what + " (" + std::to_string(run.bad) + " in a row): it is restarted", fields);
+    containers_.at(*copy.current).condemned =
+        std::string(purpose_name(spec.purpose)) + " probe " + spec.kind + " failed: " + run.detail;
+}
+
+// What it was restarted for counts as a crash, with its pauses and, elsewhere, its moves.
+void Agent::State::condemn(const ContainerKey& key, Container& container) {
+    if (now_ < container.retry_at) return wait_until(container.retry_at);
+    const auto id = begin(key, container, Doing::kStopping);
+    out_.emplace_back(Stop{id, key.runtime, name_of(key), container.grace});
+}
+
 std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) const {
     if (!spec) return "waits for its description";
-    for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
-        const auto& run = copy.probes[i];
-        if (run.healthy) continue;
-        return "probe " + spec->spec.probes[i].kind + ": " + (run.detail.empty() ? "no answer yet" : run.detail);
-    }
+    if (copy.current)
+        if (const auto& why = containers_.at(*copy.current).condemned; !why.empty())
+            return "is being restarted: " + why;
+    for (const bool startup : {true, false})  // until that has succeeded, nobody has asked the others
+        for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
+            const auto& run = copy.probes[i];
+            const ProbeSpec& probe = spec->spec.probes[i];
+            if (run.healthy || probe.purpose == Purpose::kLiveness || startup != (probe.purpose == Purpose::kStartup))
+                continue;
+            return "probe " + probe.kind + ": " + (run.detail.empty() ? "no answer yet" : run.detail);
+        }
     return {};
 }
 

@@ -67,11 +67,12 @@ class Agent::State {
         Duration grace = seconds(10);
         int exit_code = 0;
         std::string detail, trouble;
-        bool leased = false;  // runs by a lease
-        bool fenced = false;  // which is over
-        Instant armed{};      // the guard holds this deadline
-        Instant asked{};      // and was asked to hold this one
-        Instant arm_at{};     // after a failure
+        bool leased = false;    // runs by a lease
+        bool fenced = false;    // which is over
+        std::string condemned;  // why it is being restarted
+        Instant armed{};        // the guard holds this deadline
+        Instant asked{};        // and was asked to hold this one
+        Instant arm_at{};       // after a failure
         std::string arm_trouble;
     };
 
@@ -80,6 +81,7 @@ class Agent::State {
         Duration pause{};
         std::uint64_t asked = 0;  // id of the question under way
         Instant give_up = kNever;
+        Instant counts{};  // a failure counts from here on; 0: not asked yet
         std::uint32_t good = 0, bad = 0;
         bool healthy = false;
         bool succeeded = false;  // once, since the start
@@ -202,6 +204,8 @@ class Agent::State {
     void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
     void ask_probe(const CopyId& id, const CopySpec& spec, std::size_t index, ProbeRun& run);
     void answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, const Probed& input);
+    void failed(Copy& copy, const ProbeSpec& spec, ProbeRun& run);
+    void condemn(const ContainerKey& key, Container& container);
     void on(const Probed& input);
     std::string why_not_ready(const Copy& copy, const CopySpec* spec) const;
 

@@ -220,8 +220,9 @@ void Controller::State::answered(std::uint64_t id, const std::vector<Keys>& keys
     for (std::size_t i = 0; i < keys.size(); ++i) {
         Node* node = question.asked[i];
         if (!node) continue;
-        const bool has = std::binary_search(node->images.begin(), node->images.end(), revision.image_no);
-        question.order.insert({crowd(revision, *node), !has, keys[i], node, node->load_version});
+        const bool late = revision.spec.image_first &&
+                          !std::binary_search(node->images.begin(), node->images.end(), revision.image_no);
+        question.order.insert({crowd(revision, *node), late, keys[i], node, node->load_version});
     }
     question.asked.clear();
     if (question.dry)

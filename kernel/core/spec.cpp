@@ -68,6 +68,7 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     GANTRY_TRY(pool_labels, labels(f, "labels", limits::kLabels));
     GANTRY_TRY(constraints, labels(f, "constraints", limits::kLabels));
     GANTRY_TRY(policy, name_or_empty(f, "policy", "policy"));
+    GANTRY_TRY(image, choice(f, "image", {"first", "policy"}));
     GANTRY_TRY(overlap, choice(f, "overlap", {"allow", "forbid"}));
     GANTRY_TRY(apart, choice(f, "anti_affinity", {"none", "soft", "hard"}));
     GANTRY_TRY(spread_label, name_or_empty(f, "spread", "label"));
@@ -102,6 +103,7 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     out.pool_labels = std::move(pool_labels);
     out.constraints = std::move(constraints);
     out.policy = std::move(policy);
+    out.image_first = image == "first";
     return {};
 }
 
@@ -230,11 +232,20 @@ Status endpoint(Fields f, ServiceSpec& out) {
     return f.finish();
 }
 
+// What the thresholds were called before 1.0: in the store of a cluster that was upgraded.
+constexpr std::string_view kOldSuccess = "healthy_after", kOldFailure = "unhealthy_after";
+
+Result<std::uint32_t> threshold(Fields& f, std::string_view key, std::string_view old, std::uint32_t usual) {
+    GANTRY_TRY(value, f.integer(f.has(old) ? old : key, usual, 1, 1000));
+    return static_cast<std::uint32_t>(value);
+}
+
 // The keys of a probe that are not the kernel's go to the plugin. A long word that nearly is one of the kernel's is
 // taken for a slip: no plugin should choose such a name.
 Status probe_params(Fields& f, const json::object& object, ProbeSpec& out) {
-    static constexpr std::array<std::string_view, 7> kOurs = {"kind",    "endpoint",      "port",           "interval",
-                                                              "timeout", "healthy_after", "unhealthy_after"};
+    static constexpr std::array<std::string_view, 11> kOurs = {
+        "kind",         "purpose",           "endpoint",          "port",      "interval", "timeout",
+        "start_period", "success_threshold", "failure_threshold", kOldSuccess, kOldFailure};
     constexpr std::size_t kLongWord = 5;
     for (const auto& member : object) {
         const std::string_view key = member.key();
@@ -243,8 +254,11 @@ Status probe_params(Fields& f, const json::object& object, ProbeSpec& out) {
             if (const auto guess = nearest(key, kOurs))
                 return wrong(f.path(key), "unknown key `" + std::string(key) + "`, did you mean `" + *guess + "`?");
         const auto& value = member.value();
-        if (value.is_object() || value.is_array() || value.is_null())
-            return wrong(f.path(key), "expected a text, a number, true or false, got " + to_text(value));
+        const bool texts = value.is_array() && std::all_of(value.get_array().begin(), value.get_array().end(),
+                                                           [](const json::value& item) { return item.is_string(); });
+        if (value.is_object() || (value.is_array() && !texts) || value.is_null())
+            return wrong(f.path(key),
+                         "expected a text, a number, true, false or a list of texts, got " + to_text(value));
         out.params.emplace_back(std::string(key), value.is_string() ? std::string(value.get_string()) : to_text(value));
     }
     std::sort(out.params.begin(), out.params.end());
@@ -260,8 +274,14 @@ Status probe(const json::value& value, Fields f, ServiceSpec& out) {
     GANTRY_TRY(port, f.has("port") ? f.integer("port", 0, 1, 65535) : Result<std::int64_t>(0));
     GANTRY_TRY(interval, duration(f, "interval", seconds(1), milliseconds(20), seconds(3600)));
     GANTRY_TRY(timeout, duration(f, "timeout", seconds(1), milliseconds(10), seconds(600)));
-    GANTRY_TRY(healthy_after, f.integer("healthy_after", 1, 1, 1000));
-    GANTRY_TRY(unhealthy_after, f.integer("unhealthy_after", 3, 1, 1000));
+    GANTRY_TRY(purpose, choice(f, "purpose", {"readiness", "liveness", "startup"}));
+    GANTRY_TRY(start_period, duration(f, "start_period", Duration(0), Duration(0), seconds(3600)));
+    GANTRY_TRY(success_threshold, threshold(f, "success_threshold", kOldSuccess, 1));
+    GANTRY_TRY(failure_threshold, threshold(f, "failure_threshold", kOldFailure, 3));
+    if (purpose != "readiness" && success_threshold != 1)
+        return wrong(f.path("success_threshold"), "a probe of purpose " + quoted(purpose) + " expects 1, got " +
+                                                      std::to_string(success_threshold) +
+                                                      ": one success is enough for it");
     GANTRY_CHECK(probe_params(f, value.get_object(), made));
     const auto named = [&](const EndpointSpec& e) { return e.name == asked; };
     if (!asked.empty() && std::none_of(out.endpoints.begin(), out.endpoints.end(), named)) {
@@ -276,8 +296,12 @@ Status probe(const json::value& value, Fields f, ServiceSpec& out) {
     made.port = static_cast<std::uint16_t>(port);
     made.interval = interval;
     made.timeout = timeout;
-    made.healthy_after = static_cast<std::uint32_t>(healthy_after);
-    made.unhealthy_after = static_cast<std::uint32_t>(unhealthy_after);
+    made.purpose = purpose == "readiness"  ? Purpose::kReadiness
+                   : purpose == "liveness" ? Purpose::kLiveness
+                                           : Purpose::kStartup;
+    made.start_period = start_period;
+    made.success_threshold = success_threshold;
+    made.failure_threshold = failure_threshold;
     out.probes.push_back(std::move(made));
     return {};
 }

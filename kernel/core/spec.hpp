@@ -4,13 +4,14 @@
 //
 //   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap"},
 //    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap", "anti_affinity", "spread",
-//                  "spread_mode", "preempt"},
+//                  "spread_mode", "image", "preempt"},
 //    "update": {"max_surge", "max_unavailable", "canary", "gate", "deadline", "on_failure"},
 //    "resources": {"cpu", "memory", "pids"},
 //    "container": {"args", "env", "cwd", "user", "hostname", "stop_grace"},
 //    "mount": [{"source", "target", "read_only"}],
 //    "endpoint": [{"kind", "name", "port", "password": {"secret"}}],
-//    "probe": [{"kind", "endpoint", "port", "interval", "timeout", "healthy_after", "unhealthy_after", ...}]}
+//    "probe": [{"kind", "purpose", "endpoint", "port", "interval", "timeout", "start_period", "success_threshold",
+//                "failure_threshold", ...}]}
 //
 // "env" may also stand beside "container" as a table of its own.
 #pragma once
@@ -43,15 +44,22 @@ struct EndpointSpec {
     friend bool operator==(const EndpointSpec&, const EndpointSpec&) = default;
 };
 
+// What a probe decides: whether the copy is named, whether it is restarted, or when the other two begin.
+enum class Purpose : std::uint8_t { kReadiness, kLiveness, kStartup };
+
 struct ProbeSpec {
     std::string kind;
+    Purpose purpose = Purpose::kReadiness;
     std::string endpoint;    // name of the endpoint asked; empty: the first one
     std::uint16_t port = 0;  // 0: the endpoint's
     Duration interval = seconds(1), timeout = seconds(1);
-    std::uint32_t healthy_after = 1, unhealthy_after = 3;  // answers in a row
-    Labels params;                                         // further keys, for the plugin
+    Duration start_period{};                                     // failures before count for nothing
+    std::uint32_t success_threshold = 1, failure_threshold = 3;  // answers in a row
+    Labels params;                                               // further keys, for the plugin
     friend bool operator==(const ProbeSpec&, const ProbeSpec&) = default;
 };
+
+std::string_view purpose_name(Purpose purpose);
 
 // How a changed manifest replaces what runs.
 struct UpdateSpec {
@@ -80,9 +88,10 @@ struct ServiceSpec {
     Force apart = Force::kNone;      // no two instances on one node
     std::string spread_label;        // as many in each group of nodes with one value of it
     Force spread = Force::kNone;
-    bool forbid = false;   // overlap: two copies of an instance never run at once, by lease
-    bool preempt = false;  // where nothing is free, copies of services of less priority are stopped for it
-    std::string policy;    // empty: the controller's default
+    bool forbid = false;      // overlap: two copies of an instance never run at once, by lease
+    bool preempt = false;     // where nothing is free, copies of services of less priority are stopped for it
+    std::string policy;       // empty: the controller's default
+    bool image_first = true;  // nodes that lack the image come last, whatever the policy says
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit
     std::vector<std::string> args;
     Labels env;

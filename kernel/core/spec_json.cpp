@@ -66,6 +66,7 @@ json::object placement_table(const ServiceSpec& spec) {
     put_labels(out, "labels", spec.pool_labels);
     put_labels(out, "constraints", spec.constraints);
     put_text(out, "policy", spec.policy);
+    if (!spec.image_first) out["image"] = "policy";
     if (spec.forbid) out["overlap"] = "forbid";
     if (spec.apart != Force::kNone) out["anti_affinity"] = spec.apart == Force::kHard ? "hard" : "soft";
     put_text(out, "spread", spec.spread_label);
@@ -116,12 +117,14 @@ json::object endpoint_table(const EndpointSpec& endpoint) {
 json::object probe_table(const ProbeSpec& probe) {
     const ProbeSpec usual;
     json::object out{{"kind", probe.kind}};
+    if (probe.purpose != usual.purpose) out["purpose"] = purpose_name(probe.purpose);
     put_text(out, "endpoint", probe.endpoint);
     if (probe.port) out["port"] = probe.port;
     if (probe.interval != usual.interval) out["interval"] = duration_text(probe.interval);
     if (probe.timeout != usual.timeout) out["timeout"] = duration_text(probe.timeout);
-    if (probe.healthy_after != usual.healthy_after) out["healthy_after"] = probe.healthy_after;
-    if (probe.unhealthy_after != usual.unhealthy_after) out["unhealthy_after"] = probe.unhealthy_after;
+    if (probe.start_period != usual.start_period) out["start_period"] = duration_text(probe.start_period);
+    if (probe.success_threshold != usual.success_threshold) out["success_threshold"] = probe.success_threshold;
+    if (probe.failure_threshold != usual.failure_threshold) out["failure_threshold"] = probe.failure_threshold;
     for (const auto& [name, value] : probe.params) out[name] = value;
     return out;
 }
@@ -149,6 +152,10 @@ void put_container_part(json::object& out, const ServiceSpec& spec) {
 }
 
 }  // namespace
+
+std::string_view purpose_name(Purpose purpose) {
+    return purpose == Purpose::kReadiness ? "readiness" : purpose == Purpose::kLiveness ? "liveness" : "startup";
+}
 
 json::value to_json(const ServiceSpec& spec) {
     json::object out{{"service", service_table(spec, spec.mode == Mode::kDynamic, true)}};

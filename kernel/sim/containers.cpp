@@ -25,6 +25,13 @@ Duration Containers::pace() {
     return random_.ms(1, 30);
 }
 
+std::int64_t Containers::memory_bytes() const {
+    std::int64_t out = 0;
+    for (const auto& [name, box] : boxes_)
+        if (box.running) out += box.memory_bytes;
+    return out;
+}
+
 void Containers::answer(std::uint64_t agent_run, core::AgentInput input) {
     if (machine_.agent && machine_.run == agent_run) machine_.turn(input);
 }
@@ -95,9 +102,14 @@ void Containers::create(const core::Create& effect) {
     const bool fails = random_.chance(world_.faults.failing_runtime);
     const bool leaves = fails && random_.chance(300);
     operate(effect.id, name, kOperationLimit,
-            [this, name, parsed, fails, leaves, image = effect.wanted.image_digest]() -> Status {
+            [this, name, parsed, fails, leaves, image = effect.wanted.image_digest,
+             memory = effect.wanted.spec.memory_bytes]() -> Status {
                 if (!images_.contains(image)) return fail(Code::kNotFound, "there is no image " + image);
-                if (!fails || leaves) boxes_[name].copy = parsed ? parsed->copy : core::CopyId();
+                if (!fails || leaves) {
+                    Box& box = boxes_[name];
+                    box.copy = parsed ? parsed->copy : core::CopyId();
+                    box.memory_bytes = memory;
+                }
                 if (fails) return fail(Code::kFailed, "the disk of the engine is full");
                 return {};
             });

@@ -32,6 +32,7 @@ class Containers {
         Instant started{};
         core::CopyId copy;
         std::uint64_t busy = 0;  // id of the operation under way
+        std::int64_t memory_bytes = 0;
     };
 
     Containers(World& world, Machine& machine, std::string name);
@@ -58,6 +59,7 @@ class Containers {
 
     const std::map<std::string, Box>& boxes() const { return boxes_; }
     const std::string& name() const { return name_; }
+    std::int64_t memory_bytes() const;  // that what runs has declared
 
   private:
     void operate(std::uint64_t id, const std::string& name, Duration limit, std::function<Status()> work);

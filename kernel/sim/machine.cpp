@@ -288,7 +288,13 @@ void Machine::reach(const core::Reach& effect) {
 }
 
 void Machine::measure() {
-    turn(core::LoadMeasured{{512 * kMiB + random_.below(64) * kMiB, random_.between(0, 4'000)}});
+    core::Load load{512 * kMiB + random_.below(64) * kMiB, random_.between(0, 4'000)};
+    // In a story nodes have what their containers leave them.
+    if (world_.setup.alike) {
+        load.memory_free_bytes = facts.memory_bytes;
+        for (const auto& runtime : runtimes) load.memory_free_bytes -= runtime->memory_bytes();
+    }
+    turn(core::LoadMeasured{load});
     world_.time.in(kLoadPeriod, [this, was = run] {
         if (run == was && agent) measure();
     });

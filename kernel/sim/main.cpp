@@ -17,12 +17,13 @@ using namespace gantry;
 using namespace gantry::sim;
 
 constexpr int kBroke = 1, kWrong = 2;
+constexpr const char* kUsualPolicy = "least-loaded";
 
 struct Options {
     std::uint64_t seed = 0, seeds = 1;
     int nodes = 0;
     double hours = 0;
-    std::string scenario, trace, replay, regressions, plugins;
+    std::string scenario, trace, replay, regressions, plugins, policy = kUsualPolicy;
     bool tell = false, quiet = false;
 };
 
@@ -48,6 +49,7 @@ std::string command(const Options& options, const World& world) {
         out += " --hours " + hours.str();
     }
     if (!options.scenario.empty()) out += " --scenario " + shell_quoted(options.scenario);
+    if (options.policy != kUsualPolicy) out += " --policy " + shell_quoted(options.policy);
     return out;
 }
 
@@ -133,7 +135,7 @@ int run(const Options& options) {
                     static_cast<unsigned long long>(*records));
         return 0;
     }
-    auto policies = Policies::load(options.plugins);
+    auto policies = Policies::load(options.plugins, options.policy);
     if (!policies) return refuse(policies.error());
     if (!options.regressions.empty()) return play_regressions(options, **policies);
     std::optional<Scenario> scenario;
@@ -168,6 +170,8 @@ int main(int argc, char** argv) {
     app.add_option("--replay", options.replay, "feeds a trace to new cores; their effects must be the same");
     app.add_option("--regressions", options.regressions, "plays each line of a list: SEED SCENARIO SENTENCE");
     app.add_option("--plugins", options.plugins, "folder of plugins")->capture_default_str();
+    app.add_option("--policy", options.policy, "placement plugin that decides, with its defaults")
+        ->capture_default_str();
     app.add_flag("--tell", options.tell, "prints the events of the cluster as they happen");
     app.add_flag("--quiet", options.quiet, "no line for a world in which all is well");
     try {

@@ -5,8 +5,9 @@
 
 namespace gantry::sim {
 
-Policies::Policies(const std::filesystem::path& plugins)
-    : scratch_(std::filesystem::temp_directory_path() / ("gantry-sim." + std::to_string(getpid()))) {
+Policies::Policies(const std::filesystem::path& plugins, std::string first)
+    : first_(std::move(first)),
+      scratch_(std::filesystem::temp_directory_path() / ("gantry-sim." + std::to_string(getpid()))) {
     host::HostOptions options;
     options.plugin_path = {plugins};
     options.trust.package = plugins;
@@ -23,14 +24,14 @@ Policies::~Policies() {
     std::filesystem::remove_all(scratch_, ignored);
 }
 
-Result<std::unique_ptr<Policies>> Policies::load(const std::filesystem::path& plugins) {
-    std::unique_ptr<Policies> out(new Policies(plugins));
+Result<std::unique_ptr<Policies>> Policies::load(const std::filesystem::path& plugins, const std::string& plugin) {
+    std::unique_ptr<Policies> out(new Policies(plugins, plugin));
     std::vector<host::PluginTable> tables;
-    for (const char* name : {kFirst, kSecond}) {
+    for (const auto& name : {plugin, std::string(kSecond)}) {
         host::PluginTable table;
         table.role = "placement";
         table.name = name;
-        table.plugin = kFirst;
+        table.plugin = plugin;
         table.required = true;
         tables.push_back(std::move(table));
     }

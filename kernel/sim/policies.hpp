@@ -16,20 +16,22 @@ namespace gantry::sim {
 
 class Policies {
   public:
-    // The same plugin serves twice, so that a configuration can change which policy is the default.
-    static constexpr const char* kFirst = "least-loaded";
+    // The same plugin serves twice, so that a configuration can change which policy is the default: under its own name,
+    // and as this.
     static constexpr const char* kSecond = "second-opinion";
 
     ~Policies();
-    // Loads them from this folder (PATH/placement/NAME.so). Errors: the host's.
-    static Result<std::unique_ptr<Policies>> load(const std::filesystem::path& plugins);
+    // Loads the plugin from this folder (PATH/placement/NAME.so). Errors: the host's.
+    static Result<std::unique_ptr<Policies>> load(const std::filesystem::path& plugins, const std::string& name);
+    const std::string& first() const { return first_; }
     // Errors: kUnavailable (no such policy runs), what the plugin says.
     Result<std::vector<core::Keys>> ask(const core::Rank& rank);
 
   private:
-    explicit Policies(const std::filesystem::path& plugins);
+    Policies(const std::filesystem::path& plugins, std::string first);
 
     boost::asio::io_context io_;
+    std::string first_;
     std::filesystem::path scratch_;
     std::unique_ptr<host::Host> host_;
     std::vector<host::CandidateView> views_;

@@ -9,7 +9,7 @@
 namespace gantry::sim {
 
 Seat::Seat(World& world, Random random)
-    : timing(world.setup.timing), policies{Policies::kFirst, Policies::kSecond}, world_(world), random_(random) {
+    : timing(world.setup.timing), policies{world.policies.first(), Policies::kSecond}, world_(world), random_(random) {
     clock.boot(world.now(), seconds(100));
 }
 

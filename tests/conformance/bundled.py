@@ -9,6 +9,7 @@ Exits with 77 where the machine cannot have the surroundings.
 """
 import contextlib
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
 SHELL = ["/bin/busybox", "sh", "-c"]
@@ -120,9 +122,28 @@ class World:
     def placement_least_loaded(self):
         pass
 
+    placement_binpack = placement_spread = placement_least_loaded
+
+    def placement_weighted(self):
+        self.tables["settings"] = {"prefer": ["site=press-3", "disk=ssd"]}
+
     def probe_tcp(self):
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.tables["probe"] = {"healthy": f"127.0.0.1:{listener.getsockname()[1]}"}
+
+    def probe_http(self):
+        class Well(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Well)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.stack.callback(server.shutdown)
+        self.tables["probe"] = {"healthy": f"127.0.0.1:{server.server_port}", "params": ["status=204"]}
 
     def probe_vsoa(self):
         server = subprocess.Popen([self.build / "tests" / "vsoa_tools_server", "secret"], text=True,

@@ -212,7 +212,7 @@ TEST_CASE("names are the controller's table with the node's own copies as it see
     auto spec = named("axis_server", 3002);
     spec.spec.probes.resize(1);
     spec.spec.probes[0].kind = "tcp";
-    spec.spec.probes[0].unhealthy_after = 1;
+    spec.spec.probes[0].failure_threshold = 1;
     const NameEntry own{"axis_server", "10.0.0.1", "SNode1", 3002, kA};
     const NameEntry other{"camera", "10.0.0.2", "SNode2", 3003, kB};
     CHECK(s.names().empty());

@@ -364,6 +364,57 @@ TEST_CASE("explain says of each node its rank and keys, or which rule excludes i
     CHECK_FALSE(c.core->explain("t", c.now, nullptr, nullptr).has_value());
 }
 
+TEST_CASE("explain finds the terms of a policy whose one key is a sum, and they make up the sum") {
+    ControllerShell c = with({{"a", 1}, {"b"}});
+    c.join("c", [](Hello& h) { h.labels = {{"site", "here"}}; });
+    REQUIRE(c.deploy(service("s", {{"nodes", {"a", "b", "c"}}}, {{"resources", {{"cpu", 0.5}}}})).has_value());
+    std::size_t asked = 0;
+    const auto sum = [&](const Rank& rank) -> Result<std::vector<Keys>> {
+        std::vector<Keys> keys;
+        asked = rank.candidates.size();
+        for (const auto& n : rank.candidates)
+            keys.push_back(
+                {n.cpu_total_milli - n.cpu_free_milli + (n.memory_total_bytes - n.memory_free_bytes) / 1'024 +
+                 10 * (n.copies_running + n.copies_pending) + (n.has_image ? 0 : 7) - (n.labels->empty() ? 0 : 3)});
+        return keys;
+    };
+    const auto told =
+        c.core->explain("s", c.now, sum, [](const std::string&) { return std::vector<std::string>{"points"}; });
+    REQUIRE(told.has_value());
+    CHECK(to_text(told->at("term_names")) == R"(["cpu","memory","copies","image","labels"])");
+    CHECK(asked == 3 * 7);
+    const auto& rows = told->at("nodes").as_array();
+    REQUIRE(rows.size() == 3);
+    std::set<std::string> copies, labels;
+    for (const auto& row : rows) {
+        const auto& terms = row.at("terms").as_array();
+        REQUIRE(terms.size() == 5);
+        std::int64_t total = 0;
+        for (const auto& term : terms) total += term.as_int64();
+        CHECK(total == row.at("keys").as_array().at(0).as_int64());
+        copies.insert(to_text(terms[2]));
+        labels.insert(to_text(terms[4]));
+    }
+    CHECK(copies == std::set<std::string>{"0", "10"});
+    CHECK(labels == std::set<std::string>{"-3", "0"});
+    const auto keys_only = c.core->explain(
+        "s", c.now, [](const Rank& rank) -> Result<std::vector<Keys>> { return least_loaded(rank); },
+        [](const std::string&) {
+            return std::vector<std::string>{"copies", "free memory"};
+        });
+    CHECK_FALSE(keys_only->as_object().contains("term_names"));
+}
+
+TEST_CASE("a node that lacks the image comes last, unless the manifest leaves that to the policy") {
+    for (const bool policy : {false, true}) {
+        ControllerShell c = with({{"bare", 0, 512, false}, {"busy", 2}});
+        json::object placement{{"nodes", {"bare", "busy"}}};
+        if (policy) placement["image"] = "policy";
+        REQUIRE(c.deploy(service("s", placement)).has_value());
+        CHECK(c.where("s.0") == (policy ? "bare" : "busy"));
+    }
+}
+
 TEST_CASE("explain notes where the limits of a service would not hold, which excludes no node") {
     ControllerShell c;
     c.join("holds", [](Hello& h) { h.runtimes[0].limits = true; });

@@ -22,8 +22,8 @@ constexpr std::string_view kFull = R"({
                 "hostname": "axis", "stop_grace": "1500ms"},
   "mount": [{"source": "/data", "target": "/srv/data", "read_only": true}],
   "endpoint": [{"kind": "vsoa", "name": "axis_server", "port": 3002, "password": {"secret": "axis"}}],
-  "probe": [{"kind": "vsoa", "interval": "2s", "timeout": "500ms", "endpoint": "axis_server", "healthy_after": 2,
-             "unhealthy_after": 4, "path": "/x", "deep": true, "size": 3}]
+  "probe": [{"kind": "vsoa", "interval": "2s", "timeout": "500ms", "endpoint": "axis_server", "success_threshold": 2,
+             "failure_threshold": 4, "path": "/x", "deep": true, "size": 3}]
 })";
 
 json::value document(std::string_view text) {
@@ -73,7 +73,7 @@ TEST_CASE("every member of a manifest is read") {
     CHECK(s.mounts == std::vector<MountSpec>{{"/data", "/srv/data", true}});
     CHECK(s.endpoints.at(0).secret == "axis");
     CHECK(s.probes.at(0).params == Labels{{"deep", "true"}, {"path", "/x"}, {"size", "3"}});
-    CHECK(s.probes.at(0).unhealthy_after == 4);
+    CHECK(s.probes.at(0).failure_threshold == 4);
 }
 
 TEST_CASE("a spec survives being written and read again") {
@@ -226,4 +226,46 @@ TEST_CASE("what exceeds a limit is refused with both numbers") {
     json::array endpoints;
     for (std::size_t i = 0; i <= limits::kEndpoints; ++i) endpoints.push_back(json::object{{"port", 100 + i}});
     CHECK(refused([&](json::object& d) { d["endpoint"] = endpoints; }).where == "endpoint");
+}
+
+TEST_CASE("a probe says what it decides, and lists of texts travel to its plugin as they are") {
+    auto d = document(kFull);
+    auto& probe = d.as_object()["probe"].as_array()[0].as_object();
+    probe["purpose"] = "liveness";
+    probe["start_period"] = "5s";
+    probe["success_threshold"] = 1;
+    probe["command"] = json::array{"/bin/check", "-v"};
+    const auto spec = parse_service(d).value();
+    CHECK(spec.probes.at(0).purpose == Purpose::kLiveness);
+    CHECK(spec.probes.at(0).start_period == seconds(5));
+    CHECK(spec.probes.at(0).params.front() == std::pair<std::string, std::string>("command", R"(["/bin/check","-v"])"));
+    CHECK(parse_service(to_json(spec)).value() == spec);
+    CHECK(with_first("probe", "purpose", "lifeness").text() ==
+          "probe[0].purpose: expected \"readiness\" or \"liveness\" or \"startup\", got \"lifeness\"; did you mean "
+          "\"liveness\"?");
+    CHECK_THAT(with_first("probe", "purpose", "startup").text(),
+               Contains("probe[0].success_threshold") && Contains("expects 1, got 2"));
+    CHECK_THAT(with_first("probe", "failure_treshold", 3).text(), Contains("`failure_threshold`?"));
+    CHECK_THAT(with_first("probe", "command", json::array{"a", 1}).text(), Contains("a list of texts"));
+}
+
+TEST_CASE("thresholds under their names of before are read from stores of then") {
+    auto d = document(kFull);
+    auto& probe = d.as_object()["probe"].as_array()[0].as_object();
+    probe.erase("success_threshold");
+    probe.erase("failure_threshold");
+    probe["healthy_after"] = 2;
+    probe["unhealthy_after"] = 4;
+    CHECK(parse_service(d).value() == full());
+    CHECK(to_json(full()).at("probe").as_array().at(0).as_object().contains("success_threshold"));
+}
+
+TEST_CASE("what a node without the image is worth can be left to the policy") {
+    auto d = document(kFull);
+    CHECK(full().image_first);
+    d.as_object()["placement"].as_object()["image"] = "policy";
+    const auto spec = parse_service(d).value();
+    CHECK_FALSE(spec.image_first);
+    CHECK(parse_service(to_json(spec)).value() == spec);
+    CHECK_THAT(with("placement", "image", "never").text(), Contains("placement.image"));
 }
