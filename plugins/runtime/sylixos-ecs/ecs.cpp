@@ -4,7 +4,7 @@
 // are the only ones whose form is public; none of them says what runs. So what was done is recorded here, before and
 // after each call, and a boot of the board, which ends everything on it, is told from the next by a file that does not
 // outlive it.
-#include <sys/stat.h>
+#include <sys/random.h>
 
 #include <atomic>
 #include <boost/json.hpp>
@@ -37,7 +37,8 @@ using gantry::Failure;
 using gantry::Instant;
 using gantry::Operation;
 
-constexpr Duration kMargin = 300ms;  // our answer must come before the host's own
+constexpr Duration kMargin = 300ms;    // our answer must come before the host's own
+constexpr Duration kSameBoot = 500ms;  // for so long an answer about the boot is believed
 constexpr std::size_t kRecordMax = 1 << 20;
 constexpr std::size_t kNameMax = 63;
 
@@ -268,19 +269,25 @@ class EcsRuntime final : public gantry::Runtime {
     // ---- the board
     // Which boot it is in: a file that does not outlive one, called after a number that does not come again.
     std::string boot(Instant until) {
-        if (!boot_.empty() && board_->call({"ls", boot_file_ + "-" + boot_}, left(until)).ok()) return boot_;
+        // Not before each of several calls in a row.
+        if (!boot_.empty() && monitored::now() - asked_boot_ < kSameBoot) return boot_;
+        const auto known = [this](const std::string& which) {
+            asked_boot_ = monitored::now();
+            return boot_ = which;
+        };
+        if (!boot_.empty() && board_->call({"ls", boot_file_ + "-" + boot_}, left(until)).ok()) return known(boot_);
         std::uint64_t number = 0;
-        host().random(&number, sizeof number);
+        if (::getrandom(&number, sizeof number, 0) != sizeof number) throw Failure(Code::kFailed, "no randomness");
         char text[17];
         std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
         // One that an earlier run of gantryd made in the same boot is in the state folder.
         const fs::path kept = state_dir_ / "boot";
         if (const auto before = monitored::read_file(kept, 64); boot_.empty() && before && before->size() == 16) {
-            if (board_->call({"ls", boot_file_ + "-" + *before}, left(until)).ok()) return boot_ = *before;
+            if (board_->call({"ls", boot_file_ + "-" + *before}, left(until)).ok()) return known(*before);
         }
         must("mark this boot of the board", board_->call({"mkdir", boot_file_ + "-" + text}, left(until)));
         monitored::replace_file(kept, text);
-        return boot_ = text;
+        return known(text);
     }
 
     // What an earlier boot ran has ended with it.
@@ -524,6 +531,7 @@ class EcsRuntime final : public gantry::Runtime {
     // On the thread alone, from start() on:
     std::map<std::string, Record> records_;
     std::string boot_, trouble_;
+    Instant asked_boot_{};
 };
 
 }  // namespace sylixos

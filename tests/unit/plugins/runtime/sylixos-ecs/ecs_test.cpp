@@ -63,7 +63,7 @@ class Fixture {
             .string("ecs", (board_ / "bin/ecs").string())
             .string("folder", (board_ / "apps").string())
             .string("boot_folder", (board_ / "tmp").string())
-            .duration("watch_interval", 100ms);
+            .duration("watch_interval", remote() ? 2s : 100ms);
         if (remote()) {
             out.string("ssh", environment("GANTRY_BOARD_SSH"))
                 .integer("ssh_port", std::stoi(environment("GANTRY_BOARD_PORT")))
