@@ -237,7 +237,7 @@ TEST_CASE("each verb that fails once is told in ecs' own words, and works when i
 
 TEST_CASE("a verb that hangs misses its deadline, and the board is used on") {
     Fixture f;
-    f.begin([](Settings& settings) { settings.duration("timeout", 1500ms); });
+    f.begin([](Settings& settings) { settings.duration("timeout", Fixture::remote() ? 6s : 1500ms); });
     f.order("hang-load");
     const auto late = f.driver().create(f.spec("c1")).wait(20s);
     CHECK(late.code == Code::kDeadline);
