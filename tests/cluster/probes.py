@@ -1,0 +1,118 @@
+"""What probes decide, with real containers: liveness restarts, readiness names, startup holds the others back."""
+import os
+import pathlib
+import signal
+import subprocess
+
+from fleet import *  # noqa: F403
+
+PORT = 8080
+# Answers whatever the file says. Containers share the network of their host, so it may as well run beside them.
+SERVER = """
+import http.server, pathlib, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(pathlib.Path(sys.argv[1]).read_text()))
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Answer).serve_forever()
+"""
+
+
+class Answers:
+    """An HTTP server on each node whose status the test sets."""
+
+    def __init__(self, cluster, status=200):
+        self.file = cluster.dir / "status"
+        self.say(status)
+        self.processes = [subprocess.Popen([*host.enter_command(), sys.executable, "-c", SERVER, str(self.file), str(PORT)])
+                          for host in cluster.hosts.values() if host.node]
+
+    def say(self, status):
+        new = self.file.with_suffix(".new")
+        new.write_text(str(status))
+        new.rename(self.file)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # nsenter reaps what it runs; what it leaves behind would keep the host's processes from ending.
+        for process in self.processes:
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for child in map(int, children):
+                os.kill(child, signal.SIGKILL)
+            process.wait(10)
+
+
+def probing(purpose, kind="http", **keys):
+    return manifest(probe=None) | {"probe": [{"kind": kind, "purpose": purpose, "interval": "200ms", "failure_threshold": 3,
+                                              **({"port": PORT} if kind == "http" else {}), **keys}]}
+
+
+def with_probes(*plugins):
+    cluster = fleet()
+    for host in cluster.hosts.values():
+        if host.node:
+            host.settings["lines"] = [f"[probe.{plugin}]" for plugin in plugins]
+            host.write_config()
+    return cluster
+
+
+def liveness_restarts():
+    """A copy whose liveness probe fails is stopped and started anew on its node, named again, and left alone once well."""
+    with with_probes("http") as c, Answers(up(c)) as answers:
+        deploy(c, probing("liveness"))
+        node = c.wait_ready("axis_server")[0]["node"]
+        before = processes(c)
+        stays(lambda: processes(c) == before, 2, "nothing is restarted while it is well")
+        after = last_event(c)
+        answers.say(500)
+        event = c.wait_event("exited", 15, after=after, service="axis_server")
+        if "liveness probe http failed: status 500" not in event["text"]:
+            raise Failure(f"the event does not say why: {event}")
+        answers.say(200)
+        wait_for(lambda: processes(c) != before and counts(c)[node] == 1, 15, lambda: f"another process: {processes(c)}")
+        c.wait_ready("axis_server", node)
+        again = c.instances("axis_server")[0]
+        expect("epoch and restarts", (1, 1), (again["epoch"], again["restarts"]))
+        now = processes(c)
+        stays(lambda: processes(c) == now, 3, lambda: f"it is left alone: {now}, {processes(c)}")
+
+
+def readiness_names():
+    """A copy that is not ready is not named, is not restarted for it, and is named again as soon as it is well."""
+    with with_probes("http") as c, Answers(up(c)) as answers:
+        deploy(c, probing("readiness"))
+        place = c.wait_ready("axis_server")[0]
+        before, after = processes(c), last_event(c)
+        named = lambda: resolve(c, c.hosts["controller"], "axis_server").get("addr")  # noqa: E731
+        wait_for(named, 5, "it is named")
+        answers.say(503)
+        wait_for(lambda: not named(), 10, "the name is gone")
+        reason = wait_for(lambda: c.instances("axis_server")[0]["reason"], 5, "a reason")
+        expect("reason", "probe http: status 503", reason)
+        c.wait_event("not-ready", 5, after=after, service="axis_server")
+        answers.say(200)
+        wait_for(named, 10, "it is named again")
+        expect("processes", before, processes(c))
+        expect("node", place["node"], c.instances("axis_server")[0]["node"])
+
+
+def startup_holds_back():
+    """Until the startup probe has succeeded the copy is not ready and no liveness probe restarts it."""
+    with with_probes("http") as c, Answers(up(c), 503) as answers:
+        document = probing("startup", failure_threshold=1000)
+        document["probe"].append({"kind": "tcp", "purpose": "liveness", "port": 1, "interval": "200ms"})
+        deploy(c, document)
+        wait_for(lambda: sum(counts(c).values()) == 1, 15, lambda: f"one process: {counts(c)}")
+        before = processes(c)
+        stays(lambda: processes(c) == before and c.instances("axis_server")[0]["state"] != "ready", 3,
+              lambda: f"it starts up: {c.instances('axis_server')}")
+        answers.say(200)
+        c.wait_event("exited", 15, service="axis_server")  # nobody listens on port 1
+        wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
+
+
+PROBES = [liveness_restarts, readiness_names, startup_holds_back]
