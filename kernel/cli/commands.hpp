@@ -26,10 +26,24 @@ Outcome<int> deploy(const Session& session, const DeployOptions& options);
 Outcome<int> nodes(const Session& session);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
-// Announces that the machine behind the socket goes down.
-Outcome<int> node_leave(const Session& session, bool reboot);
+// Announces that the machine behind the socket goes down; with `wait` ends when its gantryd has, or after 40 s.
+Outcome<int> node_leave(const Session& session, bool reboot, bool wait);
 // intent: "active", "cordoned", "draining".
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
+
+struct ClusterOptions {
+    std::string config = "/etc/gantry/gantry.toml", state_dir = "/var/lib/gantry";
+    std::string address;      // where the controller listens, or where a node finds it
+    std::string secret_file;  // of the cluster that is joined
+    std::string engine;       // of runtime.oci; empty: its default
+    bool local = false;       // a controller for this gateway alone
+    bool force = false;       // also over a configuration that was changed by hand
+};
+// Make this gateway the first controller of a cluster; or a node of the one whose controller is at `address`.
+Outcome<int> cluster_init(const Session& session, const ClusterOptions& options);
+Outcome<int> cluster_join(const Session& session, const ClusterOptions& options);
+// What Gantry needs of this machine, and the cure for what is missing. kFailed if anything is.
+Outcome<int> doctor(const Session& session, const ClusterOptions& options);
 
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);

@@ -37,6 +37,7 @@ struct Given {
     DeployOptions deploy;
     EventsOptions events;
     ImportOptions import;
+    ClusterOptions cluster;
     PullOptions pull;
     UpgradeOptions upgrade;
     RegistryServerOptions registry;
@@ -131,9 +132,10 @@ void add_node_commands(CLI::App& app, Given& given) {
     rm->add_option("NODE", given.name)->required();
     rm->add_flag("--dead", given.dead, "It will not come back with what it ran");
     auto* leave = add(*group, given, "leave", "Announce that this machine goes down: run on it, before a reboot",
-                      [&](const Session& s) { return node_leave(s, given.reboot); });
+                      [&](const Session& s) { return node_leave(s, given.reboot, given.wait); });
     leave->add_flag("--reboot", given.reboot,
                     "It comes back: what can be away for as long as that usually takes stays");
+    leave->add_flag("--wait", given.wait, "End when its gantryd has, at the latest after 40 s");
     auto* lost = add(*group, given, "confirm-lost", "Take nodes as lost; without names all silent ones",
                      [&](const Session& s) { return node_confirm_lost(s, given.names); });
     lost->add_option("NODE", given.names);
@@ -151,6 +153,37 @@ void add_node_commands(CLI::App& app, Given& given) {
             [&](const Session& s) { return rebalance(s, given.at_once, given.dry_run); });
     even->add_option("--max", given.at_once, "So many at a time")->check(CLI::Range(1, 1000))->capture_default_str();
     even->add_flag("--dry-run", given.dry_run, "Only show the plan and what is gained");
+}
+
+void add_setup_commands(CLI::App& app, Given& given) {
+    auto& options = given.cluster;
+    const auto files = [&options](CLI::App* sub) {
+        sub->add_option("--config", options.config, "gantryd's configuration file")->capture_default_str();
+        return sub;
+    };
+    const auto writes = [&options, files](CLI::App* sub) {
+        files(sub)->add_flag("--force", options.force,
+                             "Also over a file that was changed by hand; it is kept with .old at its end");
+        sub->add_option("--engine", options.engine, "What runs containers: runc or crun (default: runc)")
+            ->check(CLI::IsMember({"runc", "crun"}));
+        return sub;
+    };
+    auto* group = add_group(app, "cluster", "Begin a cluster");
+    auto* init = writes(add(*group, given, "init", "Make this gateway the first controller of a cluster, and a node",
+                            [&](const Session& s) { return cluster_init(s, options); }));
+    options.address = "0.0.0.0:3900";
+    init->add_option("--listen", options.address, "Where other gateways reach it, IP:PORT")->capture_default_str();
+    init->add_flag("--local", options.local, "For this gateway alone: nobody else can join");
+    auto* join = writes(add(app, given, "join", "Make this gateway a node of a cluster",
+                            [&](const Session& s) { return cluster_join(s, options); }));
+    join->add_option("ADDRESS", options.address, "Of its controller, IP:PORT")->required();
+    join->add_option("--secret-file", options.secret_file, "A copy of the cluster's secret")->required();
+    join->add_option("--state-dir", options.state_dir, "gantryd's state")->capture_default_str();
+    join->footer("Example:\n  gantry join 10.0.0.1:3900 --secret-file cluster.secret");
+    auto* health = files(add(app, given, "doctor",
+                             "Look at what Gantry needs of this machine, and say the cure for what is missing",
+                             [&](const Session& s) { return doctor(s, options); }));
+    health->add_option("--state-dir", options.state_dir, "gantryd's state")->capture_default_str();
 }
 
 void add_registry_options(CLI::App& app, RegistryOptions& options) {
@@ -319,6 +352,7 @@ int run(int argc, char** argv) {
     add_service_commands(app, given);
     add_node_commands(app, given);
     add_store_commands(app, given);
+    add_setup_commands(app, given);
     add_other_commands(app, given);
     try {
         app.parse(argc, argv);

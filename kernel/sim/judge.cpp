@@ -214,6 +214,10 @@ void Judge::told(const core::Event& event) {
         if (!ready_copies_.contains(copy))
             broken("a stale report accepted as current", copy + " is said to be ready, which it never was");
     }
+    // Names and epochs mean others when a service is deployed again.
+    if (event.kind == "service-removed" || event.kind == "service-deployed")
+        for (auto* known : {&planned_, &lost_})
+            std::erase_if(*known, [name = of("service") + "."](const auto& e) { return e.first.starts_with(name); });
     // What a node that was forgotten brings along is met by surprise: nobody knows any more what it takes.
     if (event.kind == "node-removed")
         for (const auto& [copy, node] : published_on_)
