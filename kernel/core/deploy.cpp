@@ -224,8 +224,10 @@ void Controller::State::change(Service& service, Revision revision) {
     set_prepull(service, 1);
     match_instances(service);
     // Also those that were held back until now.
-    for (auto& [index, instance] : service.instances)
+    for (auto& [index, instance] : service.instances) {
         if (instance.pending()) service.unplaced.insert(index);
+        if (instance.current.node) touched_.insert(instance.current.node);  // who waits there may displace it now
+    }
     forget_revisions(service);
     enqueue(service);
     rolling_.insert(service.no);
