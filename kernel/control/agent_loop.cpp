@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
 #include "kernel/control/machine.hpp"
 
@@ -36,7 +37,8 @@ AgentLoop::AgentLoop(Parts parts)
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
       dial_timer_(parts_.io),
-      load_timer_(parts_.io) {
+      load_timer_(parts_.io),
+      drill_(parts_.io) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         parts_.log(host::LogLevel::kError, "a message of " + std::to_string(bytes) +
                                                " bytes is longer than the transport takes and was not sent; the "
@@ -75,6 +77,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     }
     cpu_milli_ = facts.cpu_milli;
     facts.ask_port = parts_.config.ask_port();
+    for (const auto& [kind, command] : parts_.config.drill) facts.drills.push_back(kind);
     return facts;
 }
 
@@ -381,8 +384,31 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
         return logs_.open(peer, *open, *runtime, place->container);
     }
     if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
+    if (const auto* what = std::get_if<core::Drill>(&decoded->message)) return drill(*what);
     welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);
     turn(core::FromController{peer, std::move(decoded->message)});
+}
+
+// Only what this node's own configuration permits, whatever the controller takes for permitted.
+void AgentLoop::drill(const core::Drill& what) {
+    const auto command = parts_.config.drill.find(what.kind);
+    const json::object fields{{"kind", what.kind}};
+    const std::string name = facts_.node + ": drill " + what.kind;
+    if (command == parts_.config.drill.end())
+        return tell("drill-failed", name + " is not in [node.drill] here", fields);
+    parts_.log(host::LogLevel::kWarn, name + " for " + format_duration(milliseconds(what.for_ms)) + " begins");
+    drill_.run(what.kind, command->second, milliseconds(what.for_ms), [this, name, fields](const Status& ended) {
+        if (!ended) tell("drill-failed", name + ": " + ended.error().text(), fields);
+    });
+}
+
+void AgentLoop::tell(std::string kind, std::string text, json::object fields) {
+    parts_.log(host::LogLevel::kWarn, kind + ": " + text);
+    if (controller_ == 0 || !welcomed_ || stopping_) return;
+    say({controller_, core::NodeEvent{{facts_.node_id, facts_.boot_id, facts_.session, 0},
+                                      std::move(kind),
+                                      std::move(text),
+                                      std::move(fields)}});
 }
 
 void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {

@@ -68,6 +68,7 @@ json::object Controller::State::document(const Instance& instance) const {
                      {"stopping", instance.stopping},
                      {"lost_on", std::move(lost_on)}};
     if (!instance.leased_on.empty()) out["leased_on"] = instance.leased_on;
+    put_moves(out, instance);
     return out;
 }
 
