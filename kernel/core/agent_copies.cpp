@@ -83,8 +83,8 @@ void Agent::State::adopt(const CopyId& id, Copy& copy) {
 // A list that names a newer spec, with another secret say, restarts nothing: until that spec has come, what runs is run
 // by the one it has.
 const std::string& Agent::State::digest_of(const Copy& copy) const {
-    const bool stands_in = copy.running_since != kNever && !copy.probed_spec.empty();
-    return stands_in && !specs_.contains(copy.entry.spec_digest) ? copy.probed_spec : copy.entry.spec_digest;
+    const bool stands_in = copy.running_since != kNever && specs_.contains(copy.runs_by);
+    return stands_in && !specs_.contains(copy.entry.spec_digest) ? copy.runs_by : copy.entry.spec_digest;
 }
 
 const CopySpec* Agent::State::spec_of(const Copy& copy) const {
@@ -94,7 +94,10 @@ const CopySpec* Agent::State::spec_of(const Copy& copy) const {
 
 void Agent::State::forget_specs() {
     std::set<std::string> used;
-    for (const auto& [id, copy] : copies_) used.insert({copy.entry.spec_digest, digest_of(copy)});
+    for (const auto& [id, copy] : copies_) {
+        used.insert(copy.entry.spec_digest);
+        if (!specs_.contains(copy.entry.spec_digest)) used.insert(copy.runs_by);
+    }
     std::erase_if(specs_, [&](const auto& spec) { return !used.contains(spec.first); });
 }
 

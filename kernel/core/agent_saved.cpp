@@ -27,6 +27,20 @@ Result<std::map<CopyId, std::uint64_t>> read_attempts(Fields& f) {
     return out;
 }
 
+Result<std::map<CopyId, std::string>> read_run_by(Fields& f) {
+    std::map<CopyId, std::string> out;
+    const auto* value = f.member("run_by");
+    if (!value) return out;
+    if (!value->is_object()) return fail(Code::kInvalid, "expected an object", f.path("run_by"));
+    for (const auto& member : value->get_object()) {
+        const auto copy = parse_copy_id(member.key());
+        if (!copy || !member.value().is_string())
+            return fail(Code::kInvalid, "expected copies as keys and digests as values", f.path("run_by"));
+        out.emplace(*copy, std::string(member.value().get_string()));
+    }
+    return out;
+}
+
 Result<std::map<std::string, CopySpec>> read_specs(Fields& f) {
     std::map<std::string, CopySpec> out;
     const auto* value = f.member("specs");
@@ -54,6 +68,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
     GANTRY_TRY(address, f.text("address", ""));
     GANTRY_TRY(floor, read_number<std::uint64_t>(f, "attempt_floor"));
     GANTRY_TRY(attempts, read_attempts(f));
+    GANTRY_TRY(run_by, read_run_by(f));
     GANTRY_TRY(specs, read_specs(f));
     if (const auto* value = f.member("list")) {
         NodeList list;
@@ -73,6 +88,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
     out.address = std::move(address);
     out.attempt_floor = floor;
     out.attempts = std::move(attempts);
+    out.run_by = std::move(run_by);
     out.specs = std::move(specs);
     return out;
 }
@@ -98,6 +114,10 @@ std::string Agent::State::saved_document() const {
     for (const auto& [id, copy] : copies_)
         if (copy.attempt) attempts[id.text()] = copy.attempt;
     if (!attempts.empty()) out["attempts"] = std::move(attempts);
+    json::object run_by;
+    for (const auto& [id, copy] : copies_)
+        if (!specs_.contains(copy.entry.spec_digest) && specs_.contains(copy.runs_by)) run_by[id.text()] = copy.runs_by;
+    if (!run_by.empty()) out["run_by"] = std::move(run_by);
     json::object specs;
     for (const auto& [digest, spec] : specs_) specs[digest] = to_json(spec);
     if (!specs.empty()) out["specs"] = std::move(specs);
@@ -152,6 +172,7 @@ void Agent::State::load(Saved saved) {
         copy.entry = std::move(entry);
         copy.attempt = attempt_floor_;
         if (const auto spent = spent_.extract(copy.entry.copy)) copy.attempt = std::max(copy.attempt, spent.mapped());
+        if (const auto by = saved.run_by.extract(copy.entry.copy)) copy.runs_by = by.mapped();
         const auto* spec = spec_of(copy);
 #ifdef GANTRY_BUG_STARTS_ALONE
         copy.held = spec == nullptr;

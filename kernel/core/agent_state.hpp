@@ -63,6 +63,7 @@ class Agent::State {
         std::vector<std::string> images;
         std::map<std::string, CopySpec> specs;
         std::map<CopyId, std::uint64_t> attempts;
+        std::map<CopyId, std::string> run_by;  // copies whose list names a spec that had not come yet
         std::uint64_t attempt_floor = 0;
         Names names;
         Offset offset;
@@ -121,7 +122,8 @@ class Agent::State {
         Instant restart_at{};
         Instant running_since = kNever;
         bool adopted = false;
-        std::string probed_spec;  // digest of the spec that `probes` are of; stands in until a newer one is here
+        std::string probed_spec;  // digest of the spec that `probes` are of
+        std::string runs_by;      // digest of the spec it was last probed by; stands in until a newer one is here
         std::vector<ProbeRun> probes;
         bool ready = false;
     };

@@ -95,6 +95,28 @@ class World:
     def discovery_static(self):
         self.tables["settings"] = {"controllers": ["10.0.0.1:3900", "[fd00::1]:3900"], "nodes": ["SNode1"]}
 
+    def discovery_beacon(self):
+        """A network of its own with a controller in it that answers: support/beacon.py, beyond a pair of links."""
+        if os.geteuid() != 0:
+            skip("a network of its own needs root")
+        secret, ready = self.scratch / "secret", self.scratch / "ready"
+        secret.write_text("a secret that is long enough\n")
+        self.tables["settings"] = {"secret_file": "{folder}/secret"}
+        self.tables["files"] = {"secret": secret.read_text()}
+        answerer = pathlib.Path(__file__).resolve().parents[1] / "support" / "beacon.py"
+        script = (f"ip link set lo up; ip link add here type veth peer name there; ip link set here up; "
+                  f"ip link set there up; ip addr add 10.90.0.2/24 dev here; ip addr add fd90::2/64 dev here nodad; "
+                  # The other end has a network of its own.
+                  f"unshare --net {sys.executable} -c 'import time; time.sleep(600)' & other=$!; "
+                  f"until ip link set there netns $other 2>/dev/null && ! ip link show there >/dev/null 2>&1; do sleep 0.01; "
+                  f"done; in=\"nsenter --net=/proc/$other/ns/net\"; $in ip link set there up; "
+                  f"$in ip addr add 10.90.0.1/24 dev there; $in ip addr add fd90::1/64 dev there nodad; "
+                  f"while ip -6 addr show tentative | grep -q inet6 || $in ip -6 addr show tentative | grep -q inet6; "
+                  f"do sleep 0.05; done; $in {sys.executable} {answerer} answer {secret} there 3900 >{ready} & "
+                  f"until grep -q ready {ready}; do sleep 0.01; done; "
+                  f'"$@"; status=$?; kill $other; exit $status')
+        self.before = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"]
+
     def placement_least_loaded(self):
         pass
 

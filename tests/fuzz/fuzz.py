@@ -18,12 +18,15 @@ import tempfile
 
 import plugins
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import beacon  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("GANTRY_BUILD", HERE.parents[1] / "build/release")).resolve()
 VECTORS = HERE.parents[1] / "tests/data/vsoa-vectors/all-vectors.json"
 # Longer inputs bring nothing new but time; streams are cut at more than 64 KiB nowhere but in their length.
 LONGEST = {"stream": 8192, "datagram": 2048, "server": 4096, "client": 4096,
-           "tls_server": 4096, "tls_client": 4096, "plugin": 8192, "note": 4096}
+           "tls_server": 4096, "tls_client": 4096, "beacon": 200, "plugin": 8192, "note": 4096}
 OF_PLUGINS = {"plugin", "note"}
 ADDRESSES = [b"127.0.0.1:3002", b"127.0.0.1", b"[::1]:54", b"[fe80::1]", b"::1", b"1.2.3.4:0", b"1.2.3.4:65536",
              b"axis_server", b"vsoa://axis_server", b"VSOA://axis_server:3002/axis", b"vsoa://localhost:3002/a",
@@ -78,6 +81,13 @@ def seeds(target):
     """The inputs to begin with."""
     if target in OF_PLUGINS:
         yield from plugins.seeds(target)
+        return
+    if target == "beacon":
+        key, full = beacon.key_of(b"a secret of more than 16 bytes"), bytes(range(1, 17))
+        yield beacon.seal(key, beacon.QUERY, nonce=full)
+        for address in (beacon.MAPPED + bytes([10, 90, 0, 1]), b"\xfd\x90" + bytes(13) + b"\1"):
+            yield beacon.seal(key, beacon.ANSWER, nonce=full, cookie=full, address=address, port=3900)
+        yield from (beacon.seal(key, beacon.HELLO, cookie=full, name=name) for name in (b"SNode1", b"x" * 63))
         return
     if target.startswith("tls_"):
         yield from tls_seeds("C>S" if target == "tls_server" else "S>C")

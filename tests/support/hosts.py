@@ -262,7 +262,8 @@ class Host:
                       f'listen = "{self.listen}:3901"']
             if "memory" in self.settings:
                 lines.append(f'memory = "{self.settings["memory"]}"')
-            lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
+            if "discovery" not in self.settings:
+                lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
             lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"'] if c.runtime == "oci" else ["[runtime.process]"]
             lines += ["[probe.tcp]", "[probe.vsoa]"]
         if self.controller:
@@ -272,6 +273,7 @@ class Host:
                 lines += ["[controller.timing]", *[f'{key} = "{value}"' for key, value in c.timing.items()]]
             lines += ["[placement.least-loaded]", "[store.sqlite]",
                       f'path = "{self.settings.get("store", f"{self.dir}/state/state.db")}"']
+        lines += self.settings.get("discovery", [])
         lines += ["[transport.vsoa]", f'secret_file = "{self.settings.get("secret", c.secret)}"']
         lines += ["[directory.vsoa]", f'listen = "{self.listen}:{c.position_port}"']
         lines += ["[frontend.http]", f'socket = "{self.socket}"', *self.settings.get("lines", [])]

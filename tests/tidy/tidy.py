@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 22000
+KERNEL_LINES_MAX = 23500
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 # Neighbours of the kernel proper, each with a budget of its own.
 NEIGHBOURS = {"kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 4900}
@@ -48,7 +48,8 @@ ALLOWED = [
     ("plugins/probe/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/probe/endpoint/"]),
     ("plugins/probe/", [*AUTHORS_LAYER, "plugins/probe/endpoint/"]),
     ("plugins/runtime/", [*AUTHORS_LAYER, "plugins/runtime/image-store/", "plugins/runtime/monitored/"]),
-    ("plugins/transport/vsoa/", [*AUTHORS_LAYER, "vsoa_"]),
+    ("plugins/transport/vsoa/", [*AUTHORS_LAYER, "vsoa_", "plugins/transport/secret/"]),
+    ("plugins/discovery/beacon/", [*AUTHORS_LAYER, "plugins/transport/secret/"]),
     ("plugins/directory/vsoa/", [*AUTHORS_LAYER, "vsoa_"]),
     ("plugins/", AUTHORS_LAYER),
 ]

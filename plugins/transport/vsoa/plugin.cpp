@@ -37,7 +37,7 @@ class VsoaTransport final : public gantry::Transport, public LinkEvents {
     void init(const gantry::Config& config) override {
         limits_ = {config.duration("connect_timeout"), config.duration("handshake_timeout"),
                    config.duration("peer_timeout"), static_cast<std::size_t>(config.size("queue_max"))};
-        tls_.emplace(Key::from_file(config.string("secret_file")));
+        tls_.emplace(Key::from_file(config.string("secret_file"), kKeyLabel));
         // Not the same numbers again after a restart: what is still under way to an old one must not find a new one.
         host().random(&next_id_, sizeof next_id_);
         next_id_ = (next_id_ & 0xffffff) << 16 | 1;

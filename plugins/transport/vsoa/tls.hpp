@@ -9,10 +9,16 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 
-#include "plugins/transport/vsoa/secret.hpp"
+#include "plugins/transport/secret/secret.hpp"
 
 namespace vsoa_transport {
+
+using cluster_secret::Key;
+
+// What the pre-shared key is derived for.
+inline constexpr std::string_view kKeyLabel = "gantry/1 transport psk";
 
 // What all connections of an instance share.
 class TlsContext {

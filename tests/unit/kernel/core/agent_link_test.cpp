@@ -343,6 +343,7 @@ TEST_CASE("a report fits one message, whatever the node has") {
     s.start();
     s.failures.emplace("stop", Error{Code::kFailed, std::string(400, '"'), {}, false, {}});
     s.connect();
+    s.only_last_report = true;  // there is one for every container that could not be stopped
     s.give({1, 1}, {});
     CHECK(s.report.copies.size() == 2'000);
     CHECK(encode(s.report).size() < limits::kMessage);

@@ -147,6 +147,24 @@ TEST_CASE("another secret restarts nothing and takes no copy out of the names; i
         CHECK(asked.back() == "other");
         always_ready();
     }
+    SECTION("the spec comes late, and gantryd starts again meanwhile while no controller answers") {
+        s.give({1, 2}, {entry});
+        s.run_for(seconds(1));
+        s.restart();
+        asked.clear();
+        s.run_for(seconds(5));
+        REQUIRE(!asked.empty());
+        CHECK(asked.back() == "hunter2");
+        always_ready();
+        right = "other";
+        s.known_specs[entry.spec_digest] = changed;
+        s.connect();
+        s.run_for(seconds(5));
+        CHECK(asked.back() == "other");
+        CHECK(s.names() == named);
+        CHECK(s.state(kA) == CopyState::kReady);
+        CHECK(s.count<Create>() == 0);
+    }
     SECTION("a question under way was asked with the old secret and says nothing any more") {
         s.hold = holding<Check>();
         s.run_for(seconds(1));

@@ -249,7 +249,7 @@ TEST_CASE("a missing group is a warning, a present one gets the socket and the f
     SECTION("missing") {
         door.settings.group = "no-such-group-here";
         door.open();
-        CHECK_THAT(door.tree.log_text(), Contains("no group \"no-such-group-here\""));
+        CHECK_THAT(door.tree.log_text(), Contains("no group \"no-such-group-here\" in /etc/group"));
         CHECK(Client(door.settings.socket).ask("GET", "/v1/nodes"));
     }
     SECTION("present") {

@@ -76,7 +76,7 @@ TEST_CASE("a secret is trusted only when nobody but root and the own user may ch
         struct stat file {};
         file.st_uid = owner;
         file.st_mode = S_IFREG | mode;
-        return vsoa_transport::distrust(file, 1000, in_user_namespace);
+        return cluster_secret::distrust(file, 1000, in_user_namespace);
     };
     for (const uid_t owner : {0u, 1000u}) {
         for (const mode_t mode : {0600, 0400, 0640}) CHECK(why(owner, mode).empty());

@@ -66,7 +66,10 @@ class Plain {
 class Peer {
   public:
     Peer(const std::string& address, const std::string& secret)
-        : key_(secret), context_(key_), fd_(connect_to(address)), tls_(context_, fd_.get(), false) {}
+        : key_(secret, vsoa_transport::kKeyLabel),
+          context_(key_),
+          fd_(connect_to(address)),
+          tls_(context_, fd_.get(), false) {}
 
     void send(std::string_view bytes) { waiting_ += bytes; }
     // Moves what can be moved.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/transport/vsoa/secret.hpp"
+#include "plugins/transport/secret/secret.hpp"
 
 #include <fcntl.h>
 #include <openssl/core_names.h>
@@ -16,13 +16,12 @@
 #include <gantry/view.hpp>
 #include <memory>
 
-namespace vsoa_transport {
+namespace cluster_secret {
 namespace {
 
 using gantry::Code;
 using gantry::Failure;
 
-constexpr std::string_view kLabel = "gantry/1 transport psk";
 constexpr uid_t kOverflowUser = 65'534;
 
 struct Wiped {
@@ -88,7 +87,7 @@ std::string distrust(const struct stat& file, uid_t self, bool in_user_namespace
            "), which a secret must not allow; run 'chmod 0600' on it";
 }
 
-Key::Key(std::string_view secret) {
+Key::Key(std::string_view secret, std::string_view label) {
     secret = without_line_end(secret);
     const std::unique_ptr<EVP_KDF, void (*)(EVP_KDF*)> kdf(EVP_KDF_fetch(nullptr, "HKDF", nullptr), &EVP_KDF_free);
     const std::unique_ptr<EVP_KDF_CTX, void (*)(EVP_KDF_CTX*)> context(EVP_KDF_CTX_new(kdf.get()), &EVP_KDF_CTX_free);
@@ -96,7 +95,7 @@ Key::Key(std::string_view secret) {
     const OSSL_PARAM parameters[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, const_cast<char*>(secret.data()), secret.size()),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, const_cast<char*>(kLabel.data()), kLabel.size()),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, const_cast<char*>(label.data()), label.size()),
         OSSL_PARAM_construct_end(),
     };
     if (!context || EVP_KDF_derive(context.get(), bytes_.data(), bytes_.size(), parameters) != 1) {
@@ -104,7 +103,7 @@ Key::Key(std::string_view secret) {
     }
 }
 
-Key Key::from_file(const std::string& path) {
+Key Key::from_file(const std::string& path, std::string_view label) {
     Wiped secret;
     read_secret(path, secret.text);
     const std::size_t length = without_line_end(secret.text).size();
@@ -112,9 +111,9 @@ Key Key::from_file(const std::string& path) {
         refuse(path, "holds " + std::to_string(length) + " bytes, at least 16 are needed; 'openssl rand -hex 32' " +
                          "makes a good one");
     }
-    return Key(secret.text);
+    return Key(secret.text, label);
 }
 
 Key::~Key() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
-}  // namespace vsoa_transport
+}  // namespace cluster_secret

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cluster's secret, and the key that this transport derives from it.
+// The cluster's secret, and the keys that plugins derive from it: one for each use.
 #pragma once
 
 #include <sys/stat.h>
@@ -8,22 +8,23 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
-namespace vsoa_transport {
+namespace cluster_secret {
 
 inline constexpr std::size_t kSecretMin = 16;  // bytes
 inline constexpr std::size_t kSecretMax = 4096;
 
-// The pre-shared key of TLS. Wiped when it goes.
+// Wiped when it goes.
 class Key {
   public:
     static constexpr std::size_t kSize = 32;
 
-    // HKDF-SHA256 (RFC 5869) over the secret, with a label of this transport's own: another use of the same secret
-    // gets another key. Line ends at the end of the secret do not count.
-    explicit Key(std::string_view secret);
+    // HKDF-SHA256 (RFC 5869) over the secret, without salt. `label` names the use: another use of the same secret gets
+    // another key. Line ends at the end of the secret do not count.
+    Key(std::string_view secret, std::string_view label);
     // Throws gantry::Failure with what the operator must change.
-    static Key from_file(const std::string& path);
+    static Key from_file(const std::string& path, std::string_view label);
     ~Key();
     Key(const Key&) = delete;
     Key& operator=(const Key&) = delete;
@@ -39,4 +40,4 @@ class Key {
 // 65534 there.
 std::string distrust(const struct stat& file, uid_t self, bool in_user_namespace);
 
-}  // namespace vsoa_transport
+}  // namespace cluster_secret
