@@ -29,6 +29,15 @@ Outcome<int> node_leave(const Session& session, bool reboot);
 // intent: "active", "cordoned", "draining".
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
 
+// Has a node fail as its configuration permits, and says what that cost every service that moved. kNotReady if a budget
+// broke, or what moved was not ready again in time.
+struct DrillOptions {
+    std::string node, kind;
+    std::string duration = "20s";
+    std::string timeout = "2m";  // beyond the duration
+};
+Outcome<int> drill(const Session& session, const DrillOptions& options);
+
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);
 Outcome<int> explain(const Session& session, const std::string& service);

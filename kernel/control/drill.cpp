@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 namespace gantry::control {
 

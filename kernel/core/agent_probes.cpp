@@ -23,7 +23,8 @@ const EndpointSpec* endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe)
 void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
     const auto& probes = spec.spec.probes;
     if (const auto& digest = digest_of(copy); copy.probed_spec != digest) {
-        const bool runs_on = !std::exchange(copy.probed_spec, copy.runs_by = digest).empty() && copy.probes.size() == probes.size();
+        const bool runs_on =
+            !std::exchange(copy.probed_spec, copy.runs_by = digest).empty() && copy.probes.size() == probes.size();
         ProbeRun run;
         run.next = now_;
         run.pause = kFirstPause;

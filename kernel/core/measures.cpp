@@ -112,6 +112,7 @@ void Controller::State::take_runs(Node& node, const Report& message) {
     for (const auto& run : message.runs) {
         if (!find(run.copy.instance)) continue;
         Life& life = life_of(run.copy, node.name);
+        if (life.node != node.name) continue;
         const auto [at, fresh] = life.runs.try_emplace(run.attempt, run);
         if (!fresh) {
             // A gantryd that lost its records knows less of the beginning than it said before.

@@ -230,6 +230,11 @@ void Controller::State::forget(Node& node) {
         close(node.peer, "the node was removed");
     }
     forget_stale(node);
+    // What it ran, and until when, will not be known.
+    std::erase_if(open_moves_, [&](const auto& open) {
+        const auto life = lives_.find(open.second.from);
+        return life != lives_.end() && life->second.node == node.name;
+    });
     for (auto& [name, service] : services_)
         for (auto& [index, instance] : service.instances)
             if (instance.moving_from == node.name) end_move(instance);

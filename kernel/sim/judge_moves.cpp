@@ -97,11 +97,12 @@ void Judge::decided(const core::Effects& effects) {
     for (const auto& effect : effects.acts) {
         const auto* event = std::get_if<core::Event>(&effect);
         if (!event) continue;
-        if (event->kind == "lost") {
-            const auto at = lived_.find(field(*event, "instance") + "#" + written(event->fields.at("epoch")) + " on " +
-                                        field(*event, "node"));
-            const auto& word = words_[field(*event, "node")];
-            if (at != lived_.end() && !at->second.lost) at->second.lost = {word.earliest, word.latest};
+        if (event->kind == "node-lost" || event->kind == "node-left" || event->kind == "node-rebooting") {
+            const std::string node = field(*event, "node");
+            const Word& word = words_[node];
+            for (auto& [place, life] : lived_)
+                if (word.latest != Instant() && place.ends_with(" on " + node) && !life.lost)
+                    life.lost = {word.earliest, word.latest};
         } else if (event->kind == "moved" || event->kind == "move-measured") {
             moved(*event);
         }
