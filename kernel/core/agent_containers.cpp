@@ -30,6 +30,7 @@ void Agent::State::ask(const std::string& name, Runtime& runtime) {
     runtime.asking = true;
     runtime.ask_again = false;
     runtime.began = turn_;
+    runtime.asked_at = now_;
     runtime.list_at = kNever;
     out_.emplace_back(ListContainers{name});
 }
@@ -114,6 +115,7 @@ void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runti
     container.is = seen.running ? Is::kRunning : seen.created ? Is::kCreated : Is::kExited;
     container.exit_code = seen.exit_code;
     container.detail = one_line(seen.detail, kReasonMost);
+    if (seen.running) record_seen(key, runtime.asked_at);
     if (fresh) {
         take_held(key, container);
         if (without_state_) raise_floor();  // there must have been one
@@ -154,6 +156,8 @@ void Agent::State::erase(std::map<ContainerKey, Container>::iterator at, const s
         copy->running_since = kNever;
         if (!known_end) crash(*copy, why);
     }
+    if (const auto record = records_.find(at->first); record != records_.end() && !record->second.ended)
+        record_end(record->second, at->second);
     if (at->second.leased) out_.emplace_back(Disarm{name_of(at->first)});
     containers_.erase(at);
 }
@@ -162,7 +166,10 @@ void Agent::State::on(const ContainerExited& input) {
     if (!started_) return;
     if (const auto parsed = parse_container_name(input.name)) {
         const auto at = containers_.find({parsed->copy, parsed->attempt, input.runtime});
-        if (at != containers_.end() && name_of(at->first) == input.name) at->second.unsure = true;
+        if (at != containers_.end() && name_of(at->first) == input.name) {
+            at->second.unsure = true;
+            at->second.hint_at = now_;
+        }
     }
     want_list(input.runtime);
 }
@@ -246,6 +253,7 @@ void Agent::State::drive_out(const ContainerKey& key, Container& container) {
     if (now_ < container.retry_at) return wait_until(container.retry_at);
     if (container.is == Is::kRunning) {
         container.asked_to_stop = true;
+        if (container.end_at == Instant()) container.end_at = now_;
         const auto id = begin(key, container, Doing::kStopping);
         out_.emplace_back(Stop{id, key.runtime, name_of(key), container.grace});
     } else {

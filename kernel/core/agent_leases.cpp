@@ -108,6 +108,7 @@ void Agent::State::fence(const ContainerKey& key, Container& container) {
     container.fenced = container.asked_to_stop = true;
     container.grace = Duration(0);
     container.retry_at = {};
+    container.end_at = covered ? container.armed : now_;
     Copy* copy = owner(key);
     const std::string name = copy ? instance_name(copy->entry) : name_of(key);
     event("fenced", name + (covered ? " is killed: its lease is over" : " is killed: no guard holds its lease"),

@@ -33,9 +33,10 @@ void Agent::State::on(const Connected& input) {
 // Only after every runtime was asked for its list. What is said to be applied counts over reboots, and a table of names
 // too: of anything older nothing would be accepted, and the controller must know.
 void Agent::State::hello(PeerId peer) {
-    out_.emplace_back(Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels,
-                                       facts_.runtimes, facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
-                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port}});
+    out_.emplace_back(
+        Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
+                         facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
+                         std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port, facts_.drills}});
     peers_[peer].give_up = now_ + kWelcomeLimit;
 }
 
@@ -106,6 +107,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     timing_.restart_delay_max = milliseconds(message.restart_delay_max_ms);
     timing_.lease = milliseconds(message.lease_ms);
     choose_controller();
+    tell_again();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
     say_leaving();
@@ -119,7 +121,11 @@ void Agent::State::on(const FromController& input) {
         return leave(input.peer, "refused by the controller: " + one_line(m->reason, kReasonMost));
     if (!at->second.welcomed) return;
     if (const auto* m = std::get_if<HeartbeatAck>(&input.message)) {
-        if (input.peer == current_) take_grants(*m);
+        if (input.peer == current_) {
+            take_grants(*m);
+            compare_clocks(*m);
+            take_runs_no(*m);
+        }
         take_ack(*m);
     }
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
@@ -222,9 +228,10 @@ void Agent::State::send_report() {
         return a.applied == b.applied && a.copies == b.copies && a.images == b.images && a.fetching == b.fetching &&
                a.incomplete == b.incomplete;
     };
-    if (last_report_ && same(*last_report_, next)) return;
+    if (last_report_ && same(*last_report_, next) && !has_news()) return;
     last_report_ = next;
     reported_at_ = now_;
+    put_runs(next);
     next.id = identity();
     send(std::move(next));
 }

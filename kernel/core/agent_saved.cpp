@@ -83,6 +83,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
         Fields inner(value, "names");
         GANTRY_CHECK(take(inner, out.names));
     }
+    if (const auto* value = f.member("records")) GANTRY_CHECK(read_records(*value, out));
     out.boot_id = std::move(boot_id);
     out.address = std::move(address);
     out.attempt_floor = floor;
@@ -125,6 +126,7 @@ std::string Agent::State::saved_document() const {
         put(members, names_);
         out["names"] = std::move(members);
     }
+    if (!records_.empty()) out["records"] = records_document();
     return to_text(out);
 }
 
@@ -160,6 +162,11 @@ void Agent::State::load(Saved saved) {
     attempt_floor_ = saved.attempt_floor;
     names_ = std::move(saved.names);
     same_boot_ = accepted_ = list_boot_ == facts_.boot_id;
+    if (same_boot_) {
+        offset_ = saved.offset;
+        records_ = std::move(saved.records);
+        untold_ = !records_.empty();
+    }
     for (auto& entry : saved.list) {
         Copy& copy = copies_[entry.copy];
         copy.entry = std::move(entry);

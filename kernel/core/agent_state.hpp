@@ -29,6 +29,31 @@ class Agent::State {
     json::value document() const;
     bool connected() const { return current_ != 0; }
 
+    // What the controller's clock shows more than ours is between low and high, as of our time `at`.
+    struct Offset {
+        Duration low{}, high{};
+        Instant at{};
+        std::uint64_t clock = 0;  // which clock: grows when it turns out to be another one; 0: none is known
+    };
+    // When something happened by our clock, and what was known of the controller's then.
+    struct Stamp {
+        Instant from{}, to{};
+        Offset by{};
+    };
+    struct Record {  // of one run of a container
+        Stamp began;
+        std::optional<Stamp> ready{}, unready{}, ended{};
+        Instant seen{};          // running, for the last time
+        std::uint64_t told = 0;  // in the report of runs with this number first; 0: in none since it changed
+        bool taken = false;      // the controller has it
+    };
+    struct ContainerKey {
+        CopyId copy;
+        std::uint64_t attempt = 0;
+        std::string runtime;
+        friend auto operator<=>(const ContainerKey&, const ContainerKey&) = default;
+    };
+
     // The durable part: what Save holds.
     struct Saved {
         std::string cluster_id, boot_id;  // boot_id: of the boot in which the list was accepted
@@ -41,25 +66,23 @@ class Agent::State {
         std::map<CopyId, std::string> run_by;  // copies whose list names a spec that had not come yet
         std::uint64_t attempt_floor = 0;
         Names names;
+        Offset offset;
+        std::map<ContainerKey, Record> records;
     };
     static Result<Saved> parse_saved(std::string_view document);
 
   private:
-    struct ContainerKey {
-        CopyId copy;
-        std::uint64_t attempt = 0;
-        std::string runtime;
-        friend auto operator<=>(const ContainerKey&, const ContainerKey&) = default;
-    };
     enum class Is : std::uint8_t { kCreated, kRunning, kExited };
     enum class Doing : std::uint8_t { kNothing, kCreating, kStarting, kStopping, kRemoving };
 
     struct Container {
         Is is = Is::kCreated;
         Doing doing = Doing::kNothing;
-        std::uint64_t touched = 0;  // turn of the last operation's begin or end: an older list is no evidence
-        bool unsure = false;        // list before acting on it
-        bool missed = false;        // one list did not show it though it should run
+        std::uint64_t touched = 0;     // turn of the last operation's begin or end: an older list is no evidence
+        bool unsure = false;           // list before acting on it
+        bool missed = false;           // one list did not show it though it should run
+        Instant start_at{}, end_at{};  // not before it began to run, or ended; 0: nobody began to start or end it
+        Instant hint_at{};             // somebody said that it ended
         bool start_failed = false;
         bool asked_to_stop = false;  // its end is no crash
         bool cannot_stop = false;
@@ -109,6 +132,7 @@ class Agent::State {
 
     struct Runtime {
         bool answered = false, listed = false, images_listed = false;
+        Instant asked_at{};
         bool asking = false, ask_again = false;
         std::uint64_t began = 0;  // turn in which the list was asked for
         Instant list_at = kNever;
@@ -199,6 +223,24 @@ class Agent::State {
     void fence(const ContainerKey& key, Container& container);
     bool may_start(Copy& copy, const Container& container) const;
     bool lease_ended(const ContainerKey& key, Container& container, bool forbid);
+
+    // agent_records.cpp: when what ran, by this node's clock and the controller's
+    void compare_clocks(const HeartbeatAck& message);
+    Duration wander(Duration passed) const;
+    Stamp stamp(Instant from, Instant to) const { return {from, to, offset_}; }
+    Span by_controller(const Stamp& stamp) const;
+    void keep_records();
+    void keep_record(const ContainerKey& key, const Container& container);
+    void record_seen(const ContainerKey& key, Instant at);
+    void record_ready(const ContainerKey& key, bool ready);
+    void record_end(Record& record, const Container& container);
+    void changed(Record& record);
+    bool has_news() const { return untold_ && offset_.clock != 0; }
+    void tell_again();
+    void put_runs(Report& report);
+    void take_runs_no(const HeartbeatAck& message);
+    json::object records_document() const;
+    static Status read_records(const json::value& value, Saved& out);
 
     // agent_probes.cpp
     void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
@@ -296,6 +338,10 @@ class Agent::State {
     std::map<std::uint64_t, std::pair<ContainerKey, Instant>> arms_;  // under way
     std::map<CopyId, Instant> granted_;                               // D
     std::map<std::uint64_t, Instant> beats_sent_;                     // when they were sent
+    Offset offset_;
+    std::map<ContainerKey, Record> records_;  // of what runs, and of what ended and the controller does not know yet
+    bool untold_ = false;                     // of some record
+    std::uint64_t runs_no_ = 0;
     std::uint64_t last_beat_ = 0;
     std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;

@@ -69,6 +69,7 @@ void put(json::object& out, const Hello& m) {
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
     if (m.ask_port) out["ask_port"] = m.ask_port;
+    if (!m.drills.empty()) out["drills"] = texts_json(m.drills);
 }
 
 Status take(Fields& f, Hello& out) {
@@ -91,6 +92,8 @@ Status take(Fields& f, Hello& out) {
     GANTRY_TRY(applied, read_list_no(f, "applied"));
     GANTRY_TRY(version, f.text("version", ""));
     GANTRY_TRY(ask_port, read_number<std::uint16_t>(f, "ask_port"));
+    GANTRY_TRY(drills, f.texts("drills"));
+    out.drills = std::move(drills);
     out.ask_port = ask_port;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
@@ -151,6 +154,41 @@ Result<CopyReport> take_copy(Fields f) {
                       cannot_stop};
 }
 
+void put(json::object& out, std::string_view key, const std::optional<Span>& span) {
+    if (span) out[key] = json::array{span->from.ns, span->to.ns};
+}
+
+json::object run_json(const Run& run) {
+    json::object out{{"copy", run.copy.text()}, {"attempt", run.attempt}};
+    put(out, "began", std::optional(run.began));
+    put(out, "ready", run.ready);
+    put(out, "unready", run.unready);
+    put(out, "ended", run.ended);
+    return out;
+}
+
+Result<std::optional<Span>> take_span(Fields& f, std::string_view key) {
+    const auto* value = f.member(key);
+    if (!value) return std::nullopt;
+    const auto* ends = value->if_array();
+    const bool good = ends && ends->size() == 2 && (*ends)[0].is_int64() && (*ends)[1].is_int64() &&
+                      (*ends)[0].get_int64() <= (*ends)[1].get_int64() && (*ends)[0].get_int64() >= -kLatest &&
+                      (*ends)[1].get_int64() <= kLatest;
+    if (!good) return fail(Code::kInvalid, "expected [from, to] in nanoseconds", f.path(key));
+    return Span{{(*ends)[0].get_int64()}, {(*ends)[1].get_int64()}};
+}
+
+Result<Run> take_run(Fields f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(attempt, read_number<std::uint64_t>(f, "attempt"));
+    GANTRY_TRY(began, take_span(f, "began"));
+    GANTRY_TRY(ready, take_span(f, "ready"));
+    GANTRY_TRY(unready, take_span(f, "unready"));
+    GANTRY_TRY(ended, take_span(f, "ended"));
+    if (!began) return fail(Code::kInvalid, "expected [from, to] in nanoseconds", f.path("began"));
+    return Run{copy, attempt, *began, ready, unready, ended};
+}
+
 void put(json::object& out, const Report& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
@@ -161,6 +199,11 @@ void put(json::object& out, const Report& m) {
     out["images"] = texts_json(m.images);
     out["fetching"] = texts_json(m.fetching);
     if (m.incomplete) out["incomplete"] = true;
+    if (m.runs.empty()) return;
+    json::array runs;
+    for (const auto& run : m.runs) runs.push_back(run_json(run));
+    out["runs_no"] = m.runs_no;
+    out["runs"] = std::move(runs);
 }
 
 Status take(Fields& f, Report& out) {
@@ -175,6 +218,13 @@ Status take(Fields& f, Report& out) {
     GANTRY_TRY(images, f.texts("images"));
     GANTRY_TRY(fetching, f.texts("fetching"));
     GANTRY_TRY(incomplete, f.boolean("incomplete", false));
+    GANTRY_TRY(runs_no, read_number<std::uint64_t>(f, "runs_no"));
+    GANTRY_TRY(runs, f.list("runs"));
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        GANTRY_TRY(run, take_run(Fields(runs[i], f.path("runs[" + std::to_string(i) + "]"))));
+        out.runs.push_back(run);
+    }
+    out.runs_no = runs_no;
     out.applied = applied;
     out.images = std::move(images);
     out.fetching = std::move(fetching);

@@ -59,8 +59,10 @@ void put(json::object& out, const HeartbeatAck& m) {
     out["current"] = list_no_json(m.current);
     out["names_no"] = m.names_no;
     if (m.left) out["left"] = true;
+    if (m.beat != 0) out["beat"] = m.beat;
+    if (m.at.ns != 0) out["at"] = m.at.ns;
+    if (m.runs_no != 0) out["runs_no"] = m.runs_no;
     if (m.grants.empty()) return;
-    out["beat"] = m.beat;
     json::array grants;
     for (const auto& copy : m.grants) grants.emplace_back(copy.text());
     out["grants"] = std::move(grants);
@@ -73,7 +75,9 @@ Status take(Fields& f, HeartbeatAck& out) {
     GANTRY_TRY(left, f.boolean("left", false));
     GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
     GANTRY_TRY(grants, f.texts("grants"));
-    out = {seq, current, names_no, left, beat};
+    GANTRY_TRY(at, f.integer("at", 0, 0, kLatest));
+    GANTRY_TRY(runs_no, read_number<std::uint64_t>(f, "runs_no"));
+    out = {seq, current, names_no, left, beat, {}, {at}, runs_no};
     for (std::size_t i = 0; i < grants.size(); ++i) {
         const auto copy = parse_copy_id(grants[i]);
         if (!copy)
@@ -175,6 +179,18 @@ Status take(Fields& f, Forward& out) {
     return end ? Status() : take_message(f, out.message);
 }
 
+void put(json::object& out, const Drill& m) {
+    out["kind"] = m.kind;
+    out["for_ms"] = m.for_ms;
+}
+
+Status take(Fields& f, Drill& out) {
+    GANTRY_TRY(kind, need_text(f, "kind"));
+    GANTRY_TRY(for_ms, f.integer("for_ms", 0, 1, 3'600'000));
+    out = {std::move(kind), for_ms};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -204,8 +220,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",   "refused",  "heartbeat_ack", "list", "specs",  "names",
-    "blob_data", "log_open", "log_close",     "ask",  "forward"};
+    "welcome",   "refused",  "heartbeat_ack", "list", "specs",   "names",
+    "blob_data", "log_open", "log_close",     "ask",  "forward", "drill"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

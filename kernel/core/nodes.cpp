@@ -70,6 +70,9 @@ void Controller::State::on(const PeerMessage& input) {
         // Before the first report a node is told nothing: its list may be older than what it runs.
         if (!node->reported && !node->down()) return;
         HeartbeatAck answer{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft};
+        answer.beat = message->beat;
+        answer.at = now_;
+        answer.runs_no = node->runs_no;
         grant(*node, *message, answer);
         send(*node, std::move(answer));
     } else if (const auto* full = std::get_if<Report>(&input.message)) {
@@ -156,7 +159,7 @@ void Controller::State::on(const PeerDown& input) {
 }
 
 void Controller::State::hold(Node& node) {
-    node.heard = now_;
+    node.heard = node.last_word = now_;
     node.hold_until = now_ + timing_.hold;
     event("node-hold", node.name + ": gantryd restarts, its copies run on for up to " + format_duration(timing_.hold),
           {{"node", node.name}});
@@ -164,7 +167,7 @@ void Controller::State::hold(Node& node) {
 
 // Planned moves, then left. One that does not wait for them has left at once.
 void Controller::State::leave(Node& node, const Leaving& message) {
-    node.heard = now_;
+    node.heard = node.last_word = now_;
     if (node.down()) return;
     node.reboots = message.reboots;
     if (!message.waits) return may_go(node);
@@ -227,6 +230,11 @@ void Controller::State::forget(Node& node) {
         close(node.peer, "the node was removed");
     }
     forget_stale(node);
+    // What it ran, and until when, will not be known.
+    std::erase_if(open_moves_, [&](const auto& open) {
+        const auto life = lives_.find(open.second.from);
+        return life != lives_.end() && life->second.node == node.name;
+    });
     for (auto& [name, service] : services_)
         for (auto& [index, instance] : service.instances) {
             if (instance.moving_from == node.name) end_move(instance);

@@ -41,6 +41,7 @@ void Controller::State::may_go(Node& node) {
         return;
     }
     const Duration usual = *usual_reboot(node);
+    out_of_reach(node, node.name + " reboots");
     node.away = now_;
     node.expected = true;
     node.waits = std::min(*patience, kPatience * usual);

@@ -29,6 +29,7 @@ void Controller::State::report(Node& node, const Report& message) {
     node.images = std::move(images);
     node.fetching = message.fetching;
 
+    take_runs(node, message);
     const bool first = !node.reported && !node.down();
     node.reported = node.reported || first;
     std::set<CopyId> missing;
@@ -50,6 +51,7 @@ void Controller::State::report(Node& node, const Report& message) {
             instance.next.ready = false;
     }
     if (!message.incomplete) drop_gone(node, message);
+    measure_moves(node.name);
     if (!first) return;
     now_ready(node);
     dirty_list(node);
@@ -222,6 +224,7 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
         if (message.applied >= stale.gone_after && !there.contains(copy)) gone.push_back(copy);
     for (const auto& copy : gone) {
         lease_over(copy);
+        life_over(copy);
         const Stale& stale = node.stale.at(copy);
         stale_gone(node, copy, stale.planned || stale.met);
     }

@@ -52,6 +52,7 @@ void Judge::loaded(std::uint64_t start) {
                "start " + std::to_string(start) + " has term " + std::to_string(term) + ", which was published before");
     named_.clear();
     acked_.clear();
+    controller_began();
 }
 
 void Judge::committed() {

@@ -92,6 +92,7 @@ void Seat::turn(const core::Input& input) {
     world_.digest.add(effects);
     if (world_.recorder) world_.recorder->controller(input, now, effects);
     gather(effects);
+    world_.judge.decided(effects);
     const bool placed = std::any_of(effects.acts.begin(), effects.acts.end(), [](const core::Effect& effect) {
         const auto* event = std::get_if<core::Event>(&effect);
         return event && event->kind == "placed";
@@ -256,6 +257,7 @@ void Seat::published_through(const Machine& via, const core::Forward& forward) {
 
 void Seat::hear(core::PeerId peer, const std::string& address, core::AgentMessage message) {
     if (!core) return world_.hang_up_controller(peer);
+    if (const Machine* machine = world_.machine_of(peer)) world_.judge.heard(*machine, message);
     turn(core::PeerMessage{peer, address, std::move(message)});
 }
 
