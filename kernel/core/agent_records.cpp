@@ -91,7 +91,11 @@ void Agent::State::keep_record(const ContainerKey& key, const Container& contain
     }
     Record& record = at->second;
     if (container.is == Is::kRunning && record.ended) {
-        record.ended.reset();  // it was said to have ended, and runs
+        // Its start had failed and it was started again; or it was said to have ended, and runs.
+        if (container.start_at > record.began.from)
+            record = Record{stamp(container.start_at, now_)};
+        else
+            record.ended.reset();
         changed(record);
     }
     if (container.is == Is::kExited && !record.ended) record_end(record, container);

@@ -113,12 +113,16 @@ void Controller::State::take_runs(Node& node, const Report& message) {
         if (!find(run.copy.instance)) continue;
         Life& life = life_of(run.copy, node.name);
         if (life.node != node.name) continue;
+        if (!run.ended) life.over.reset();  // it was started again, in another boot
         const auto [at, fresh] = life.runs.try_emplace(run.attempt, run);
         if (!fresh) {
+            Run& known = at->second;
+            const bool again = known.ended && run.began.to > known.ended->to;  // a start that had failed
             // A gantryd that lost its records knows less of the beginning than it said before.
-            if (!at->second.ready) at->second.ready = run.ready;
-            at->second.unready = run.unready;
-            at->second.ended = run.ended;
+            if (!again) known.ready = known.ready ? known.ready : run.ready;
+            if (again) known = run;
+            known.unready = run.unready;
+            known.ended = run.ended;
         }
         if (life.runs.size() <= kRunsOfCopy) continue;
         const Run& oldest = life.runs.begin()->second;

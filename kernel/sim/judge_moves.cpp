@@ -60,20 +60,20 @@ void Judge::turned(const Machine& machine, const core::AgentInput& input) {
     if (!world_.setup.judged || std::holds_alternative<core::AgentTick>(input) ||
         std::holds_alternative<core::LoadMeasured>(input) || std::holds_alternative<core::FromController>(input))
         return;
-    for (const auto& entry : machine.agent->document().at("copies").as_array()) {
+    const json::value document = machine.agent->document();
+    for (const auto& entry : document.at("copies").as_array()) {
         const auto copy = core::parse_copy_id(std::string(entry.at("copy").as_string()));
         const auto at = copy ? lived_.find(place_of(*copy, machine.name)) : lived_.end();
         if (at == lived_.end()) continue;
         const auto state = entry.at("state").as_string();
         auto& [started, ready] = at->second.shown;
         const std::uint64_t attempt = entry.at("attempt").to_number<std::uint64_t>();
-        const bool now_ready = state == "ready";
-        if (now_ready && (!ready || started != attempt))
+        if (std::exchange(started, attempt) != attempt) ready = false;
+        if (state == "ready" && !ready)
             at->second.ready.emplace_back(world_.now(), kNever);
-        else if (!now_ready && ready && state == "running" && at->second.ready.back().second == kNever)
+        else if (state == "running" && ready && at->second.ready.back().second == kNever)
             at->second.ready.back().second = world_.now();
-        if (now_ready || state == "running") ready = now_ready;
-        started = attempt;
+        if (state == "ready" || state == "running") ready = state == "ready";
     }
 }
 
