@@ -157,8 +157,8 @@ struct Report {
     std::vector<std::string> images;    // manifest digests that are ready
     std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
     bool incomplete = false;
-    std::uint64_t runs_no = 0;  // grows with every report that has runs, within the session
-    std::vector<Run> runs;      // those that changed since the controller took one, also of copies that are gone
+    std::uint64_t runs_no = 0;   // grows with every report that has runs, within the session
+    std::vector<Run> runs = {};  // those that changed since the controller took one, also of copies that are gone
 };
 
 struct PullList {
