@@ -20,7 +20,8 @@ constexpr milliseconds kLeast = std::chrono::seconds(5);  // what a short one br
 struct Seen {
     std::string node;
     std::int64_t detected_ms = -1;             // from the node's last word to its loss
-    bool back = false;                         // and ready
+    bool gone = false;                         // lost, or it left
+    bool back = false;                         // and ready again
     std::string failed;                        // its command
     std::map<std::string, std::string> away;   // instance -> epoch that was lost and has not moved yet
     std::map<std::string, json::value> moves;  // by number

@@ -185,6 +185,8 @@ void Controller::State::forget_lives() {
 void Controller::State::served(Instance& instance) {
     const CopyId to = instance.current_id();
     const CopyId from{to.instance, std::exchange(instance.served, to.epoch)};
+    // Its node may have been lost and back before the copy was ready at all.
+    if (const auto fresh = lives_.find(to); from != to && fresh != lives_.end()) fresh->second.lost.reset();
     const auto old = lives_.find(from);
     if (from.epoch == 0 || old == lives_.end()) return;  // the first one, or nobody knows when it ran
     OpenMove open{from, to, {}, {}};

@@ -48,7 +48,7 @@ class Judge {
     void booted(const Machine& machine);
 
     // --- what moves cost (judge_moves.cpp)
-    void heard(const Machine& machine, const core::AgentMessage& message);  // by the controller
+    void heard(const Machine& machine, core::PeerId peer, const core::AgentMessage& message);  // by the controller
     void controller_began();
     void turned(const Machine& machine, const core::AgentInput& input);
     void ran(const Machine& machine, const core::CopyId& copy, bool runs, bool told);
@@ -84,6 +84,7 @@ class Judge {
         bool unsure = false;
     };
     struct Word {                                      // the last one of a node that its controller took
+        core::PeerId peer = 0;  // that of its last hello
         std::pair<std::uint64_t, std::uint64_t> said;  // session, seq
         Instant earliest{}, latest{};
     };

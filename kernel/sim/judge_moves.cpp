@@ -35,19 +35,28 @@ Judge::Lived& Judge::lived(const core::CopyId& copy, const std::string& node) {
     return out;
 }
 
-// The last word of a node that the controller took: of a hello it may have taken it or not.
-void Judge::heard(const Machine& machine, const core::AgentMessage& message) {
+// The last word of a node that the controller took. Of a hello it may have taken it or not, nor is it known whether a route
+// through another node took the place of a connection.
+void Judge::heard(const Machine& machine, core::PeerId peer, const core::AgentMessage& message) {
     if (std::holds_alternative<core::NodeEvent>(message) || std::holds_alternative<core::BlobRead>(message)) return;
+    if (const auto* relayed = std::get_if<core::Relayed>(&message)) {
+        if (const Machine* end = world_.relays.end_of(machine, relayed->route)) {
+            words_[end->name].latest = world_.now();
+            words_[end->name].peer = 0;
+        }
+    }
     const auto& id = std::visit([](const auto& m) -> const core::Identity& { return m.id; }, message);
     auto& word = words_[machine.name];
     if (std::holds_alternative<core::Hello>(message)) {
         if (std::pair(id.session, id.seq) > word.said) word.said = {id.session, id.seq};
+        word.peer = peer;
         word.latest = world_.now();
         return;
     }
     if (id.session != word.said.first || id.seq <= word.said.second) return;
     word.said.second = id.seq;
-    word.earliest = word.latest = world_.now();
+    word.latest = world_.now();
+    if (word.peer == peer) word.earliest = word.latest;
 }
 
 void Judge::controller_began() {
@@ -120,8 +129,12 @@ void Judge::moved(const core::Event& event) {
     const Lived &a = old->second, &b = fresh->second;
     if (!event.fields.at("complete").as_bool() || a.unsure || b.unsure || b.ready.empty()) return;
     ++world_.counts.measured;
+    // Figures are in seconds of the controller's clock, which may run as wrong as it is assumed to.
+    const auto drift = [&](Duration of) { return of / 1'000'000 * world_.setup.timing.drift_ppm + milliseconds(1); };
     const auto judged = [&](const char* what, Duration least, Duration most) {
-        const auto [from, to] = range(event.fields.at(what));
+        auto [from, to] = range(event.fields.at(what));
+        from -= drift(from);
+        to += drift(to);
         if (from > std::max(most, Duration(0)) || to < std::max(least, Duration(0)))
             broken("value and error hold the truth",
                    std::string(what) + " of " + event.text + ": in truth " + text(least) + " to " + text(most));

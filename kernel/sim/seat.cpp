@@ -257,7 +257,7 @@ void Seat::published_through(const Machine& via, const core::Forward& forward) {
 
 void Seat::hear(core::PeerId peer, const std::string& address, core::AgentMessage message) {
     if (!core) return world_.hang_up_controller(peer);
-    if (const Machine* machine = world_.machine_of(peer)) world_.judge.heard(*machine, message);
+    if (const Machine* machine = world_.machine_of(peer)) world_.judge.heard(*machine, peer, message);
     turn(core::PeerMessage{peer, address, std::move(message)});
 }
 
