@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One controller and three agents in virtual time: both cores together tell the story that each tells alone.
-#include <random>
-
 #include "kernel/core/controller.hpp"
 #include "tests/unit/kernel/core/agent_shell.hpp"
 
@@ -290,50 +288,4 @@ TEST_CASE("a copy that crashes on and on gets another node") {
     c.run_for(seconds(2));
     CHECK(c.where() == 1);
     CHECK(c.running().size() == 1);
-}
-
-TEST_CASE("after random faults everything deployed runs exactly once") {
-    const auto first = std::random_device{}();
-    for (unsigned round = 0; round < 15; ++round) {
-        const unsigned seed = first + round;
-        INFO("seed " << seed);
-        std::mt19937 random(seed);
-        Cluster c(3);
-        c.run_for(seconds(1));
-        c.deploy(R"({"service": {"name": "axis_server", "image": "axis_server:1.0", "instances": 4},
-                     "placement": {"nodes": ["SNode1", "SNode2", "SNode3"]}, "probe": [{"kind": "tcp"}]})");
-        for (int i = 0; i < 25; ++i) {
-            const std::size_t node = random() % 3;
-            switch (random() % 6) {
-                case 0:
-                    c.cut(node);
-                    break;
-                case 1:
-                    c.mend(node);
-                    break;
-                case 2:
-                    c.mend(node);
-                    c.reboot(node, milliseconds(random() % 4000));
-                    break;
-                case 3:
-                    c.restart_agent(node);
-                    break;
-                case 4:
-                    if (const auto running = c.shell(node).running(); !running.empty())
-                        c.shell(node).crash(running[random() % running.size()]);
-                    break;
-                default:
-                    c.without_controller(milliseconds(random() % 8000));
-            }
-            c.run_for(milliseconds(random() % 3000));
-        }
-        for (std::size_t i = 0; i < 3; ++i) c.mend(i);
-        c.run_for(seconds(90));
-        CHECK(c.running().size() == 4);
-        CHECK(c.ready() == 4);
-        std::set<std::string> instances;
-        for (const auto& name : c.running())
-            instances.insert(parse_container_name(name.substr(name.find('/') + 1))->copy.instance.text());
-        CHECK(instances.size() == 4);
-    }
 }

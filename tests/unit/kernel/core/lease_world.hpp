@@ -10,7 +10,7 @@
 
 #include "kernel/core/controller.hpp"
 #include "tests/unit/kernel/core/agent_shell.hpp"
-#include "tests/unit/kernel/core/controller_world.hpp"  // Random
+#include "tests/unit/kernel/core/random.hpp"
 
 namespace gantry::core {
 
@@ -167,10 +167,8 @@ class LeaseWorld {
     std::int64_t controller_drift_ppm = 0;
     std::map<std::string, std::string> store;
     std::vector<std::string> events;
-    std::string breach;        // the first
-    Duration together{};       // that two copies of s.0 ran at once
-    int slow_percent = 0;      // of operations that take seconds
-    int repeated_percent = 0;  // of messages
+    std::string breach;   // the first
+    Duration together{};  // that two copies of s.0 ran at once
     std::size_t grants = 0, starts = 0;
 
   private:
@@ -206,9 +204,7 @@ class LeaseWorld {
             const bool takes_time = std::holds_alternative<Stop>(effect) || std::holds_alternative<Start>(effect) ||
                                     std::holds_alternative<Arm>(effect);
             if (!takes_time) return false;
-            const bool slow = random.chance(slow_percent);
-            slow_.emplace(now + random.time(slow ? 1'000 : 0, slow ? 6'000 : 60),
-                          Slow{i, hosts_[i].shell.facts.session, effect});
+            slow_.emplace(now + random.time(0, 60), Slow{i, hosts_[i].shell.facts.session, effect});
             return true;
         };
     }
@@ -242,7 +238,6 @@ class LeaseWorld {
               Instant& last) {
         last = std::max(last, now + delay + random.time(0, 4));
         packets_.emplace(last, Packet{host, peer, what});
-        if (random.chance(repeated_percent)) packets_.emplace(last + random.time(0, 5'000), Packet{host, peer, what});
     }
 
     Instant next_event() const {
