@@ -234,7 +234,11 @@ void People::besiege() {
             return world_.broken("a plugin can be exchanged", done.error().text());
         world_.policies_away = now + r.ms(0, 400);
     }
-    if (on.siege && r.chance(30)) besiege_lease(machine);
+    if (!on.siege || !r.chance(50)) return;
+    for (auto& each : world_.machines)
+        for (auto& runtime : each->runtimes)
+            for (const auto& [name, box] : runtime->boxes())
+                if (box.running && each->guard.holds(name)) return besiege_lease(*each);
 }
 
 // Until the last lease is over and another copy runs elsewhere.
@@ -243,13 +247,14 @@ void People::besiege_lease(Machine& machine) {
     const Duration lease = world_.seat.timing.lease;
     const Duration away = lease + world_.seat.timing.kill_bound + r.ms(2'000, 6'000);
     const Instant now = world_.now();
-    switch (r.below(3)) {
-        case 0:  // answers come late, nearly too late, and then the questions get lost
+    switch (r.below(4)) {
+        case 0:
+        case 1:  // answers come late, nearly too late, and then the questions get lost
             machine.late = r.time(lease / 2, lease - milliseconds(50));
             machine.late_until = now + r.ms(800, 1'500);
             world_.time.in(r.ms(500, 800), [&machine, this, away] { machine.cut_out = world_.now() + away; });
             break;
-        case 1:  // only the guard is left
+        case 2:  // only the guard is left
             machine.kill_agent(away);
             break;
         default:

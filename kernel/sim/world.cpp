@@ -22,8 +22,8 @@ Setup Setup::swarm(std::uint64_t seed) {
     if (!out.faults.siege) return out;
     // Near the limits of what leases assume: short ones, long kills, clocks as wrong as they may be.
     out.timing.heartbeat = milliseconds(100);
-    out.timing.lease = random.ms(600, 1'500);
-    out.timing.kill_bound = random.ms(300, 900);
+    out.timing.lease = random.ms(900, 1'500);
+    out.timing.kill_bound = random.ms(300, 600);
     if (random.chance(500)) out.timing.drift_ppm = 50'000;
     out.faults.drift_ppm = static_cast<int>(out.timing.drift_ppm);
     return out;
