@@ -73,7 +73,16 @@ struct PullOptions {
 Outcome<int> image_pull(const Session& session, const PullOptions& options);
 // The name in the store of what a manifest calls `image`, which may pull it first; policy: "Always", "Never", else only
 // what is not there. An image that is in no registry and not in the store keeps its name: gantryd says what is wrong.
-Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy);
+Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy,
+                                    const RegistryOptions& registry = {});
+struct UpgradeOptions {
+    std::vector<std::string> services;  // none: all
+    std::string policy = "Larger";      // or "Always"
+    bool dry_run = false;
+    RegistryOptions registry;
+};
+// Deploys services again whose image has a newer one. A service that fails is told, the others go on.
+Outcome<int> upgrade(const Session& session, const UpgradeOptions& options);
 Outcome<int> images(const Session& session);
 struct RegistryServerOptions {
     std::string listen = "127.0.0.1:5000", token_file;

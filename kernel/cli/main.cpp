@@ -38,6 +38,7 @@ struct Given {
     EventsOptions events;
     ImportOptions import;
     PullOptions pull;
+    UpgradeOptions upgrade;
     RegistryServerOptions registry;
     std::string name, file, server, timeout = "5m";
     std::vector<std::string> names;
@@ -152,6 +153,14 @@ void add_node_commands(CLI::App& app, Given& given) {
     even->add_flag("--dry-run", given.dry_run, "Only show the plan and what is gained");
 }
 
+void add_registry_options(CLI::App& app, RegistryOptions& options) {
+    app.add_option("--authfile", options.auth_file, "Credentials (containers-auth.json)");
+    app.add_option("--cert-dir", options.certificates, "Folder with ca.crt, client.cert, client.key");
+    app.add_option("--registries-conf", options.registries_file, "Mirrors, and registries without TLS");
+    app.add_flag("!--no-verify-tls", options.verify_tls, "Any certificate will do, or none");
+    app.add_option("--timeout", options.timeout, "So long a registry may send nothing")->capture_default_str();
+}
+
 void add_store_commands(CLI::App& app, Given& given) {
     auto* group = add_group(app, "image", "Images in the controller's store");
     auto* import = add(*group, given, "import", "Check an image archive and bring its images into the store",
@@ -167,18 +176,22 @@ void add_store_commands(CLI::App& app, Given& given) {
     pull->add_option("REFERENCE", given.pull.reference, "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:...")->required();
     pull->add_option("--name", given.pull.name, "Store it under another NAME:TAG");
     pull->add_option("--platform", given.pull.platform, "OS/ARCHITECTURE, where an image has several");
-    pull->add_option("--authfile", given.pull.registry.auth_file, "Credentials (containers-auth.json)");
-    pull->add_option("--cert-dir", given.pull.registry.certificates, "Folder with ca.crt, client.cert, client.key");
-    pull->add_option("--registries-conf", given.pull.registry.registries_file, "Mirrors, and registries without TLS");
-    pull->add_flag("!--no-verify-tls", given.pull.registry.verify_tls, "Any certificate will do, or none");
-    pull->add_option("--timeout", given.pull.registry.timeout, "So long a registry may send nothing")
-        ->capture_default_str();
+    add_registry_options(*pull, given.pull.registry);
     pull->footer("Example:\n  gantry image pull registry.host/axis_server:1.0");
     add(*group, given, "ls", "List images", images);
     auto* image_rm =
         add(*group, given, "rm", "Remove an image", [&](const Session& s) { return image_remove(s, given.name); });
     image_rm->add_option("IMAGE", given.name, "NAME:TAG")->required();
 
+    auto* upgrade_app = add(app, given, "upgrade", "Deploy services again whose image has a newer one",
+                            [&](const Session& s) { return upgrade(s, given.upgrade); });
+    upgrade_app->add_option("SERVICE", given.upgrade.services, "Default: all");
+    upgrade_app
+        ->add_option("--policy", given.upgrade.policy, "Larger: the largest version; Always: what the tag means now")
+        ->check(CLI::IsMember({"Larger", "Always"}))
+        ->capture_default_str();
+    upgrade_app->add_flag("--dry-run", given.upgrade.dry_run, "Only say what would change");
+    add_registry_options(*upgrade_app, given.upgrade.registry);
     auto* serve = add(app, given, "registry", "Serve the store as an OCI registry, until it is interrupted",
                       [&](const Session& s) { return registry(s, given.registry); });
     serve->add_option("--listen", given.registry.listen, "IP:PORT; it speaks HTTP without TLS")->capture_default_str();
