@@ -49,6 +49,18 @@ class Service {
     explicit Service(const char* password = nullptr) : server_(vsoa_server_create("{\"name\":\"test\"}")) {
         if (password != nullptr) vsoa_server_passwd(server_, password);
         port = port_of(listening().get());
+        vsoa_server_on_cli(
+            server_,
+            [](void* self, vsoa_server_t*, vsoa_cli_id_t, bool on) { static_cast<Service*>(self)->came += on; }, this);
+        vsoa_url_t path{const_cast<char*>("/health"), 7};
+        vsoa_server_add_listener(
+            server_, &path,
+            [](void* self, vsoa_server_t* server, vsoa_cli_id_t id, vsoa_header_t* header, vsoa_url_t*,
+               vsoa_payload_t*) {
+                auto& service = *static_cast<Service*>(self);
+                vsoa_server_cli_reply(server, id, service.health, vsoa_parser_get_seqno(header), 0, nullptr);
+            },
+            this);
         const sockaddr_in address = loopback(port);
         REQUIRE(vsoa_server_start(server_, reinterpret_cast<const sockaddr*>(&address), sizeof address));
     }
@@ -60,7 +72,10 @@ class Service {
         timespec no_wait{};
         if (pselect(last + 1, &fds, nullptr, nullptr, &no_wait, nullptr) > 0) vsoa_server_input_fds(server_, &fds);
     }
+    int clients() { return vsoa_server_count(server_); }
     std::uint16_t port = 0;
+    int came = 0;  // clients that logged in
+    std::uint8_t health = VSOA_STATUS_SUCCESS;
 
   private:
     vsoa_server_t* server_;
@@ -102,7 +117,14 @@ struct Fixture {
     }
     template <class Server>
     ProbeResult ask(Server& server, std::uint16_t port, const std::string& password = "") {
-        auto check = begin(port, password);
+        return ask(server, begin(port, password));
+    }
+    template <class Server>
+    ProbeResult ask_path(Server& server, std::uint16_t port, const std::string& path) {
+        return ask(server, driver.check({"c", "127.0.0.1", port, {{"path", path}}}));
+    }
+    template <class Server>
+    ProbeResult ask(Server& server, Pending<ProbeResult> check) {
         CHECK(host.run_until([&] {
             server.turn();
             return check.ended();
@@ -235,4 +257,76 @@ TEST_CASE("what cannot be asked is unknown, and stop ends what is under way") {
     f.host.turn();
     f.plugin.stop();
     CHECK(f.host.run_until([&] { return check.ended(); }));
+}
+
+TEST_CASE("a connection is kept from check to check, for each password of its own") {
+    Fixture f;
+    Service service("123456");
+    for (int i = 0; i < 5; ++i) CHECK(f.ask(service, service.port, "123456").verdict == Verdict::kHealthy);
+    CHECK(service.came == 1);
+    CHECK(f.ask(service, service.port, "12345").detail == "wrong password");
+    CHECK(f.ask(service, service.port, "123456").verdict == Verdict::kHealthy);
+    CHECK(service.came == 1);
+}
+
+TEST_CASE("a service that was restarted between two checks is asked over a new connection") {
+    Fixture f;
+    auto service = std::make_unique<Service>();
+    const std::uint16_t port = service->port;
+    CHECK(f.ask(*service, port).verdict == Verdict::kHealthy);
+    service.reset();
+    CHECK(f.begin(port).wait().result.detail == "connection refused");
+    Service other;
+    CHECK(f.ask(other, other.port).verdict == Verdict::kHealthy);
+}
+
+TEST_CASE("a service that ends its connections after each answer is well all the same") {
+    Fixture f;
+    // Logs everybody in and answers the first ping, then closes.
+    Rude server(
+        header(VSOA_TYPE_SERVINFO, VSOA_FLAG_REPLY, 0) +
+            [] {
+                alignas(4) char bytes[VSOA_HDR_LENGTH];
+                return std::string(bytes, vsoa_parser_fixp_length(vsoa_parser_init_header(bytes, VSOA_TYPE_PINGECHO,
+                                                                                          VSOA_FLAG_REPLY, 0, 1)));
+            }(),
+        true);
+    for (int i = 0; i < 3; ++i) CHECK(f.ask(server, server.port()).verdict == Verdict::kHealthy);
+}
+
+TEST_CASE("a path is called, and its status is the verdict") {
+    Fixture f;
+    Service service;
+    CHECK(f.ask_path(service, service.port, "/health").detail == "answered /health");
+    service.health = 7;
+    const auto ill = f.ask_path(service, service.port, "/health");
+    CHECK(ill.verdict == Verdict::kUnhealthy);
+    CHECK(ill.detail == "answered /health with status 7");
+    service.health = VSOA_STATUS_SUCCESS;
+    CHECK(f.ask_path(service, service.port, "/health").verdict == Verdict::kHealthy);
+    CHECK(service.came == 1);
+    CHECK(f.ask_path(service, service.port, "/other").verdict == Verdict::kUnhealthy);
+    CHECK_THAT(f.ask_path(service, service.port, "health").detail, Catch::Contains("`path`: expected a path"));
+    CHECK_THAT(f.driver.check({"c", "127.0.0.1", service.port, {{"pth", "/"}}}).wait().result.detail,
+               Catch::Contains("did you mean `path`?"));
+}
+
+TEST_CASE("kept connections end with the probe, and those that nobody uses after a minute") {
+    FakeHost host;
+    auto& plugin = host.load(GANTRY_PLUGIN_FILE);
+    ProbeDriver driver(plugin);
+    plugin.start();
+    Service service;
+    auto check = driver.check({"c", "127.0.0.1", service.port, {}});
+    REQUIRE(host.run_until([&] {
+        service.turn();
+        return check.ended();
+    }));
+    const auto clients = [&] {
+        service.turn();
+        return service.clients();
+    };
+    CHECK(clients() == 1);
+    host.advance(100s);
+    CHECK(host.run_until([&] { return clients() == 0; }));
 }
