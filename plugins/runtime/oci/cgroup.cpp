@@ -150,10 +150,36 @@ std::vector<pid_t> Cgroups::members(const std::string& name) const {
     return {out.begin(), out.end()};
 }
 
-void Cgroups::freeze_and_signal(const std::string& name) const {
+fs::path Cgroups::freezer_state(const std::string& name) const {
     const Hierarchy* freezer = with("freezer");
-    const fs::path state =
-        freezer != nullptr && !freezer->unified() ? folder(*freezer, name) / "freezer.state" : fs::path();
+    return freezer != nullptr && !freezer->unified() ? folder(*freezer, name) / "freezer.state" : fs::path();
+}
+
+void Cgroups::kill_marked(const std::string& name, const std::string& mark) const {
+    const std::string variable = "GANTRY_EXEC=" + mark;
+    const auto has_mark = [&](pid_t pid) {
+        const std::string all = read_file("/proc/" + std::to_string(pid) + "/environ", kMaxFile).value_or("");
+        const std::size_t at = all.find(variable);
+        return at != std::string::npos && (at == 0 || all[at - 1] == 0) &&
+               (at + variable.size() == all.size() || all[at + variable.size()] == 0);
+    };
+    const fs::path state = freezer_state(name);
+    const gantry::Instant end = monitored::now() + std::chrono::seconds(1);
+    for (bool frozen = false; monitored::now() < end; frozen = true) {
+        // At first only looked at: as a rule nothing is left, and the container is not to stand still for that.
+        if (frozen && !state.empty()) (void)write_file(state, "FROZEN");
+        std::vector<pid_t> left = members(name);
+        std::erase_if(left, [&](pid_t pid) { return !has_mark(pid); });
+        for (const pid_t pid : left) (void)::kill(pid, frozen ? SIGKILL : SIGSTOP);
+        for (const pid_t pid : left) (void)::kill(pid, SIGKILL);
+        if (frozen && !state.empty()) (void)write_file(state, "THAWED");
+        if (left.empty()) return;
+        (void)::nanosleep(&kPause, nullptr);
+    }
+}
+
+void Cgroups::freeze_and_signal(const std::string& name) const {
+    const fs::path state = freezer_state(name);
     // Frozen while they are signalled, they cannot multiply.
     if (!state.empty()) (void)write_file(state, "FROZEN");
     for (const pid_t pid : members(name)) (void)::kill(pid, SIGKILL);

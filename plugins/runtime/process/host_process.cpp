@@ -285,6 +285,59 @@ void HostProcess::clean(const Home& home, const Record& record, Instant deadline
     (void)monitored::wait_end(monitor, deadline);
 }
 
+monitored::Command HostProcess::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
+                                     const std::string& mark) {
+    json::error_code error;
+    const json::value plan = json::parse(monitored::read_file(home.dir / "plan.json", kMaxFile).value_or(""), error);
+    if (error) throw Failure(Code::kFailed, "container \"" + record.name + "\": its plan.json is damaged");
+    const json::array& all = plan.at("args").as_array();
+    if (all.at(0).as_string() != "-1") {
+        throw Failure(Code::kUnsupported, "container \"" + record.name + "\" runs as user " +
+                                              std::string(all.at(0).as_string()) +
+                                              ", and runtime/process runs further programs as the daemon only; use "
+                                              "runtime/oci");
+    }
+    monitored::Program program;
+    program.args = args;
+    program.cwd = "/";
+    std::string root;
+    for (const json::value& line : plan.at("env").as_array()) {
+        program.env.emplace_back(line.as_string());
+        if (program.env.back().starts_with("GANTRY_ROOT=")) root = program.env.back().substr(12);
+    }
+    monitored::Command command;
+    try {
+        command.argv = {find_program(monitored::RootFolder(root), program, record.name)};
+    } catch (const Failure& failure) {
+        throw Failure(Code::kNotFound, failure.what());
+    }
+    command.argv.insert(command.argv.end(), args.begin() + 1, args.end());
+    command.env = program.env;
+    command.env.push_back("GANTRY_EXEC=" + mark);
+    command.cwd = std::string(all.at(3).as_string());
+    return command;
+}
+
+void HostProcess::end_exec(const Record&, const std::string& mark) {
+    const std::string variable = "GANTRY_EXEC=" + mark;
+    const Instant end = monitored::now() + std::chrono::seconds(1);
+    for (bool left = true; left && monitored::now() < end;) {
+        left = false;
+        std::vector<pid_t> found;
+        for (const auto& [pid, item] : all_processes()) {
+            if (item.dead) continue;
+            const std::string all =
+                monitored::read_file("/proc/" + std::to_string(pid) + "/environ", kMaxFile).value_or("");
+            if ((std::string(1, 0) + all + std::string(1, 0)).find(std::string(1, 0) + variable + std::string(1, 0)) !=
+                std::string::npos)
+                found.push_back(pid);
+        }
+        for (const pid_t pid : found) (void)::kill(pid, SIGSTOP);
+        for (const pid_t pid : found) (void)::kill(pid, SIGKILL);
+        left = !found.empty();
+    }
+}
+
 std::optional<gantry::ContainerStats> HostProcess::stats(const Record& record) {
     gantry::ContainerStats out;
     const long ticks = ::sysconf(_SC_CLK_TCK), page = ::sysconf(_SC_PAGESIZE);

@@ -1,0 +1,147 @@
+"""What probes decide, with real containers: liveness restarts, readiness names, startup holds the others back."""
+import os
+import subprocess
+
+from fleet import *  # noqa: F403
+
+PORT = 8080
+# Answers whatever the file says. Containers share the network of their host, so it may as well run beside them.
+SERVER = """
+import http.server, pathlib, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(pathlib.Path(sys.argv[1]).read_text()))
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Answer).serve_forever()
+"""
+
+
+class Answers:
+    """An HTTP server on each node whose status the test sets."""
+
+    def __init__(self, cluster, status=200):
+        self.file = cluster.dir / "status"
+        self.say(status)
+        self.processes = [subprocess.Popen([*host.enter_command(), sys.executable, "-c", SERVER, str(self.file), str(PORT)])
+                          for host in cluster.hosts.values() if host.node]
+
+    def say(self, status):
+        new = self.file.with_suffix(".new")
+        new.write_text(str(status))
+        new.rename(self.file)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def probing(purpose, kind="http", **keys):
+    return manifest(probe=None) | {"probe": [{"kind": kind, "purpose": purpose, "interval": "200ms", "failure_threshold": 3,
+                                              **({"port": PORT} if kind == "http" else {}), **keys}]}
+
+
+def with_probes(*plugins):
+    cluster = fleet()
+    for host in cluster.hosts.values():
+        if host.node:
+            host.settings["lines"] = [f"[probe.{plugin}]" for plugin in plugins]
+            host.write_config()
+    return cluster
+
+
+def liveness_restarts():
+    """A copy whose liveness probe fails is stopped and started anew on its node, named again, and left alone once well."""
+    with with_probes("http") as c, Answers(up(c)) as answers:
+        deploy(c, probing("liveness"))
+        node = c.wait_ready("axis_server")[0]["node"]
+        before = processes(c)
+        stays(lambda: processes(c) == before, 2, "nothing is restarted while it is well")
+        after = last_event(c)
+        answers.say(500)
+        event = c.wait_event("restarting", 10, after=after, service="axis_server")
+        if "liveness probe http: status 500 (3 in a row)" not in event["text"]:
+            raise Failure(f"the event does not say why: {event}")
+        answers.say(200)
+        wait_for(lambda: processes(c) != before and counts(c)[node] == 1, 15, lambda: f"another process: {processes(c)}")
+        c.wait_ready("axis_server", node)
+        again = c.instances("axis_server")[0]
+        expect("epoch and restarts", (1, 1), (again["epoch"], again["restarts"]))
+        now = processes(c)
+        stays(lambda: processes(c) == now, 3, lambda: f"it is left alone: {now}, {processes(c)}")
+
+
+def readiness_names():
+    """A copy that is not ready is not named, is not restarted for it, and is named again as soon as it is well."""
+    with with_probes("http") as c, Answers(up(c)) as answers:
+        deploy(c, probing("readiness"))
+        place = c.wait_ready("axis_server")[0]
+        before, after = processes(c), last_event(c)
+        named = lambda: resolve(c, c.hosts["controller"], "axis_server").get("addr")  # noqa: E731
+        wait_for(named, 5, "it is named")
+        answers.say(503)
+        wait_for(lambda: not named(), 10, "the name is gone")
+        reason = wait_for(lambda: c.instances("axis_server")[0]["reason"], 5, "a reason")
+        expect("reason", "probe http: status 503", reason)
+        c.wait_event("unhealthy", 5, after=after, service="axis_server")
+        answers.say(200)
+        wait_for(named, 10, "it is named again")
+        expect("processes", before, processes(c))
+        expect("node", place["node"], c.instances("axis_server")[0]["node"])
+
+
+def startup_holds_back():
+    """Until the startup probe has succeeded the copy is not ready and no liveness probe restarts it."""
+    with with_probes("http") as c, Answers(up(c), 503) as answers:
+        document = probing("startup", failure_threshold=1000)
+        document["probe"].append({"kind": "tcp", "purpose": "liveness", "port": 1, "interval": "200ms"})
+        deploy(c, document)
+        wait_for(lambda: sum(counts(c).values()) == 1, 15, lambda: f"one process: {counts(c)}")
+        before = processes(c)
+        stays(lambda: processes(c) == before and c.instances("axis_server")[0]["state"] != "ready", 3,
+              lambda: f"it starts up: {c.instances('axis_server')}")
+        answers.say(200)
+        c.wait_event("restarting", 10, service="axis_server")  # nobody listens on port 1
+        wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
+
+
+def command_in_container():
+    """A command in the container says whether it is well; one that forks without end is killed at its time, all of it."""
+    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    if not is_root() or busybox is None:
+        print("skipped: commands in containers need root and busybox-static")
+        sys.exit(77)
+    with with_probes("exec") as c:
+        up(c)
+        flag = c.dir / "flag"
+        flag.mkdir()
+        mounts = [{"source": busybox, "target": "/bin/sh", "read_only": True}, {"source": str(flag), "target": "/flag"}]
+        document = probing("readiness", kind="exec", timeout="1s", command="read x < /flag/status && echo it says $x && exit $x")
+        document["resources"] |= {"cpu": 0.5}
+        (flag / "status").write_text("7\n")
+        deploy(c, document | {"mount": mounts})
+        wait_for(lambda: "exit status 7: it says 7" in c.instances("axis_server")[0]["reason"], 15,
+                 lambda: f"the command's status and words: {c.instances('axis_server')}")
+        (flag / "status").write_text("0\n")
+        node = c.wait_ready("axis_server")[0]["node"]
+        before = processes(c)
+        # It forks for ever, and what it makes leaves its parents.
+        bomb = "f() { (while :; do :; done) & (sleep 0.05; f) & }; f; f; f; while :; do :; done"
+        document["probe"][0] |= {"command": ["/bin/sh", "-c", bomb], "purpose": "liveness", "failure_threshold": 1000,
+                                 "interval": "10s"}
+        document["resources"] |= {"pids": 64}
+        deploy(c, document | {"mount": mounts})
+        wait_for(lambda: processes(c) != before and sum(counts(c).values()) == 1, 20, lambda: f"its successor: {processes(c)}")
+        node = wait_for(lambda: next((host for host in c.hosts.values() if host.node and host.pids("axis_server")), None), 5,
+                        "its node")
+        wait_for(lambda: node.pids("sh"), 10, "the command runs")
+        wait_for(lambda: not node.pids("sh"), 10, lambda: f"all of it is killed: {node.pids('sh')}")
+        expect("processes of the service", 1, sum(counts(c).values()))
+
+
+PROBES = [liveness_restarts, readiness_names, startup_holds_back, command_in_container]
