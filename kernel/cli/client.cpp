@@ -178,6 +178,10 @@ class BodyStream final : public Client::Stream {
         return error;
     }
     int code() const { return static_cast<int>(parser_.get().result_int()); }
+    std::int64_t length() const override {
+        const auto length = parser_.content_length();
+        return length ? static_cast<std::int64_t>(*length) : -1;
+    }
 
     Outcome<Got> read(std::string& into, milliseconds wait) override {
         Reader reader{socket_};

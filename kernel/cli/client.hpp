@@ -50,6 +50,8 @@ class Client {
         enum class Got { kData, kNothingYet, kEnd };
         // Replaces `into` by what came within `wait`.
         virtual Outcome<Got> read(std::string& into, milliseconds wait) = 0;
+        // Bytes of the whole body, -1 if nobody said.
+        virtual std::int64_t length() const = 0;
     };
     // Errors: as ask, and refusal() of what gantryd answers.
     Outcome<std::unique_ptr<Stream>> open(const std::string& target) const;

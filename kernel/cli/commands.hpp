@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernel/cli/session.hpp"
+#include "kernel/cli/skopeo.hpp"
 #include "kernel/cli/trouble.hpp"
 
 namespace gantry::cli {
@@ -18,6 +19,7 @@ struct DeployOptions {
     bool dry_run = false;
     bool wait = false;  // go on until the timeout while pending or failing
     std::string timeout = "5m";
+    std::string pull;  // "Always", "IfNotPresent", "Never"; empty: the manifest's
 };
 Outcome<int> deploy(const Session& session, const DeployOptions& options);
 
@@ -54,12 +56,30 @@ Outcome<int> logs(const Session& session, const std::string& instance, bool foll
 Outcome<int> resolve(const Session& session, const std::string& name, const std::string& server);
 
 struct ImportOptions {
-    std::string path;      // OCI layout: a folder or a tar file
+    std::string path;      // an image archive: a folder or a tar file
     std::string name;      // "NAME:TAG", or "NAME" for layouts that only have tags
     std::string platform;  // "linux/arm64", for images of several
+    bool quiet = false;    // say nothing of what went well
 };
 Outcome<int> image_import(const Session& session, const ImportOptions& options);
+
+struct PullOptions {
+    std::string reference;  // REGISTRY/NAME:TAG and the other forms of reference.hpp
+    std::string name;       // under which it is stored; empty: the reference's
+    std::string platform;   // "linux/arm64"; empty: this machine's
+    RegistryOptions registry;
+    bool quiet = false;  // say nothing of what went well
+};
+Outcome<int> image_pull(const Session& session, const PullOptions& options);
+// The name in the store of what a manifest calls `image`, which may pull it first; policy: "Always", "Never", else only
+// what is not there. An image that is in no registry and not in the store keeps its name: gantryd says what is wrong.
+Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy);
 Outcome<int> images(const Session& session);
+struct RegistryServerOptions {
+    std::string listen = "127.0.0.1:5000", token_file;
+};
+// Serves the store as an OCI registry until SIGINT or SIGTERM.
+Outcome<int> registry(const Session& session, const RegistryServerOptions& options);
 Outcome<int> image_remove(const Session& session, const std::string& reference);
 
 Outcome<int> secrets(const Session& session);

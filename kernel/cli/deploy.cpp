@@ -181,11 +181,26 @@ void show_dry_run(const Session& session, const json::value& answer) {
     session.show(placement);
 }
 
+// The image that the manifest names is in the store from here on, where its registry and the policy can do that.
+Outcome<bool> bring_image(const Session& session, Manifest& manifest, const std::string& policy) {
+    const auto image = manifest.image();
+    if (image.find_first_of("@#/") == std::string::npos) return true;  // a plain name of the store
+    auto name = image_in_store(session, image, policy);
+    if (!name) {
+        if (name.error().error.where.empty()) name.error().error.where = "service.image";
+        return std::unexpected(manifest.explain(std::move(name).error()));
+    }
+    manifest.set_image(*name);
+    return true;
+}
+
 }  // namespace
 
 Outcome<int> deploy(const Session& session, const DeployOptions& options) {
     GANTRY_TRY(patience, timeout_of(options.timeout));
     GANTRY_TRY(manifest, Manifest::read(options.file));
+    GANTRY_TRY(written_policy, manifest.take_pull());
+    const auto policy = !options.pull.empty() ? options.pull : written_policy;
     const auto target = "/v1/services/" + encode(manifest.name());
     if (options.dry_run) {
         auto answer = session.change("PUT", target + "?dry_run=1", manifest.document());
@@ -194,6 +209,7 @@ Outcome<int> deploy(const Session& session, const DeployOptions& options) {
         show_dry_run(session, *answer);
         return exit_status::kOk;
     }
+    GANTRY_CHECK(bring_image(session, manifest, policy));
     GANTRY_TRY(after, last_event(session));
     // Ctrl-C before this point leaves nothing; after it the deployment goes on without this command.
     catch_interrupts();

@@ -71,7 +71,7 @@ Outcome<std::vector<Named>> name_all(const std::vector<LayoutImage>& images, con
 
 class Importer {
   public:
-    explicit Importer(const Session& session) : session_(session), live_(STDOUT_FILENO) {}
+    Importer(const Session& session, bool quiet) : session_(session), quiet_(quiet), live_(STDOUT_FILENO) {}
 
     Outcome<bool> check(const LayoutImage& image) {
         for (const auto& part : image.parts) {
@@ -86,7 +86,7 @@ class Importer {
         for (const auto& part : image.parts) {
             if (!uploaded_.insert(part.digest).second) continue;
             GANTRY_TRY(there, upload(part));
-            if (session_.json() || session_.live()) continue;
+            if (session_.json() || session_.live() || quiet_) continue;
             session_.say_line(short_digest(part.digest) + " " + format_size(part.blob.size()) +
                               (there ? " is there already" : " uploaded"));
         }
@@ -120,6 +120,7 @@ class Importer {
     }
 
     const Session& session_;
+    const bool quiet_;
     LiveLines live_;
     Clock::time_point drawn_{};
     std::set<std::string> checked_, uploaded_;
@@ -131,7 +132,7 @@ Outcome<int> image_import(const Session& session, const ImportOptions& options) 
     GANTRY_TRY(layout, Layout::open(options.path));
     GANTRY_TRY(images, images_of(layout, options.platform));
     GANTRY_TRY(named, name_all(images, options));
-    Importer importer(session);
+    Importer importer(session, options.quiet);
     const auto run = [&]() -> Outcome<int> {
         for (const auto& image : images) {
             GANTRY_CHECK(importer.check(image));
@@ -142,6 +143,7 @@ Outcome<int> image_import(const Session& session, const ImportOptions& options) 
             GANTRY_TRY(answer, session.change("PUT", "/v1/images/" + encode(reference),
                                               json::object{{"digest", image->digest}}));
             importer.end();
+            if (options.quiet) continue;
             if (session.json()) {
                 session.show(answer);
             } else {

@@ -37,6 +37,8 @@ struct Given {
     DeployOptions deploy;
     EventsOptions events;
     ImportOptions import;
+    PullOptions pull;
+    RegistryServerOptions registry;
     std::string name, file, server, timeout = "5m";
     std::vector<std::string> names;
     bool dead = false, reboot = false, wait = false, dry_run = false, follow = false;
@@ -83,6 +85,8 @@ void add_service_commands(CLI::App& app, Given& given) {
     deploy_app->add_flag("--wait", given.deploy.wait, "Wait on while it is pending or failing, until the timeout");
     deploy_app->add_option("--timeout", given.deploy.timeout, "How long to wait until it is ready")
         ->capture_default_str();
+    deploy_app->add_option("--pull", given.deploy.pull, "When to ask the registry of the image; wins over service.pull")
+        ->check(CLI::IsMember({"Always", "IfNotPresent", "Never"}));
     deploy_app->footer(
         "Examples:\n  gantry deploy axis.toml\n  gantry deploy --dry-run axis.toml\n"
         "  gantry deploy --timeout 30s axis.toml\n\nCtrl-C ends the waiting, not the deployment.");
@@ -158,10 +162,32 @@ void add_store_commands(CLI::App& app, Given& given) {
     import->add_option("--platform", given.import.platform, "OS/ARCHITECTURE, where an image has several");
     import->footer(
         "Examples:\n  gantry image import axis_server.tar\n  gantry image import layout/ --name axis_server:1.0");
+    auto* pull = add(*group, given, "pull", "Bring an image from a registry into the store, if it has changed",
+                     [&](const Session& s) { return image_pull(s, given.pull); });
+    pull->add_option("REFERENCE", given.pull.reference, "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:...")->required();
+    pull->add_option("--name", given.pull.name, "Store it under another NAME:TAG");
+    pull->add_option("--platform", given.pull.platform, "OS/ARCHITECTURE, where an image has several");
+    pull->add_option("--authfile", given.pull.registry.auth_file, "Credentials (containers-auth.json)");
+    pull->add_option("--cert-dir", given.pull.registry.certificates, "Folder with ca.crt, client.cert, client.key");
+    pull->add_option("--registries-conf", given.pull.registry.registries_file, "Mirrors, and registries without TLS");
+    pull->add_flag("!--no-verify-tls", given.pull.registry.verify_tls, "Any certificate will do, or none");
+    pull->add_option("--timeout", given.pull.registry.timeout, "So long a registry may send nothing")
+        ->capture_default_str();
+    pull->footer("Example:\n  gantry image pull registry.host/axis_server:1.0");
     add(*group, given, "ls", "List images", images);
     auto* image_rm =
         add(*group, given, "rm", "Remove an image", [&](const Session& s) { return image_remove(s, given.name); });
     image_rm->add_option("IMAGE", given.name, "NAME:TAG")->required();
+
+    auto* serve = add(app, given, "registry", "Serve the store as an OCI registry, until it is interrupted",
+                      [&](const Session& s) { return registry(s, given.registry); });
+    serve->add_option("--listen", given.registry.listen, "IP:PORT; it speaks HTTP without TLS")->capture_default_str();
+    serve->add_option("--token-file", given.registry.token_file, "What clients give as their password, in one line")
+        ->required();
+    serve->footer(
+        "Example:\n  gantry registry --token-file /etc/gantry/registry.token\n"
+        "  skopeo copy --dest-tls-verify=false --dest-creds gantry:TOKEN docker-daemon:axis:1.0 "
+        "docker://127.0.0.1:5000/axis:1.0");
 
     group = add_group(app, "secret", "Secrets that manifests name");
     auto* set = add(*group, given, "set", "Set a secret; asks without echo on a terminal",

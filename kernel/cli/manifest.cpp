@@ -14,6 +14,7 @@
 
 #include "kernel/base/limits.hpp"
 #include "kernel/base/units.hpp"
+#include "kernel/cli/document.hpp"
 
 namespace gantry::cli {
 
@@ -163,6 +164,43 @@ std::string Manifest::place(std::string_view field) const {
         field = up == std::string_view::npos ? std::string_view() : field.substr(0, up);
     }
     return at(file_, 1, 1);
+}
+
+namespace {
+
+json::object* service_of(json::value& document) {
+    auto* service = document.is_object() ? document.as_object().if_contains("service") : nullptr;
+    return service ? service->if_object() : nullptr;
+}
+
+}  // namespace
+
+std::string Manifest::image() const {
+    const auto* service = member_of(document_, "service");
+    const auto* value = service ? member_of(*service, "image") : nullptr;
+    return value && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+void Manifest::set_image(const std::string& name) {
+    if (auto* service = service_of(document_)) (*service)["image"] = name;
+}
+
+Outcome<std::string> Manifest::take_pull() {
+    auto* service = service_of(document_);
+    const auto* value = service ? service->if_contains("pull") : nullptr;
+    if (!value) return std::string();
+    const auto got = written(*value);
+    service->erase("pull");
+    if (auto known = check_pull(got); !known) {
+        return std::unexpected(Trouble(exit_status::kBadData,
+                                       Error{Code::kInvalid, "service.pull: " + known.error(), place("service.pull")}));
+    }
+    return got;
+}
+
+std::expected<void, std::string> check_pull(const std::string& policy) {
+    if (policy == "IfNotPresent" || policy == "Always" || policy == "Never") return {};
+    return std::unexpected("expected \"IfNotPresent\", \"Always\" or \"Never\", got \"" + policy + "\"");
 }
 
 Trouble Manifest::explain(Trouble refused) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <map>
 #include <string>
 #include <string_view>
@@ -22,6 +23,12 @@ class Manifest {
 
     const json::value& document() const { return document_; }
     const std::string& name() const { return name_; }
+    // service.image as it is written; empty if there is none.
+    std::string image() const;
+    // The name under which the store has it.
+    void set_image(const std::string& name);
+    // service.pull, which is for who deploys: gantryd does not get it. Empty if it is not there. Errors: kBadData.
+    Outcome<std::string> take_pull();
 
     // file:line:column of a field's path ("placement.nodes[1]"): of the member, else of the nearest table around it.
     std::string place(std::string_view field) const;
@@ -38,5 +45,8 @@ class Manifest {
     json::value document_;
     std::map<std::string, Position, std::less<>> positions_;
 };
+
+// A pull policy, in ECSM's words.
+std::expected<void, std::string> check_pull(const std::string& policy);
 
 }  // namespace gantry::cli

@@ -342,7 +342,7 @@ Result<host::PluginTable> read_plugin(const std::filesystem::path& file, std::st
             GANTRY_TRY(isolation, table.text(text, "none"));
             if (isolation != "none" && isolation != "process")
                 return table.wrong(value, text, "\"none\" or \"process\"");
-            if (isolation == "process") out.placing = host::Placing::kOwnProcess;
+            out.placing = isolation == "process" ? host::Placing::kOwnProcess : host::Placing::kHost;
         } else if (text == "memory_max") {
             GANTRY_TRY(memory_max, table.size(text, kMemoryMaxLeast, kMemoryMaxMost));
             out.memory_max_bytes = memory_max;

@@ -50,7 +50,7 @@ struct PluginTable {
     std::string role, name;  // "placement", "least-loaded"
     std::string plugin;      // file name without .so; default: name
     bool required = false;
-    Placing placing = Placing::kHost;            // `isolation`
+    std::optional<Placing> placing;              // `isolation`; without it as the plugin's note says
     std::int64_t memory_max_bytes = kMemoryMax;  // of a process of its own
     SourcePlace place;
     json::object values;                                      // everything but the kernel's own keys

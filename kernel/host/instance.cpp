@@ -36,7 +36,7 @@ Instance::Instance(PluginTable table, std::shared_ptr<Core> core)
     : table_(std::move(table)),
       core_(std::move(core)),
       title_(table_.role + "." + table_.name),
-      placing_(table_.placing) {
+      placing_(table_.placing.value_or(Placing::kHost)) {
     info_.role = table_.role;
     info_.name = table_.name;
     info_.plugin = table_.plugin.empty() ? table_.name : table_.plugin;
@@ -99,8 +99,10 @@ crash::Standing Instance::crashes(const std::string& digest) const {
 
 // Where the code of that file may run.
 Ruling Instance::judge(const PluginFile& file) const {
-    return decide({file.origin, core_->verifier.options().require_signature, table_.placing == Placing::kOwnProcess,
-                   core_->options.isolation != nullptr, table_.required, crashes(file.origin.digest)});
+    const Placing usual = file.note.isolated ? Placing::kOwnProcess : Placing::kHost;
+    const bool asked = table_.placing.value_or(usual) == Placing::kOwnProcess;
+    return decide({file.origin, core_->verifier.options().require_signature, asked, core_->options.isolation != nullptr,
+                   table_.required, crashes(file.origin.digest)});
 }
 
 // Its own process ended by itself. False: it is not to be started again.

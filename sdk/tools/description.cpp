@@ -176,6 +176,7 @@ std::string as_text(const std::string& file, const elf::Reading& reading) {
                                                {"SDK", abi},
                                                {"description", plain(note.description)},
                                                {"permissions", joined(note.permissions, "none")},
+                                               {"isolation", note.isolated ? "process" : "none"},
                                                {"machine", elf::machine_name(reading.facts.machine)},
                                                {"exports", exports(reading.facts)}};
     const char* title = "needs";
@@ -212,6 +213,7 @@ std::string as_json(const std::string& file, const elf::Reading& reading) {
                            {"abi", std::to_string(note.abi_major) + "." + std::to_string(note.abi_minor)},
                            {"description", plain(note.description)},
                            {"permissions", strings(note.permissions)},
+                           {"isolation", note.isolated ? "process" : "none"},
                            {"machine", elf::machine_name(reading.facts.machine)},
                            {"exports", strings(reading.facts.exported)},
                            {"exports_count", reading.facts.exported_count},

@@ -12,6 +12,7 @@ from fleet import *  # noqa: F403
 from bad_input import BAD_INPUT
 from beacons import BEACONS
 from detection import DETECTION
+from dns_sd import DNS_SD
 from exchange import EXCHANGES, LONG_EXCHANGES
 from hosts import enter
 from isolated import ISOLATED, LONG_ISOLATED
@@ -400,7 +401,7 @@ def logs():
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *BAD_INPUT, *ISOLATED, *EXCHANGES,
-             *BEACONS, *PROBES]
+             *BEACONS, *DNS_SD, *PROBES]
 LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
 
 

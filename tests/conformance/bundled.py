@@ -22,6 +22,10 @@ import tarfile
 import tempfile
 import threading
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import avahi  # noqa: E402
+import engines  # noqa: E402
+
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
 SHELL = ["/bin/busybox", "sh", "-c"]
 
@@ -119,6 +123,17 @@ class World:
                   f'"$@"; status=$?; kill $other; exit $status')
         self.before = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"]
 
+    def discovery_mdns(self):
+        """A network with a real avahi-daemon, which announces a service that the plugin finds."""
+        if os.geteuid() != 0:
+            skip("a network and a D-Bus of its own need root")
+        root, missing = avahi.programs(self.build)
+        if missing:
+            skip(missing)
+        script = self.scratch / "world.sh"
+        script.write_text(avahi.world(root, self.scratch, "3900"))
+        self.before = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", script]
+
     def placement_least_loaded(self):
         pass
 
@@ -170,6 +185,17 @@ class World:
 
     def runtime_process(self):
         self.tables["runtime"] = images(self.scratch)
+
+    def runtime_docker(self):
+        """Beside a real engine: GANTRY_ENGINE_KIND, podman (default) or docker."""
+        if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:
+            skip("an engine needs root, runc and conmon")
+        self.tables["settings"] = {"socket": str(self.scratch / "engine" / "engine.sock")}
+        self.tables["runtime"] = images(self.scratch)
+        self.before = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, engines.__file__,
+                       os.environ.get("GANTRY_ENGINE_KIND", "podman"), self.build, self.scratch / "engine"]
+        self.stack.callback(remove_cgroups, "libpod_parent")
+        self.stack.callback(remove_cgroups, "gantry-engine")
 
     def runtime_oci(self):
         if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:

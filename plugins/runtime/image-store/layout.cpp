@@ -261,6 +261,7 @@ ImageDescription read_layout(const std::filesystem::path& layout_dir, const Dige
 
     ImageDescription out;
     out.config = read_config(config, config_name);
+    out.config_digest = config_digest.text();
     const json::object& rootfs = object_of(config, "rootfs", config_name);
     const std::vector<std::string> diff_ids = texts_of(rootfs, "diff_ids", config_name);
     const json::array& layers = array_of(document, "layers", what);

@@ -28,6 +28,7 @@ struct LayerRef {
 struct ImageDescription {
     std::vector<LayerRef> layers;  // lowest first
     ImageConfig config;
+    std::string config_digest;  // of its blob; empty in a description that was stored
 };
 
 // "amd64", "arm64": this machine, in the words of OCI.

@@ -137,6 +137,10 @@ class Parser {
             note_.permissions.push_back(std::move(value));
             return true;
         }
+        if (key == "isolation") {
+            note_.isolated = value == "process";
+            return true;
+        }
         if (key == "config") {
             if (note_.config.size() == kConfigKeysMax) return wrong("more than 256 configuration keys");
             const auto same = [&](const ConfigKey& k) { return k.name == value; };
@@ -218,6 +222,7 @@ std::string write_note(const Note& note) {
     put(out, "role", note.role);
     put(out, "description", note.description);
     for (const std::string& permission : note.permissions) put(out, "permission", permission);
+    if (note.isolated) put(out, "isolation", "process");
     for (const ConfigKey& key : note.config) put_key(out, key);
     return out;
 }

@@ -45,7 +45,8 @@ class Manifest {
             wrong(e.source(), std::string(e.description()));
             return note_;
         }
-        only(root, {"id", "name", "version", "license", "abi", "role", "description", "permissions", "config"});
+        only(root,
+             {"id", "name", "version", "license", "abi", "role", "description", "permissions", "isolation", "config"});
         note_.id = text(root, "id", true);
         note_.name = text(root, "name", true);
         note_.version = text(root, "version", true);
@@ -53,6 +54,11 @@ class Manifest {
         note_.role = text(root, "role", true);
         note_.description = text(root, "description", true);
         note_.permissions = texts(root, "permissions");
+        const std::string isolation = text(root, "isolation", false);
+        if (!isolation.empty() && isolation != "none" && isolation != "process") {
+            wrong(root, "isolation", "expected \"none\" or \"process\", got \"" + isolation + "\"");
+        }
+        note_.isolated = isolation == "process";
         check_words(root);
         schema(root);
         return std::move(note_);

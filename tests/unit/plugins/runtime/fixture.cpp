@@ -115,8 +115,9 @@ Fixture::~Fixture() {
         CHECK(names().empty());
         stop();
         if (traits().left_over) CHECK(traits().left_over() == "");
-        CHECK(fs::is_empty(state_dir() / "containers"));
-        CHECK(fs::is_empty(state_dir() / "exits"));
+        for (const char* part : {"containers", "exits"}) {
+            if (fs::exists(state_dir() / part)) CHECK(fs::is_empty(state_dir() / part));
+        }
     } catch (const std::exception& error) {
         FAIL_CHECK("cleaning up: " << error.what());
     }

@@ -27,6 +27,7 @@ TEST_CASE("a note survives being written and read") {
     note.name = "back\\slash\nand line";
     note.description = " leading blank: and colon";
     note.permissions = {"a", ""};
+    note.isolated = true;
     ConfigKey key;
     key.name = "k";
     key.type = ValueType::kList;

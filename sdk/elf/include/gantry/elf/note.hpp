@@ -15,18 +15,20 @@
 //     role: placement/1
 //     description: Prefers ...
 //     permission: network
+//     isolation: process
 //     config: timeout
 //     config.type: duration
 //     config.default: 200000000
 //     config.min: 0
 //     config.doc: How long ...
 //
-// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat. `kernel`
-// stands in the note of a draft role alone: the one version of the kernel that it was built for.
-// `config` opens a configuration key, the config.* lines after it belong to it: type (string, integer, number,
-// boolean, duration, size, list), default, min, max, required (true), secret (true), choice (may repeat), doc.
-// Durations are nanoseconds, sizes bytes, booleans true or false. The default of a list is one config.default line
-// per item, or config.default-empty. A reader skips lines it does not know: a later border may add some.
+// One "key: value" per line; a line break in a value is written \n, a backslash \\. `permission` may repeat.
+// `isolation` stands in the note of a plugin that runs in a process of its own where its table does not say otherwise.
+// `kernel` stands in the note of a draft role alone: the one version of the kernel that it was built for. `config`
+// opens a configuration key, the config.* lines after it belong to it: type (string, integer, number, boolean,
+// duration, size, list), default, min, max, required (true), secret (true), choice (may repeat), doc. Durations are
+// nanoseconds, sizes bytes, booleans true or false. The default of a list is one config.default line per item, or
+// config.default-empty. A reader skips lines it does not know: a later border may add some.
 #pragma once
 
 #include <cstdint>
@@ -63,6 +65,7 @@ struct Note {
     std::string id, name, version, license, role, description;
     std::string kernel;  // of a draft role: the one kernel version it was built for
     std::vector<std::string> permissions;
+    bool isolated = false;  // in a process of its own, unless its table says otherwise
     std::vector<ConfigKey> config;
 };
 
