@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/probe/endpoint/endpoint.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <gantry/address.hpp>
+#include <utility>
+#include <vector>
 
 namespace probe_endpoint {
 namespace {
@@ -19,9 +22,10 @@ using gantry::Verdict;
 constexpr Duration kMargin = std::chrono::milliseconds(100);
 
 // A connect to a free port of the own host may be given that very port as its own, and so reach itself.
-bool reached_itself(int connection) {
+bool reached_itself(int connection, const gantry::ProbeRequest& request) {
     const SocketAddress own = SocketAddress::local(connection);
-    return own.length != 0 && own == SocketAddress::peer(connection);
+    const auto there = SocketAddress::of(request.address, request.port);
+    return own.length != 0 && there && own == *there;
 }
 
 }  // namespace
@@ -36,11 +40,16 @@ std::optional<ProbeResult> begin(const gantry::ProbeRequest& request, gantry::Fd
     return judge(errno);
 }
 
-int outcome(int connection) {
+bool decided(int connection) {
+    pollfd item{connection, POLLOUT, 0};
+    return ::poll(&item, 1, 0) == 1;
+}
+
+int outcome(int connection, const gantry::ProbeRequest& request) {
     int error = 0;
     socklen_t length = sizeof error;
     if (getsockopt(connection, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
-    return error == 0 && reached_itself(connection) ? ECONNREFUSED : error;
+    return error == 0 && reached_itself(connection, request) ? ECONNREFUSED : error;
 }
 
 ProbeResult judge(int error, Duration latency) {
@@ -64,5 +73,46 @@ ProbeResult judge(int error, Duration latency) {
 }
 
 Duration patience(Duration left) { return std::max(left - std::min(kMargin, left / 10), Duration::zero()); }
+
+void Deadlines::use(gantry::Host& host, std::function<void(std::uint64_t)> late) {
+    host_ = &host;
+    late_ = std::move(late);
+}
+
+void Deadlines::add(std::uint64_t id, gantry::Instant at) {
+    all_[id] = at;
+    if (at < armed_) arm(at);
+}
+
+void Deadlines::remove(std::uint64_t id) { all_.erase(id); }
+
+void Deadlines::stop() {
+    all_.clear();
+    host_->cancel(std::exchange(timer_, 0));
+    armed_ = gantry::Instant::max();
+}
+
+void Deadlines::arm(gantry::Instant at) {
+    host_->cancel(timer_);
+    armed_ = at;
+    timer_ = host_->timer(std::max(at - host_->now(), Duration::zero()), [this] { look(); });
+}
+
+void Deadlines::look() {
+    timer_ = 0;
+    armed_ = gantry::Instant::max();
+    const gantry::Instant now = host_->now();
+    std::vector<std::uint64_t> late;
+    gantry::Instant next = gantry::Instant::max();
+    for (const auto& [id, at] : all_) {
+        if (at <= now)
+            late.push_back(id);
+        else
+            next = std::min(next, at);
+    }
+    for (const std::uint64_t id : late) all_.erase(id);
+    if (next != gantry::Instant::max()) arm(next);
+    for (const std::uint64_t id : late) late_(id);
+}
 
 }  // namespace probe_endpoint

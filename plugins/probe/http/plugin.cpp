@@ -144,7 +144,7 @@ class HttpProbe final : public gantry::Probe {
         if (at == checks_.end()) return;
         Check& check = at->second;
         if (!check.connected) {
-            const int error = probe_endpoint::outcome(check.fd.get());
+            const int error = probe_endpoint::outcome(check.fd.get(), check.request);
             if (error != 0) return finish(id, probe_endpoint::judge(error, host().now() - check.started));
             check.connected = true;
         } else if (read(id, check)) {

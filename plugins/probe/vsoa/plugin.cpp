@@ -35,6 +35,7 @@ constexpr Duration kKeptFor = std::chrono::minutes(1), kSweep = std::chrono::sec
 class VsoaProbe final : public gantry::Probe {
   public:
     void start() override {
+        deadlines_.use(host(), [this](std::uint64_t op) { late(op); });
         sweep_ = host().timer(
             kSweep, [this] { sweep(); }, kSweep);
     }
@@ -46,7 +47,7 @@ class VsoaProbe final : public gantry::Probe {
         } catch (const gantry::Failure& failure) {
             return op.done({Verdict::kUnknown, {}, failure.what()});
         }
-        Asked asked{std::move(op), std::move(request), std::move(path), host().now(), 0};
+        Asked asked{std::move(op), std::move(request), std::move(path), host().now()};
         const auto kept = kept_.extract(key_of(asked.request));
         if (!kept) return connect(std::move(asked));
         Link& link = *links_.at(kept.mapped());
@@ -57,6 +58,7 @@ class VsoaProbe final : public gantry::Probe {
 
     void stop(Instant) override {
         host().cancel(sweep_);
+        deadlines_.stop();
         kept_.clear();
         while (!links_.empty()) {
             Link& link = *links_.begin()->second;
@@ -74,7 +76,6 @@ class VsoaProbe final : public gantry::Probe {
         gantry::ProbeRequest request;
         std::string path;
         Instant started{};
-        gantry::TimerId timer = 0;
     };
     // A connection, with what is asked over it now or with nothing.
     struct Link {
@@ -125,8 +126,7 @@ class VsoaProbe final : public gantry::Probe {
     void ask(Link& link, Asked asked) {
         const Duration limit = probe_endpoint::patience(asked.op.deadline() - host().now());
         link.asked = std::move(asked);
-        if (link.asked.timer == 0)
-            link.asked.timer = host().timer(limit, [this, op = link.asked.op.id()] { late(op); });
+        deadlines_.add(link.asked.op.id(), host().now() + limit);
         link.talk.ask(link.asked.path);
     }
 
@@ -143,7 +143,7 @@ class VsoaProbe final : public gantry::Probe {
         if (at == links_.end()) return;
         Link& link = *at->second;
         if (!link.connected) {
-            const int error = probe_endpoint::outcome(link.fd.get());
+            const int error = probe_endpoint::outcome(link.fd.get(), link.asked.request);
             if (error != 0) return finish(link, judge(error, host().now() - link.asked.started), false);
             link.connected = true;
         } else if (read(link)) {
@@ -212,7 +212,7 @@ class VsoaProbe final : public gantry::Probe {
     }
 
     void end(Asked& asked, const ProbeResult& result) {
-        host().cancel(asked.timer);
+        deadlines_.remove(asked.op.id());
         asked.op.done(result);
     }
 
@@ -235,6 +235,7 @@ class VsoaProbe final : public gantry::Probe {
     std::map<Key, std::uint64_t> kept_;                     // those over which nothing is asked now
     std::uint64_t last_link_ = 0;
     gantry::TimerId sweep_ = 0;
+    probe_endpoint::Deadlines deadlines_;
 };
 
 }  // namespace

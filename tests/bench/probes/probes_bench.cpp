@@ -236,7 +236,9 @@ Spent by_probe(boost::asio::io_context& io, host::Probe& probe, int lasts, std::
     tick();
     boost::asio::steady_timer end(io);
     end.expires_after(std::chrono::seconds(lasts + 10));
-    end.async_wait([&](auto) { io.stop(); });
+    end.async_wait([&](boost::system::error_code error) {
+        if (!error) io.stop();
+    });
     io.restart();
     io.run();
     out.cpu = cpu_s() - before;
@@ -295,7 +297,7 @@ int main(int argc, char** argv) {
             status = 1;
         }
         for (const char* name : {"tcp", "vsoa"}) {
-            if (status != 0) break;
+            if (!started) break;
             const bool vsoa = std::strcmp(name, "vsoa") == 0;
             auto& arrived = vsoa ? counts.pings : counts.connections;
             std::vector<double> theirs, ours;
