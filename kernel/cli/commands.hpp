@@ -26,10 +26,24 @@ Outcome<int> deploy(const Session& session, const DeployOptions& options);
 Outcome<int> nodes(const Session& session);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
-// Announces that the machine behind the socket goes down.
-Outcome<int> node_leave(const Session& session, bool reboot);
+// Announces that the machine behind the socket goes down; with `wait` ends when its gantryd has, or after 40 s.
+Outcome<int> node_leave(const Session& session, bool reboot, bool wait);
 // intent: "active", "cordoned", "draining".
 Outcome<int> node_intent(const Session& session, const std::string& name, const std::string& intent);
+
+struct ClusterOptions {
+    std::string config = "/etc/gantry/gantry.toml", state_dir = "/var/lib/gantry";
+    std::string address;      // where the controller listens, or where a node finds it
+    std::string secret_file;  // of the cluster that is joined
+    std::string engine;       // of runtime.oci; empty: its default
+    bool local = false;       // a controller for this gateway alone
+    bool force = false;       // also over a configuration that was changed by hand
+};
+// Make this gateway the first controller of a cluster; or a node of the one whose controller is at `address`.
+Outcome<int> cluster_init(const Session& session, const ClusterOptions& options);
+Outcome<int> cluster_join(const Session& session, const ClusterOptions& options);
+// What Gantry needs of this machine, and the cure for what is missing. kFailed if anything is.
+Outcome<int> doctor(const Session& session, const ClusterOptions& options);
 
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);
@@ -73,7 +87,16 @@ struct PullOptions {
 Outcome<int> image_pull(const Session& session, const PullOptions& options);
 // The name in the store of what a manifest calls `image`, which may pull it first; policy: "Always", "Never", else only
 // what is not there. An image that is in no registry and not in the store keeps its name: gantryd says what is wrong.
-Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy);
+Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy,
+                                    const RegistryOptions& registry = {});
+struct UpgradeOptions {
+    std::vector<std::string> services;  // none: all
+    std::string policy = "Larger";      // or "Always"
+    bool dry_run = false;
+    RegistryOptions registry;
+};
+// Deploys services again whose image has a newer one. A service that fails is told, the others go on.
+Outcome<int> upgrade(const Session& session, const UpgradeOptions& options);
 Outcome<int> images(const Session& session);
 struct RegistryServerOptions {
     std::string listen = "127.0.0.1:5000", token_file;

@@ -37,7 +37,9 @@ struct Given {
     DeployOptions deploy;
     EventsOptions events;
     ImportOptions import;
+    ClusterOptions cluster;
     PullOptions pull;
+    UpgradeOptions upgrade;
     RegistryServerOptions registry;
     std::string name, file, server, timeout = "5m";
     std::vector<std::string> names;
@@ -130,9 +132,10 @@ void add_node_commands(CLI::App& app, Given& given) {
     rm->add_option("NODE", given.name)->required();
     rm->add_flag("--dead", given.dead, "It will not come back with what it ran");
     auto* leave = add(*group, given, "leave", "Announce that this machine goes down: run on it, before a reboot",
-                      [&](const Session& s) { return node_leave(s, given.reboot); });
+                      [&](const Session& s) { return node_leave(s, given.reboot, given.wait); });
     leave->add_flag("--reboot", given.reboot,
                     "It comes back: what can be away for as long as that usually takes stays");
+    leave->add_flag("--wait", given.wait, "End when its gantryd has, at the latest after 40 s");
     auto* lost = add(*group, given, "confirm-lost", "Take nodes as lost; without names all silent ones",
                      [&](const Session& s) { return node_confirm_lost(s, given.names); });
     lost->add_option("NODE", given.names);
@@ -152,6 +155,45 @@ void add_node_commands(CLI::App& app, Given& given) {
     even->add_flag("--dry-run", given.dry_run, "Only show the plan and what is gained");
 }
 
+void add_setup_commands(CLI::App& app, Given& given) {
+    auto& options = given.cluster;
+    const auto files = [&options](CLI::App* sub) {
+        sub->add_option("--config", options.config, "gantryd's configuration file")->capture_default_str();
+        return sub;
+    };
+    const auto writes = [&options, files](CLI::App* sub) {
+        files(sub)->add_flag("--force", options.force,
+                             "Also over a file that was changed by hand; it is kept with .old at its end");
+        sub->add_option("--engine", options.engine, "What runs containers: runc or crun (default: runc)")
+            ->check(CLI::IsMember({"runc", "crun"}));
+        return sub;
+    };
+    auto* group = add_group(app, "cluster", "Begin a cluster");
+    auto* init = writes(add(*group, given, "init", "Make this gateway the first controller of a cluster, and a node",
+                            [&](const Session& s) { return cluster_init(s, options); }));
+    options.address = "0.0.0.0:3900";
+    init->add_option("--listen", options.address, "Where other gateways reach it, IP:PORT")->capture_default_str();
+    init->add_flag("--local", options.local, "For this gateway alone: nobody else can join");
+    auto* join = writes(add(app, given, "join", "Make this gateway a node of a cluster",
+                            [&](const Session& s) { return cluster_join(s, options); }));
+    join->add_option("ADDRESS", options.address, "Of its controller, IP:PORT")->required();
+    join->add_option("--secret-file", options.secret_file, "A copy of the cluster's secret")->required();
+    join->add_option("--state-dir", options.state_dir, "gantryd's state")->capture_default_str();
+    join->footer("Example:\n  gantry join 10.0.0.1:3900 --secret-file cluster.secret");
+    auto* health = files(add(app, given, "doctor",
+                             "Look at what Gantry needs of this machine, and say the cure for what is missing",
+                             [&](const Session& s) { return doctor(s, options); }));
+    health->add_option("--state-dir", options.state_dir, "gantryd's state")->capture_default_str();
+}
+
+void add_registry_options(CLI::App& app, RegistryOptions& options) {
+    app.add_option("--authfile", options.auth_file, "Credentials (containers-auth.json)");
+    app.add_option("--cert-dir", options.certificates, "Folder with ca.crt, client.cert, client.key");
+    app.add_option("--registries-conf", options.registries_file, "Mirrors, and registries without TLS");
+    app.add_flag("!--no-verify-tls", options.verify_tls, "Any certificate will do, or none");
+    app.add_option("--timeout", options.timeout, "So long a registry may send nothing")->capture_default_str();
+}
+
 void add_store_commands(CLI::App& app, Given& given) {
     auto* group = add_group(app, "image", "Images in the controller's store");
     auto* import = add(*group, given, "import", "Check an image archive and bring its images into the store",
@@ -167,18 +209,22 @@ void add_store_commands(CLI::App& app, Given& given) {
     pull->add_option("REFERENCE", given.pull.reference, "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:...")->required();
     pull->add_option("--name", given.pull.name, "Store it under another NAME:TAG");
     pull->add_option("--platform", given.pull.platform, "OS/ARCHITECTURE, where an image has several");
-    pull->add_option("--authfile", given.pull.registry.auth_file, "Credentials (containers-auth.json)");
-    pull->add_option("--cert-dir", given.pull.registry.certificates, "Folder with ca.crt, client.cert, client.key");
-    pull->add_option("--registries-conf", given.pull.registry.registries_file, "Mirrors, and registries without TLS");
-    pull->add_flag("!--no-verify-tls", given.pull.registry.verify_tls, "Any certificate will do, or none");
-    pull->add_option("--timeout", given.pull.registry.timeout, "So long a registry may send nothing")
-        ->capture_default_str();
+    add_registry_options(*pull, given.pull.registry);
     pull->footer("Example:\n  gantry image pull registry.host/axis_server:1.0");
     add(*group, given, "ls", "List images", images);
     auto* image_rm =
         add(*group, given, "rm", "Remove an image", [&](const Session& s) { return image_remove(s, given.name); });
     image_rm->add_option("IMAGE", given.name, "NAME:TAG")->required();
 
+    auto* upgrade_app = add(app, given, "upgrade", "Deploy services again whose image has a newer one",
+                            [&](const Session& s) { return upgrade(s, given.upgrade); });
+    upgrade_app->add_option("SERVICE", given.upgrade.services, "Default: all");
+    upgrade_app
+        ->add_option("--policy", given.upgrade.policy, "Larger: the largest version; Always: what the tag means now")
+        ->check(CLI::IsMember({"Larger", "Always"}))
+        ->capture_default_str();
+    upgrade_app->add_flag("--dry-run", given.upgrade.dry_run, "Only say what would change");
+    add_registry_options(*upgrade_app, given.upgrade.registry);
     auto* serve = add(app, given, "registry", "Serve the store as an OCI registry, until it is interrupted",
                       [&](const Session& s) { return registry(s, given.registry); });
     serve->add_option("--listen", given.registry.listen, "IP:PORT; it speaks HTTP without TLS")->capture_default_str();
@@ -306,6 +352,7 @@ int run(int argc, char** argv) {
     add_service_commands(app, given);
     add_node_commands(app, given);
     add_store_commands(app, given);
+    add_setup_commands(app, given);
     add_other_commands(app, given);
     try {
         app.parse(argc, argv);

@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include <chrono>
+#include <thread>
 #include "kernel/base/units.hpp"
+
 #include "kernel/cli/commands.hpp"
 #include "kernel/cli/document.hpp"
 
@@ -80,8 +83,12 @@ Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::st
     return exit_status::kOk;
 }
 
-Outcome<int> node_leave(const Session& session, bool reboot) {
+Outcome<int> node_leave(const Session& session, bool reboot, bool wait) {
+    constexpr std::chrono::milliseconds kLongest{40'000}, kPause{200};
     GANTRY_TRY(answer, session.change("POST", "/v1/node/leave", json::object{{"reboot", reboot}}));
+    const auto until = std::chrono::steady_clock::now() + kLongest;
+    while (wait && std::chrono::steady_clock::now() < until && session.get("/v1/node"))
+        std::this_thread::sleep_for(kPause);
     if (session.json()) {
         session.show(answer);
         return exit_status::kOk;

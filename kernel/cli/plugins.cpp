@@ -40,23 +40,6 @@ Outcome<int> plugins(const Session& session) {
     return exit_status::kOk;
 }
 
-Outcome<int> plugin_crashes(const Session& session, const std::string& name, const std::string& what) {
-    GANTRY_TRY(answer, session.change("POST", "/v1/plugins/" + encode(name) + "/" + what));
-    if (session.json()) {
-        session.show(answer);
-        return exit_status::kOk;
-    }
-    const auto title = text_of(answer, "plugin");
-    session.say_line(what == "allow" ? title + ": its crashes do not count until its file changes or they are cleared"
-                                     : title + ": its crashes are forgotten");
-    session.note(
-        flag_of(answer, "started")
-            ? "its process is being started again"
-            : "what it runs as now stays until gantryd starts again: systemctl restart gantryd, or end gantryd and "
-              "start it as you did; containers run on meanwhile");
-    return exit_status::kOk;
-}
-
 namespace {
 
 constexpr auto kRestart = std::chrono::seconds(30);
@@ -86,6 +69,29 @@ Outcome<std::optional<json::value>> settled(const Session& session, const json::
 }
 
 }  // namespace
+
+Outcome<int> plugin_crashes(const Session& session, const std::string& name, const std::string& what) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/plugins/" + encode(name) + "/" + what));
+    const auto title = text_of(answer, "plugin"), waits = text_of(answer, "waits");
+    if (!session.json()) {
+        session.say_line(what == "allow"
+                             ? title + ": its crashes do not count until its file changes or they are cleared"
+                             : title + ": its crashes are forgotten");
+    }
+    GANTRY_TRY(event, settled(session, answer));
+    if (session.json()) {
+        session.show(event ? *event : answer);
+    } else if (event) {
+        session.say_line(text_of(*event, "text"));
+    } else if (!waits.empty()) {
+        session.note(
+            "what it runs as now stays until gantryd starts again: " + waits +
+            "; systemctl restart gantryd, or end gantryd and start it as you did; containers run on meanwhile");
+    } else if (flag_of(answer, "started")) {
+        session.note("its process is being started again");
+    }
+    return exit_status::kOk;
+}
 
 Outcome<int> plugin_reload(const Session& session, const std::string& name, const std::string& file) {
     json::object body;

@@ -175,7 +175,8 @@ Outcome<int> image_pull(const Session& session, const PullOptions& options) {
     return Puller(session, skopeo, options).run(image);
 }
 
-Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy) {
+Outcome<std::string> image_in_store(const Session& session, const std::string& image, const std::string& policy,
+                                    const RegistryOptions& registry) {
     GANTRY_TRY(images, session.get("/v1/images"));
     const auto& all = items_of(images);
     const bool plain = std::any_of(all.begin(), all.end(), [&](const auto& i) { return text_of(i, "name") == image; });
@@ -195,7 +196,7 @@ Outcome<std::string> image_in_store(const Session& session, const std::string& i
     const auto* there = find();
     const bool pull = !named.registry.empty() && policy != "Never" && (!there || policy == "Always");
     if (pull) {
-        GANTRY_CHECK(image_pull(session, {image, {}, {}, {}, session.json()}));
+        GANTRY_CHECK(image_pull(session, {image, {}, {}, registry, session.json()}));
         GANTRY_TRY(now, session.get("/v1/images"));
         images = std::move(now);
         there = find();

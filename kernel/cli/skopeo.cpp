@@ -16,6 +16,7 @@
 
 #include "kernel/base/units.hpp"
 #include "kernel/cli/commands.hpp"
+#include "kernel/cli/document.hpp"
 
 namespace gantry::cli {
 
@@ -212,16 +213,36 @@ Outcome<std::string> Skopeo::run(std::vector<std::string> arguments, const Refer
     return answer;
 }
 
+std::vector<std::string> Skopeo::asking(const std::string& command) const {
+    std::vector<std::string> out{command};
+    if (!options_.auth_file.empty()) out.insert(out.end(), {"--authfile", options_.auth_file});
+    if (!options_.certificates.empty()) out.insert(out.end(), {"--cert-dir", options_.certificates});
+    if (!options_.verify_tls) out.push_back("--tls-verify=false");
+    return out;
+}
+
 Outcome<std::string> Skopeo::manifest(const Reference& image) const {
-    std::vector<std::string> arguments{"inspect", "--raw"};
-    if (!options_.auth_file.empty()) arguments.insert(arguments.end(), {"--authfile", options_.auth_file});
-    if (!options_.certificates.empty()) arguments.insert(arguments.end(), {"--cert-dir", options_.certificates});
-    if (!options_.verify_tls) arguments.push_back("--tls-verify=false");
-    arguments.push_back("docker://" + image.source());
+    auto arguments = asking("inspect");
+    arguments.insert(arguments.end(), {"--raw", "docker://" + image.source()});
     GANTRY_TRY(text, run(std::move(arguments), image, {}));
     if (text.size() <= kMaxAnswer) return text;
     return trouble(exit_status::kBadData, Code::kInvalid,
                    "cannot pull " + image.source() + ": its manifest is longer than 4 MiB");
+}
+
+Outcome<std::vector<std::string>> Skopeo::tags(const Reference& image) const {
+    auto arguments = asking("list-tags");
+    arguments.push_back("docker://" + image.registry + "/" + image.path);
+    GANTRY_TRY(text, run(std::move(arguments), image, {}));
+    const auto document = parse_json(text, kMaxAnswer);
+    if (!document || !document->is_object()) {
+        return trouble(exit_status::kBadData, Code::kInvalid,
+                       "the registry's list of the tags of " + image.path + " cannot be read, or is longer than 4 MiB");
+    }
+    std::vector<std::string> out;
+    for (const auto& tag : items_of(*document, "Tags"))
+        if (tag.is_string()) out.emplace_back(tag.as_string());
+    return out;
 }
 
 Outcome<bool> Skopeo::copy(const Reference& image, const std::filesystem::path& folder,

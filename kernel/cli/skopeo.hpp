@@ -31,12 +31,16 @@ class Skopeo {
     // The manifest or index as the registry has it, at most 4 MiB. Errors: kNotFound (no such image), kNotReady
     // (nothing came for the timeout), kFailed with skopeo's words.
     Outcome<std::string> manifest(const Reference& image) const;
+    // Every tag of the image's name. Errors: the same, kBadData.
+    Outcome<std::vector<std::string>> tags(const Reference& image) const;
     // Copies the image, byte for byte, into an empty folder: manifest.json, and each blob named by its digest without
     // "sha256:". received gets the bytes in the folder now and then.
     Outcome<bool> copy(const Reference& image, const std::filesystem::path& folder,
                        const std::function<void(std::int64_t received)>& received) const;
 
   private:
+    // What asks without copying: "inspect", "list-tags".
+    std::vector<std::string> asking(const std::string& command) const;
     Outcome<std::string> run(std::vector<std::string> arguments, const Reference& image,
                              const std::function<std::int64_t()>& progress) const;
 

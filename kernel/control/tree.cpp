@@ -385,7 +385,7 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         return reload_plugin(route, body, std::move(answer));
     }
     if (parts.size() == 1 && parts[0] == "reload" && parts_.reload) return parts_.reload(route.who, std::move(answer));
-    if (parts.size() == 3 && parts[0] == "plugins") return answer(change_plugin(route));
+    if (parts.size() == 3 && parts[0] == "plugins") return change_plugin(route, std::move(answer));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
@@ -511,8 +511,38 @@ host::ControlResponse Tree::events(const Route& route) const {
     return {200, last, body + "],\"revision\":" + std::to_string(last) + "}"};
 }
 
-// What is remembered of a plugin's crashes. It is named by its table, with the role if there are several.
-Result<json::value> Tree::change_plugin(const Route& route) {
+// What is remembered of a plugin's crashes, and what follows: its process is started again, or, for one that shall run
+// elsewhere than it does, gantryd starts anew on itself. Where it cannot, `waits` says why. Into gantryd itself comes
+// only what runs well apart from it.
+void Tree::change_plugin(const Route& route, Answer answer) {
+    auto changed = forget_crashes(route);
+    if (!changed) return answer(std::move(changed));
+    json::object told = changed->as_object();
+    const std::string title(told.at("plugin").as_string());
+    const auto where = parts_.host.misplaced(title);
+    if (told.at("started").as_bool() || !where || !parts_.exchange) return answer(std::move(told));
+    const auto plugins = parts_.host.plugins();
+    const bool runs = std::ranges::any_of(plugins, [&](const host::PluginInfo& plugin) {
+        return plugin.role + "." + plugin.name == title && plugin.state == host::PluginState::kRunning;
+    });
+    if (*where == host::Where::kInProcess && !runs) {
+        told["waits"] = "it does not run now, and in its process gantryd would fall with it";
+        return answer(std::move(told));
+    }
+    const auto files = parts_.host.files();
+    const auto file = files.find(title);
+    const bool chosen = file != files.end() && file->second.chosen;
+    parts_.exchange(title, chosen ? file->second.path : "", route.who,
+                    [answer = std::move(answer), told](Result<json::value> exchanged) mutable {
+                        if (!exchanged) told["waits"] = exchanged.error().text();
+                        if (exchanged)
+                            for (auto& [key, value] : exchanged->as_object()) told[key] = value;
+                        answer(std::move(told));
+                    });
+}
+
+// A plugin is named by its table, with the role if there are several.
+Result<json::value> Tree::forget_crashes(const Route& route) {
     const auto &name = route.parts[1], &what = route.parts[2];
     if ((what != "allow" && what != "clear") || !parts_.crashes) {
         return fail(Code::kNotFound, "a plugin can be asked to allow or clear, got " + what);

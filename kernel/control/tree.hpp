@@ -82,7 +82,8 @@ class Tree : public host::ResourceTree {
     void stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
                      Answer answer);
     json::value plugins() const;
-    Result<json::value> change_plugin(const Route& route);
+    void change_plugin(const Route& route, Answer answer);
+    Result<json::value> forget_crashes(const Route& route);
     void reload_plugin(const Route& route, const std::string& body, Answer answer);
     json::value cluster(const core::Controller* core) const;
 

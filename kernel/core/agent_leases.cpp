@@ -24,7 +24,11 @@ Heartbeat Agent::State::heartbeat() {
 void Agent::State::take_grants(const HeartbeatAck& message) {
     const auto beat = beats_sent_.find(message.beat);
     if (beat == beats_sent_.end()) return;
+#ifdef GANTRY_BUG_GRANT_FROM_ARRIVAL
+    const Instant until = now_ + timing_.lease;
+#else
     const Instant until = beat->second + timing_.lease;
+#endif
     for (const auto& copy : message.grants) granted_[copy] = std::max(granted_[copy], until);
 }
 

@@ -114,7 +114,6 @@ void Controller::State::on(const LoopLate& input) {
         shift(node.dropped);
         if (node.hold_until.ns != 0) shift(node.hold_until);
         if (node.leaves_by) shift(*node.leaves_by);
-        if (node.away) shift(*node.away);
     }
     for (auto& [id, question] : questions_) shift(question.deadline);
     for (auto& [id, until] : moves_) shift(until);

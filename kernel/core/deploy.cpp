@@ -26,7 +26,7 @@ ServiceSpec container_of(ServiceSpec spec) {
     spec.priority = 0;
     spec.apart = spec.spread = Force::kNone;
     spec.spread_label.clear();
-    spec.forbid = false;
+    spec.forbid = spec.preempt = false;
     return spec;
 }
 
@@ -224,8 +224,10 @@ void Controller::State::change(Service& service, Revision revision) {
     set_prepull(service, 1);
     match_instances(service);
     // Also those that were held back until now.
-    for (auto& [index, instance] : service.instances)
+    for (auto& [index, instance] : service.instances) {
         if (instance.pending()) service.unplaced.insert(index);
+        if (instance.current.node) touched_.insert(instance.current.node);  // who waits there may displace it now
+    }
     forget_revisions(service);
     enqueue(service);
     rolling_.insert(service.no);
@@ -383,7 +385,17 @@ void Controller::State::imagine_instance(DryRun& dry, const Service* service, st
     const PoolNode* place = pool_entry(dry.service, at->second);
     const Exclusion exclusion = place ? rules(last, *place) : Exclusion::kPool;
     if (exclusion == Exclusion::kNone) return show(bound, "static");
+    if (const auto room = imagine_room(dry, bound)) return show(bound, displaces(room->leave));
     show("pending", bound + " " + reason(exclusion, last, at->second));
+}
+
+// Where nothing is free: who would have to leave.
+std::optional<Controller::State::Room> Controller::State::imagine_room(DryRun& dry, const std::string& bound) const {
+    if (!dry.service.last().spec.preempt || !dry.service.last().failed.empty()) return std::nullopt;
+    auto room = room_for(dry.service, bound, nullptr, dry.imagined);
+    if (!room || room->leave.empty()) return std::nullopt;
+    dry.imagined[room->node] = room->after;
+    return room;
 }
 
 void Controller::State::imagine(Question& question) {
@@ -401,10 +413,7 @@ void Controller::State::imagine(Question& question) {
         dry.left.erase(dry.left.begin());
         question.order.erase(question.order.begin());
         Imagined& imagined = dry.imagined[node];
-        ++imagined.copies;
-        imagined.cpu_milli += revision.need.cpu_milli;
-        imagined.memory_bytes += revision.need.memory_bytes;
-        imagined.ports.insert(revision.need.ports.begin(), revision.need.ports.end());
+        imagined.take(revision.need);
         if (!dry.left.empty() && rules(revision, {node, Exclusion::kNone}, nullptr, &imagined) == Exclusion::kNone)
             return ask(question, dry.service, dry.left.size(), {node});
     }
@@ -413,6 +422,14 @@ void Controller::State::imagine(Question& question) {
 
 void Controller::State::finish_dry_run(Question& question, const std::string& why) {
     DryRun& dry = *question.dry;
+    while (why.empty() && !dry.left.empty()) {
+        const auto room = imagine_room(dry, "");
+        if (!room) break;
+        dry.placement.push_back(json::object{{"instance", dry.service.name + "." + std::to_string(dry.left.front())},
+                                             {"node", room->node->name},
+                                             {"reason", displaces(room->leave)}});
+        dry.left.erase(dry.left.begin());
+    }
     std::string reasons = why;
     if (reasons.empty() && !dry.left.empty())
         for (const auto& entry : pending_reasons(dry.service))

@@ -134,6 +134,10 @@ json::object Controller::State::instance_document(const Service& service, const 
             why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(copy.epoch);
         else if (barred(instance))
             why = lease_reason(instance);
+        else if (instance.room_on)
+            why = "waits for " + instance.room_on->name + ", where room is made for it";
+        else if (!instance.displaced_by.empty())
+            why = "displaced by " + instance.displaced_by;
     } else if (service.last().failing && copy.crashes >= timing_.crashes_to_move) {
         state = "failing";
     }

@@ -62,7 +62,11 @@ Result<json::value> Controller::State::explain(
         const Exclusion exclusion = entry ? rules(revision, *entry) : Exclusion::kPool;
         if (exclusion != Exclusion::kNone) {
             const auto* here = node.of_service.contains(service.no) ? "runs it already; another one: " : "";
-            excluded.push_back({&node, here + reason(exclusion, revision, node), false, false, {}, {}});
+            std::string why = here + reason(exclusion, revision, node);
+            if (Imagined room; entry && revision.spec.preempt)
+                if (const auto leave = in_the_way(service, *entry, room); leave && !leave->empty())
+                    why += "; an instance without room " + displaces(*leave);
+            excluded.push_back({&node, std::move(why), false, false, {}, {}});
             continue;
         }
         question.candidates.push_back(candidate(revision, service.no, node, nullptr));

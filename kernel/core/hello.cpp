@@ -89,10 +89,10 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
     if (!fresh && !same_boot) {
         if (same_machine) leases_over(node);
         if (!node.down() && !node.expected) node_lost(node, Liveness::kLost, "new boot id");
-        if (same_machine && node.away) rebooted(node);
+        if (same_machine && (node.away || node.expected)) rebooted(node);
         forget_stale(node);
     }
-    node.expected = false;
+    if (std::exchange(node.expected, false)) dirty(node);
     node.away.reset();
     if (is_route(input.peer) && !routes_.contains(input.peer)) return;  // it went with what the node was before
     // The newest connection wins: the old one may hang.

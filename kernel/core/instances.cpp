@@ -47,6 +47,9 @@ void Controller::State::use(Node& node, const Need& need, int sign) {
 
 void Controller::State::attach(Instance& instance, Copy& copy, Node& node) {
     const Need& need = need_of(instance, copy);
+    if (instance.room_on) touched_.insert(instance.room_on);
+    promise(instance, nullptr);
+    instance.displaced_by.clear();
     copy.node = &node;
     node.copies[{instance.id(), copy.epoch}] = &instance;
     use(node, need, 1);
@@ -208,6 +211,8 @@ void Controller::State::wants_place(Instance& instance) {
 
 void Controller::State::remove_instance(Service& service, std::uint32_t index) {
     Instance& instance = service.instances.at(index);
+    if (instance.room_on) touched_.insert(instance.room_on);
+    promise(instance, nullptr);
     end_move(instance);
     if (instance.next.node) detach(instance, instance.next, true, false);
     if (instance.current.node) detach(instance, instance.current, true, false);

@@ -14,12 +14,12 @@ namespace gantry::core {
 namespace {
 
 // In the order in which they are read: what others refer to comes first.
-constexpr std::array<std::string_view, 6> kKinds = {"meta", "image/", "secret/", "node/", "service/", "instance/"};
+constexpr std::array<std::string_view, 7> kKinds = {"meta",     "image/",    "secret/",  "node/",
+                                                    "service/", "instance/", "rebalance"};
 
 std::size_t kind_of(std::string_view key) {
-    if (key == kKinds[0]) return 0;
-    for (std::size_t i = 1; i < kKinds.size(); ++i)
-        if (key.starts_with(kKinds[i])) return i;
+    for (std::size_t i = 0; i < kKinds.size(); ++i)
+        if (kKinds[i].ends_with('/') ? key.starts_with(kKinds[i]) : key == kKinds[i]) return i;
     return kKinds.size();
 }
 
@@ -109,6 +109,7 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     GANTRY_TRY(version, fields.text("version"));
     GANTRY_CHECK(take_reboots(fields, node));
     GANTRY_TRY(ask_port, fields.integer("ask_port", 0, 0, UINT16_MAX));
+    GANTRY_TRY(waits, fields.integer("reboot_waits_ms", 0, 0, seconds(86'400 * 365) / milliseconds(1)));
     for (std::size_t i = 0; i < runtimes.size(); ++i) {
         Fields entry(runtimes[i], fields.path("runtimes") + "[" + std::to_string(i) + "]");
         GANTRY_TRY(runtime, take_runtime(entry));
@@ -133,6 +134,8 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     if (timing_.indirect) node.ask_at = now + timing_.start_grace / 2;
     node.quiet = Quiet::kLoaded;
     node.heard = node.dropped = now;
+    node.waits = milliseconds(waits);
+    load_reboot(node);
     return fields.finish();
 }
 
@@ -207,7 +210,9 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     GANTRY_TRY(lost_on, fields.texts("lost_on"));
     GANTRY_TRY(may_return, fields.boolean("may_return", !lost_on.empty()));
     GANTRY_TRY(leased_on, fields.text("leased_on", ""));
+    GANTRY_TRY(displaced_by, fields.text("displaced_by", ""));
     instance.leased_on = std::move(leased_on);
+    instance.displaced_by = std::move(displaced_by);
     instance.seen = seen;
     instance.bound = std::move(bound);
     instance.moving_from = std::move(moving_from);
@@ -302,6 +307,8 @@ Status Controller::State::load_entry(const std::string& key, const json::value& 
             return load_node(name, value, now);
         case 4:
             return load_service(name, value);
+        case 6:
+            return load_rebalance(value);
         default:
             return load_instance(name, value);
     }
@@ -316,7 +323,7 @@ Result<Effects> Controller::State::load(std::span<const Entry> entries, const st
         if (kind_of(entry.key) == kKinds.size())
             return fail(Code::kInvalid,
                         "the store has a key that is not Gantry's: expected one of meta, image/, secret/, "
-                        "node/, service/, instance/, got " +
+                        "node/, service/, instance/, rebalance, got " +
                             entry.key,
                         entry.key);
         order.push_back(&entry);

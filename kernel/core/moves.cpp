@@ -71,6 +71,7 @@ void Controller::State::end_move(Instance& instance) {
     instance.why.clear();
     instance.stopping = false;
     moves_dirty_ = true;
+    if (instance.current.node) touched_.insert(instance.current.node);  // it may be displaced again
     dirty(instance);
 }
 

@@ -228,8 +228,10 @@ void Controller::State::forget(Node& node) {
     }
     forget_stale(node);
     for (auto& [name, service] : services_)
-        for (auto& [index, instance] : service.instances)
+        for (auto& [index, instance] : service.instances) {
             if (instance.moving_from == node.name) end_move(instance);
+            if (instance.room_on == &node) promise(instance, nullptr);
+        }
     list_floor_ = std::max(list_floor_, node.list_no);
     dirty_lists_.erase(&node);
     touched_.erase(&node);

@@ -79,6 +79,7 @@ void Controller::State::wait_for_node(Service& service) {
     give_up_plans(service);
     if (service.unplaced.empty()) return stop_waiting(service);
     waiting_.insert(service.no);
+    make_room(service);
     still_pending(service);
 }
 
@@ -104,10 +105,12 @@ void Controller::State::retry_waiting() {
             concerned = true;
             helps = helps || passes(rules(service.last(), *candidate), true);
         }
-        if (helps)
+        if (helps) {
             enqueue(service);
-        else if (concerned)
+        } else if (concerned) {
+            make_room(service);
             still_pending(service);
+        }
     }
 }
 

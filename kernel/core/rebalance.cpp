@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Rebalance: moves copies from nodes that have many to nodes that have few, so many at a time, each make before break.
-// The plan is not stored: after a start of the controller the moves under way end, and no further ones begin.
+// What is left of the plan is stored: a controller that starts anew goes on with it when its nodes are back.
 #include <algorithm>
 
+#include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -11,6 +12,7 @@ namespace gantry::core {
 namespace {
 
 constexpr std::size_t kShifts = 1'000;  // of one rebalance
+constexpr const char* kWhy = "rebalance";
 
 json::object range(const std::map<const Node*, std::size_t>& copies) {
     std::size_t most = 0, least = SIZE_MAX;
@@ -43,10 +45,7 @@ bool Controller::State::shift_from(Balance& balance, Node& from) const {
             Imagined& imagined = balance.imagined[to];
             if (!may_shift(*instance, *to, &imagined)) continue;
             const Need& need = need_of(*instance, instance->current);
-            ++imagined.copies;
-            imagined.cpu_milli += need.cpu_milli;
-            imagined.memory_bytes += need.memory_bytes;
-            imagined.ports.insert(need.ports.begin(), need.ports.end());
+            imagined.take(need);
             ++balance.copies[to];
             --balance.copies[&from];
             balance.moved.insert(copy.instance);
@@ -86,7 +85,7 @@ void Controller::State::on(const ApiRebalance& input) {
     if (!input.dry_run) {
         shifts_ = {balance.shifts.rbegin(), balance.shifts.rend()};
         shifts_at_once_ = input.at_once;
-        moves_dirty_ = true;
+        moves_dirty_ = shifts_dirty_ = true;
         event("rebalance",
               std::to_string(shifts_.size()) + " copies move, " + std::to_string(input.at_once) + " at a time",
               {{"moves", shifts_.size()}});
@@ -99,19 +98,51 @@ void Controller::State::go_on_rebalancing() {
         const Instance* instance = find(id);
         return !instance || !instance->moves();
     });
+    // After a start of the controller nodes come back one after the other; those that do not are lost soon.
+    if (std::any_of(nodes_.begin(), nodes_.end(), [](const auto& e) { return e.second.liveness == Liveness::kNew; }))
+        return;
     while (!shifts_.empty() && shifting_.size() < shifts_at_once_) {
         const Shift shift = shifts_.back();
         shifts_.pop_back();
+        shifts_dirty_ = true;
         Instance* instance = find(shift.instance);
         const auto to = nodes_.find(shift.to);
         // What has changed meanwhile is left as it is.
         if (!instance || to == nodes_.end() || !may_shift(*instance, to->second, nullptr)) continue;
         if (instance->current.node->name != shift.from) continue;
-        plan_next(*instance, "rebalance");
+        plan_next(*instance, kWhy);
         assign(*instance, to->second);
-        tell_placed(*instance, "rebalance", nullptr);
+        tell_placed(*instance, kWhy, nullptr);
         shifting_.insert(shift.instance);
     }
+}
+
+json::object Controller::State::rebalance_document() const {
+    json::array moves;
+    for (const auto& shift : shifts_)
+        moves.push_back(json::object{{"instance", shift.instance.text()}, {"from", shift.from}, {"to", shift.to}});
+    return {{"at_once", shifts_at_once_}, {"moves", std::move(moves)}};
+}
+
+Status Controller::State::load_rebalance(const json::value& value) {
+    Fields fields(&value, "rebalance");
+    GANTRY_TRY(at_once, fields.integer("at_once", 1, 1, UINT32_MAX));
+    GANTRY_TRY(moves, fields.list("moves"));
+    for (std::size_t i = 0; i < moves.size(); ++i) {
+        Fields entry(moves[i], fields.path("moves") + "[" + std::to_string(i) + "]");
+        GANTRY_TRY(text, entry.text("instance"));
+        GANTRY_TRY(from, entry.text("from"));
+        GANTRY_TRY(to, entry.text("to"));
+        GANTRY_CHECK(entry.finish());
+        const auto copy = parse_copy_id(text + "#1");
+        if (!copy) return fail(Code::kInvalid, "expected an instance (\"12.0\"), got " + text, entry.path("instance"));
+        shifts_.push_back({copy->instance, std::move(from), std::move(to)});
+    }
+    shifts_at_once_ = static_cast<std::uint32_t>(at_once);
+    for (const auto& [name, service] : services_)
+        for (const auto& [index, instance] : service.instances)
+            if (instance.next.node && instance.why == kWhy) shifting_.insert(instance.id());
+    return fields.finish();
 }
 
 }  // namespace gantry::core

@@ -43,14 +43,16 @@ void Controller::State::may_go(Node& node) {
     const Duration usual = *usual_reboot(node);
     node.away = now_;
     node.expected = true;
-    node.hold_until = now_ + std::min(*patience, kPatience * usual);
+    node.waits = std::min(*patience, kPatience * usual);
+    node.hold_until = now_ + node.waits;
+    dirty(node);
     node.leaves_by.reset();
     if (node.liveness == Liveness::kReady) --nodes_ready_;
     node.liveness = Liveness::kSuspect;
     node.reason = "reboots, usually back in " + format_duration(usual);
     event("node-rebooting",
           node.name + " " + node.reason + ": " + std::to_string(node.copies.size()) + " copies wait for it, at most " +
-              format_duration(node.hold_until - now_),
+              format_duration(node.waits),
           {{"node", node.name}});
     const auto copies = node.copies;
     for (const auto& [copy, instance] : copies) {
@@ -63,13 +65,25 @@ void Controller::State::may_go(Node& node) {
     }
 }
 
-// It is here with a new boot id. The same copies start there again, by the list that it gets.
+// It is here with a new boot id. The same copies start there again, by the list that it gets. How long it was away an
+// earlier run of the controller knew.
 void Controller::State::rebooted(Node& node) {
+    if (!node.away) return event("node-rebooted", node.name + " is back from its reboot", {{"node", node.name}});
     const Duration took = now_ - *std::exchange(node.away, std::nullopt);
     node.reboots_took.push_back(took / milliseconds(1) * milliseconds(1));
     if (node.reboots_took.size() > kRemembered) node.reboots_took.erase(node.reboots_took.begin());
     event("node-rebooted", node.name + " is back from its reboot after " + format_duration(node.reboots_took.back()),
           {{"node", node.name}});
+}
+
+// Since when is not stored: it is waited for as long again.
+void Controller::State::load_reboot(Node& node) {
+    if (node.waits <= Duration(0) || node.reboots_took.empty() || node.down()) return;
+    node.expected = true;
+    node.liveness = Liveness::kSuspect;
+    node.reason = "reboots, usually back in " + format_duration(*usual_reboot(node));
+    node.hold_until = now_ + node.waits;
+    node.ask_at = kNever;
 }
 
 }  // namespace gantry::core

@@ -94,17 +94,19 @@ struct Instance {
     Service* service = nullptr;
     std::uint32_t index = 0;
     // Stored.
-    Copy current;             // without a node: pending, or lost while next is on its way
-    Copy next;                // with a node, or there is none
-    std::uint64_t epoch = 0;  // greatest assigned
-    std::uint64_t seen = 0;   // greatest reported
-    std::string bound;        // static mode: the only node
-    std::string moving_from;  // the node that a planned move leaves; until another copy is ready
-    std::string why;          // of that move, for people
-    bool may_return = false;  // current was lost with its node; if it comes back it is current again
-    bool stopping = false;    // a gap is planned: moving_from has not confirmed the stop yet
-    std::string leased_on;    // under forbid: its last copy may still run there, by a lease
-    bool planned = false;     // a next copy is wanted and has no node yet; not stored, it is planned anew
+    Copy current;              // without a node: pending, or lost while next is on its way
+    Copy next;                 // with a node, or there is none
+    std::uint64_t epoch = 0;   // greatest assigned
+    std::uint64_t seen = 0;    // greatest reported
+    std::string bound;         // static mode: the only node
+    std::string moving_from;   // the node that a planned move leaves; until another copy is ready
+    std::string why;           // of that move, for people
+    bool may_return = false;   // current was lost with its node; if it comes back it is current again
+    bool stopping = false;     // a gap is planned: moving_from has not confirmed the stop yet
+    std::string leased_on;     // under forbid: its last copy may still run there, by a lease
+    std::string displaced_by;  // its last copy was stopped for that instance
+    bool planned = false;      // a next copy is wanted and has no node yet; not stored, it is planned anew
+    Node* room_on = nullptr;   // while it is pending: room is being made for it there; not stored
     std::vector<std::pair<std::string, Instant>> lost_on;  // node, held until
 
     InstanceId id() const;
@@ -215,6 +217,7 @@ struct Node {
     std::uint32_t running = 0, pending = 0;
     std::map<std::uint64_t, std::uint32_t> of_service;  // copies, by service number
     std::map<std::uint32_t, std::uint32_t> prepull;     // image number -> services that want it here
+    std::set<InstanceId> promised;                      // room is being made for these
     std::uint64_t load_version = 0;                     // changes with what its copies take
     bool drain_told = false;
     std::optional<Instant> leaves_by;  // it goes down; its copies have so long to move
@@ -227,7 +230,8 @@ struct Node {
     // An announced reboot.
     bool reboots = false;         // what leaves_by is about
     std::optional<Instant> away;  // since it may go
-    bool expected = false;        // its copies wait for it, until hold_until
+    bool expected = false;        // stored: its copies wait for it, until hold_until
+    Duration waits{};             // stored: so long at most, from when it went or the controller started
 
     const std::string& public_address() const { return advertise.empty() ? address : advertise; }
     bool down() const { return liveness == Liveness::kLost || liveness == Liveness::kLeft; }

@@ -79,7 +79,11 @@ void Controller::State::report_copy(Node& node, const CopyReport& copy) {
 
 Copy* Controller::State::copy_on(Instance& instance, const Node& node, std::uint64_t epoch) {
     for (Copy* copy : {&instance.current, &instance.next})
+#ifdef GANTRY_BUG_EPOCH_AT_LEAST
+        if (copy->node == &node && epoch >= copy->epoch) return copy;
+#else
         if (copy->node == &node && copy->epoch == epoch) return copy;
+#endif
     return nullptr;
 }
 
@@ -205,7 +209,7 @@ void Controller::State::report_stale(Node& node, const CopyReport& copy) {
     if (copy.cannot_stop && !stale.cannot_stop)
         event("cannot-stop", stale.instance + " cannot be stopped on " + node.name + ": " + copy.reason,
               {{"instance", stale.instance}, {"node", node.name}, {"epoch", copy.copy.epoch}});
-    stale.cannot_stop = copy.cannot_stop;
+    if (std::exchange(stale.cannot_stop, copy.cannot_stop) != copy.cannot_stop) touched_.insert(&node);
 }
 
 // Only a report that has applied the list without a copy proves that it will not be started after all.
@@ -227,7 +231,10 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
 void Controller::State::kept_crashing(Instance& instance, Copy& copy) {
     Service& service = *instance.service;
     Revision& revision = service.last();
-    if (service.revisions.at(copy.revision).generation != revision.generation) return;  // the rollout replaces it
+    if (service.revisions.at(copy.revision).generation != revision.generation) {
+        moves_dirty_ = true;  // the rollout replaces it, or goes on without it
+        return;
+    }
     if (revision.failed.insert(copy.node->name).second) dirty(service);
     std::string why;
     const bool fails = gives_up(service, *copy.node, why);

@@ -30,9 +30,12 @@ Controller::State::Rollout Controller::State::look_at(Service& service) {
             ++out.moving;
             out.away += !current.ready;
         } else if (old) {
-            out.away += !current.ready;
+            // What keeps crashing where nothing can replace it is no reason to leave the others as they are.
+            const bool lost_cause = !current.ready && current.crashes >= timing_.crashes_to_move;
+            out.away += !current.ready && !(lost_cause && fit(service, instance) == Fit::kNowhere);
             (current.ready ? out.good : out.broken).push_back(&instance);
         } else if (current.node || !instance.moving_from.empty()) {
+            out.gaps += !current.node;
             ++out.updated;
             out.away += !current.ready;
             if (current.ready && now_ >= current.ready_since + gate)
@@ -50,9 +53,11 @@ void Controller::State::plan_rollout(Service& service) {
     if (rollout.broken.empty() && rollout.good.empty() && rollout.moving == 0 && rollout.updated == rollout.settled)
         return rolled_out(service);
     if (service.last().failing || service.paused) return;
-    // What does not work anyway goes first: its replacement costs nothing.
+    // What does not work anyway goes first: its replacement costs nothing, but for the room that another one was
+    // stopped for.
     for (Instance* instance : rollout.broken)
-        if (rollout.surging < std::max(1u, service.last().spec.update.max_surge))
+        if (rollout.surging < std::max(1u, service.last().spec.update.max_surge) &&
+            (rollout.gaps == 0 || fit(service, *instance) == Fit::kInstead))
             begin_update(service, *instance, rollout);
     for (Instance* instance : rollout.good)
         if (goes_on(service, rollout)) begin_update(service, *instance, rollout);

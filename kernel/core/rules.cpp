@@ -152,13 +152,23 @@ Exclusion Controller::State::resource_rules(const Revision& revision, const Node
         cpu -= imagined->cpu_milli;
         memory -= imagined->memory_bytes;
     }
+    const auto promised = promised_before(revision, node);
+    for (const Instance* other : promised) {
+        cpu -= other->service->last().need.cpu_milli;
+        memory -= other->service->last().need.memory_bytes;
+    }
     if (need.cpu_milli > 0 && need.cpu_milli > cpu) return Exclusion::kCpu;
     if (need.memory_bytes > 0 && need.memory_bytes > memory) return Exclusion::kMemory;
-    const std::size_t others = node.copies.size() + node.stale.size() + (imagined ? imagined->copies : 0);
-    if (others >= limits::kNodeCopies + (given_back ? 1 : 0)) return Exclusion::kCopies;
+    const std::size_t others =
+        node.copies.size() + node.stale.size() + promised.size() + (imagined ? imagined->copies : 0);
+    if (others >= limits::kNodeCopies + (given_back ? 1 : 0) + (imagined ? imagined->gone.size() : 0))
+        return Exclusion::kCopies;
     for (const auto port : need.ports) {
         const auto used = node.ports.find(port);
         std::uint32_t users = used == node.ports.end() ? 0 : used->second;
+        if (imagined) users -= static_cast<std::uint32_t>(imagined->freed.count(port));
+        for (const Instance* other : promised)
+            users += std::ranges::count(other->service->last().need.ports, port) != 0;
         if (users != 0 && given_back)
             users -= static_cast<std::uint32_t>(std::count(given_back->ports.begin(), given_back->ports.end(), port));
         if (users != 0 || (imagined && imagined->ports.contains(port))) return Exclusion::kPorts;
@@ -281,6 +291,9 @@ Status Controller::State::check_forbid(const ServiceSpec& spec) const {
 
 std::string Controller::State::reason(Exclusion exclusion, const Revision& revision, const Node& node) const {
     const ServiceSpec& spec = revision.spec;
+    if (exclusion >= Exclusion::kCpu && exclusion <= Exclusion::kCopies)
+        if (const auto before = promised_before(revision, node); !before.empty())
+            return "its room is promised to " + before.front()->text();
     switch (exclusion) {
         case Exclusion::kNone:
             return "";

@@ -73,10 +73,12 @@ Status placement(Fields f, ServiceSpec& out, bool instances_given) {
     GANTRY_TRY(apart, choice(f, "anti_affinity", {"none", "soft", "hard"}));
     GANTRY_TRY(spread_label, name_or_empty(f, "spread", "label"));
     GANTRY_TRY(spread_mode, choice(f, "spread_mode", {"soft", "hard"}));
+    GANTRY_TRY(preempt, f.boolean("preempt", false));
     GANTRY_CHECK(f.finish());
     out.apart = force_of(apart);
     out.spread_label = std::move(spread_label);
     if (!out.spread_label.empty()) out.spread = force_of(spread_mode);
+    out.preempt = preempt;
     out.forbid = overlap == "forbid";
     if (out.forbid && out.cut_off_start)
         return wrong("service.cut_off",

@@ -4,7 +4,7 @@
 //
 //   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap"},
 //    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap", "anti_affinity", "spread",
-//                  "spread_mode", "image"},
+//                  "spread_mode", "image", "preempt"},
 //    "update": {"max_surge", "max_unavailable", "canary", "gate", "deadline", "on_failure"},
 //    "resources": {"cpu", "memory", "pids"},
 //    "container": {"args", "env", "cwd", "user", "hostname", "stop_grace"},
@@ -89,6 +89,7 @@ struct ServiceSpec {
     std::string spread_label;        // as many in each group of nodes with one value of it
     Force spread = Force::kNone;
     bool forbid = false;      // overlap: two copies of an instance never run at once, by lease
+    bool preempt = false;     // where nothing is free, copies of services of less priority are stopped for it
     std::string policy;       // empty: the controller's default
     bool image_first = true;  // nodes that lack the image come last, whatever the policy says
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // 0: no limit

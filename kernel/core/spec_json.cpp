@@ -71,6 +71,7 @@ json::object placement_table(const ServiceSpec& spec) {
     if (spec.apart != Force::kNone) out["anti_affinity"] = spec.apart == Force::kHard ? "hard" : "soft";
     put_text(out, "spread", spec.spread_label);
     if (spec.spread == Force::kHard) out["spread_mode"] = "hard";
+    if (spec.preempt) out["preempt"] = true;
     return out;
 }
 

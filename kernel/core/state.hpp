@@ -30,11 +30,17 @@ enum class Fit : std::uint8_t {
     kBeside,   // while the copy that it has goes on
 };
 
-// What a dry run has placed so far: nothing of it is real.
+// What a node would have more, or less, than it has: nothing of it is real.
 struct Imagined {
     std::uint32_t copies = 0;
-    std::int64_t cpu_milli = 0, memory_bytes = 0;
+    std::int64_t cpu_milli = 0, memory_bytes = 0;  // below 0: more is given back than taken
     std::set<std::uint16_t> ports;
+    std::set<CopyId> gone;
+    std::multiset<std::uint16_t> freed;  // ports of what is gone
+
+    void take(const Need& need);
+    void give_back(const CopyId& copy, const Need& need);
+    void keep(const CopyId& copy, const Need& need);  // takes that back
 };
 
 struct DryRun {
@@ -170,6 +176,7 @@ class Controller::State {
     bool stays_for_reboot(const Node& node, const Instance& instance) const;
     void may_go(Node& node);
     void rebooted(Node& node);
+    void load_reboot(Node& node);
 
     // --- nodes that are asked about, and heard, through others (indirect.cpp)
     struct Route {
@@ -297,6 +304,24 @@ class Controller::State {
     void still_pending(Service& service);
     json::array pending_reasons(const Service& service) const;
 
+    // --- who leaves for whom (preemption.cpp)
+    struct Room {
+        Node* node = nullptr;
+        std::vector<Instance*> leave;
+        Imagined after;                                                // with the instance there
+        std::tuple<bool, bool, bool, std::int32_t, std::size_t> cost;  // any, elsewhere than promised, held, ...
+    };
+    static void promise(Instance& instance, Node* node);
+    std::vector<const Instance*> promised_before(const Revision& revision, const Node& node) const;
+    std::optional<std::vector<Instance*>> in_the_way(const Service& service, const PoolNode& candidate,
+                                                     Imagined& room) const;
+    std::optional<Room> room_for(const Service& service, const std::string& bound, const Instance* instance,
+                                 const std::map<const Node*, Imagined>& imagined) const;
+    std::optional<Room> imagine_room(DryRun& dry, const std::string& bound) const;
+    void make_room(Service& service);
+    void displace(Instance& instance, const Instance& by);
+    static std::string displaces(const std::vector<Instance*>& leave);
+
     // --- planned moves (moves.cpp, rollout.cpp)
     void plan_moves();
     void plan_drain(Node& node);
@@ -318,6 +343,7 @@ class Controller::State {
         std::size_t surging = 0;              // have a next copy, or are to have one
         std::size_t moving = 0;               // those, and those whose old copy is being stopped
         std::size_t away = 0;                 // are not ready
+        std::size_t gaps = 0;                 // were stopped to be replaced and have no node yet
         std::size_t updated = 0;              // are as the last revision says
         std::size_t settled = 0;              // and have been ready through the gate
     };
@@ -343,6 +369,8 @@ class Controller::State {
     bool shift_one(Balance& balance) const;
     bool shift_from(Balance& balance, Node& from) const;
     void go_on_rebalancing();
+    json::object rebalance_document() const;
+    Status load_rebalance(const json::value& value);
 
     // --- history (history.cpp)
     static std::set<std::uint64_t> live_revisions(const Service& service);
@@ -464,7 +492,8 @@ class Controller::State {
     std::set<std::uint64_t> removing_;
     std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
     bool moves_dirty_ = false;
-    std::vector<Shift> shifts_;  // of a rebalance, the next one last; not stored
+    std::vector<Shift> shifts_;  // stored: of a rebalance, the next one last
+    bool shifts_dirty_ = false;
     std::set<InstanceId> shifting_;
     std::uint32_t shifts_at_once_ = 1;
     std::map<CopyId, Lease> leases_;

@@ -68,6 +68,7 @@ json::object Controller::State::document(const Instance& instance) const {
                      {"stopping", instance.stopping},
                      {"lost_on", std::move(lost_on)}};
     if (!instance.leased_on.empty()) out["leased_on"] = instance.leased_on;
+    if (!instance.displaced_by.empty()) out["displaced_by"] = instance.displaced_by;
     return out;
 }
 
@@ -75,23 +76,25 @@ json::object Controller::State::document(const Node& node) const {
     json::array runtimes, reboots;
     for (const auto& runtime : node.runtimes) runtimes.push_back(runtime_json(runtime));
     for (const auto took : node.reboots_took) reboots.emplace_back(took / milliseconds(1));
-    return {{"node_id", node.node_id},
-            {"boot_id", node.boot_id},
-            {"session", node.session},
-            {"liveness", node.down() ? liveness_name(node.liveness) : "known"},
-            {"reason", node.down() ? node.reason : ""},
-            {"intent", intent_name(node.intent)},
-            {"list_no", node.list_no},
-            {"address", node.address},
-            {"advertise", node.advertise},
-            {"labels", labels_json(node.labels)},
-            {"runtimes", std::move(runtimes)},
-            {"probes", texts_json(node.probes)},
-            {"cpu_milli", node.cpu_milli},
-            {"memory_bytes", node.memory_bytes},
-            {"version", node.version},
-            {"ask_port", node.ask_port},
-            {"reboots_ms", std::move(reboots)}};
+    json::object out{{"node_id", node.node_id},
+                     {"boot_id", node.boot_id},
+                     {"session", node.session},
+                     {"liveness", node.down() ? liveness_name(node.liveness) : "known"},
+                     {"reason", node.down() ? node.reason : ""},
+                     {"intent", intent_name(node.intent)},
+                     {"list_no", node.list_no},
+                     {"address", node.address},
+                     {"advertise", node.advertise},
+                     {"labels", labels_json(node.labels)},
+                     {"runtimes", std::move(runtimes)},
+                     {"probes", texts_json(node.probes)},
+                     {"cpu_milli", node.cpu_milli},
+                     {"memory_bytes", node.memory_bytes},
+                     {"version", node.version},
+                     {"ask_port", node.ask_port},
+                     {"reboots_ms", std::move(reboots)}};
+    if (node.expected) out["reboot_waits_ms"] = node.waits / milliseconds(1);
+    return out;
 }
 
 void Controller::State::write(std::string key, const std::optional<json::object>& value) {
@@ -114,12 +117,15 @@ void Controller::State::flush_documents() {
         const auto at = nodes_.find(name);
         write("node/" + name, at == nodes_.end() ? std::nullopt : std::optional(document(at->second)));
     }
+    if (std::exchange(shifts_dirty_, false))
+        write("rebalance", shifts_.empty() ? std::nullopt : std::optional(rebalance_document()));
 }
 
 std::vector<Entry> Controller::State::stored() const {
     std::map<std::string, std::string> out;
     const auto add = [&](std::string key, const json::object& value) { out[std::move(key)] = json::serialize(value); };
     add("meta", meta_document());
+    if (!shifts_.empty()) add("rebalance", rebalance_document());
     for (const auto& [name, image] : images_) add("image/" + name, document(image));
     for (const auto& [name, value] : secrets_) add("secret/" + name, json::object{{"value", value}});
     for (const auto& [name, node] : nodes_) add("node/" + name, document(node));

@@ -155,6 +155,7 @@ void Daemon::start(Duration pause) {
     if (!ok.error().retry || (handover_ && handover_->program >= 0)) return give_up(ok.error(), kConfigStatus);
     if (handover_) settle();
     log(host::LogLevel::kError, "gantryd", ok.error().text() + "; tried again in " + format_duration(pause));
+    manager_.ready(ok.error().text());  // no start in vain: frontends answer, and tell why nothing else does
     retry_.expires_after(pause);
     retry_.async_wait([this, pause](boost::system::error_code error) {
         if (!error && !stopping_) start(std::min(2 * pause, kRetryMax));
@@ -224,6 +225,9 @@ void Daemon::start_agent() {
     }
     start_discovery();
     settle();
+    std::string parts = config_.controller ? "controller" : "";
+    if (config_.node) parts += (parts.empty() ? "node " : " and node ") + config_.node->name;
+    manager_.ready(parts);
 }
 
 // Controllers are for our agent to dial, nodes for our controller to show.
@@ -286,6 +290,7 @@ void Daemon::stop(const core::ShutDown& how) {
         if (agent_ && !how.machine_goes_down) agent_->stop_now();  // the machine does not wait for the moves
         return;
     }
+    manager_.stopping();
     log(host::LogLevel::kInfo, "gantryd",
         how.machine_goes_down ? "the machine goes down: leaving" : "stopping; containers go on");
     const auto end = [this] {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernel/control/tree.hpp"
+#include "kernel/daemon/service_manager.hpp"
 #include "kernel/daemon/successor.hpp"
 
 namespace gantry::daemon {
@@ -64,6 +65,7 @@ class Daemon {
     std::unique_ptr<Handover> handover_;
     const std::shared_ptr<host::Kept> kept_;
     boost::asio::io_context io_{1};
+    ServiceManager manager_{io_};
     boost::asio::signal_set signals_;
     const Listening listening_;
     control::EventLog events_;

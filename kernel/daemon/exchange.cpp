@@ -144,7 +144,10 @@ void Daemon::hand_over(Handover& next) {
     const control::FileDescriptor program(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     next.program = program.get();
     host_.stop();
-    if (handed_over_) become_successor(program_, std::move(next), *kept_);
+    if (handed_over_) {
+        manager_.give_back();
+        become_successor(program_, std::move(next), *kept_);
+    }
     signals_.cancel();  // somebody wants an end
     io_.stop();
 }
@@ -205,6 +208,7 @@ void Daemon::turn_back(const std::string& why) {
     log(host::LogLevel::kError, "gantryd", why + "; what ran before is started again");
     if (controller_) controller_->stop();
     host_.stop();
+    manager_.give_back();
     go_back(program_, std::move(*handover_), *kept_, why);
 }
 

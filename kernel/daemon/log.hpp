@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The daemon's own log: lines on standard error, which systemd's journal or a file takes. The only file that knows the
-// logging library.
+// The daemon's own log: lines on standard error; where that is systemd's journal, entries with PRIORITY and GANTRY_PART
+// (the plugin or the part of gantryd that speaks). The only file that knows the logging library.
 #pragma once
 
 #include <string_view>

@@ -148,6 +148,11 @@ bool Host::reconsider(std::string_view title) {
         impl_->instances, [&](const auto& instance) { return instance->title() == title && instance->reconsider(); });
 }
 
+std::optional<Where> Host::misplaced(std::string_view title) const {
+    const Instance* const instance = impl_->titled(title);
+    return instance != nullptr ? instance->misplaced() : std::nullopt;
+}
+
 void Host::reload(std::string_view title, const std::string& file, Done<void> done) {
     if (Instance* const instance = impl_->titled(title)) return instance->reload(file, std::move(done));
     done(no_plugin(title));

@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -122,8 +123,10 @@ class Host {
     std::vector<PluginInfo> plugins() const;
 
     // Its crashes were forgotten or allowed: one whose process was not started again for them is started at once.
-    // False: it is none; what else follows, follows at the next start.
+    // False: it is none.
     bool reconsider(std::string_view title);
+    // Where it would run if it were started now; nothing: where it does.
+    std::optional<Where> misplaced(std::string_view title) const;
     // The files in force, to hand them to another Host. The descriptors are the plugins' own.
     std::map<std::string, ChosenFile, std::less<>> files() const;
     // The plugin's file as it would be opened for an exchange now, judged, its table checked against it. Errors:

@@ -89,6 +89,7 @@ Status Instance::prepare() {
 }
 
 void Instance::refuse(const Ruling& ruling) {
+    ruled_out_ = true;
     (void)give_up(PluginState::kRefused, {Code::kRefused, file_->path + ": " + ruling.why});
 }
 
@@ -123,8 +124,16 @@ bool Instance::reconsider() {
     if (ruling.where == Where::kRefused) return false;
     info_.state = PluginState::kRunning;
     info_.reason = ruled_;
+    ruled_out_ = false;
     isolated_->revive();
     return true;
+}
+
+std::optional<Where> Instance::misplaced() const {
+    if (file_ == nullptr) return std::nullopt;
+    const Where apart = placing_ == Placing::kOwnProcess ? Where::kIsolated : Where::kInProcess;
+    const Where fits = judge(*file_).where;
+    return fits == (ruled_out_ ? Where::kRefused : apart) ? std::nullopt : std::optional(fits);
 }
 
 // Its code into this process; nothing of it if it has one of its own.

@@ -28,6 +28,7 @@ class Instance {
     void stop(Duration limit);
     // See Host.
     bool reconsider();
+    std::optional<Where> misplaced() const;
     void reload(const std::string& file, Done<void> done);
     Result<Host::Exchange> look_at(const std::string& file);
     Status rehearse();
@@ -73,7 +74,8 @@ class Instance {
     gantry_plugin plugin_{};
     bool created_ = false;
     bool start_called_ = false;
-    bool chosen_ = false;  // file_ is not that of the plugin path
+    bool chosen_ = false;     // file_ is not that of the plugin path
+    bool ruled_out_ = false;  // refused for what its crashes or its origin say
     std::shared_ptr<Stopping> stopping_;
     Adapters adapters_;
 };

@@ -88,7 +88,7 @@ Message::Got Message::broken(std::string what) {
     return Got::kBroken;
 }
 
-Message::Got Message::receive(int socket) {
+Message::Got Message::receive(int socket, bool wait) {
     drop();
     if (!buffer_) buffer_ = std::make_unique_for_overwrite<char[]>(kPacketMax);
     iovec part{buffer_.get(), kPacketMax};
@@ -100,7 +100,7 @@ Message::Got Message::receive(int socket) {
     message.msg_controllen = sizeof(control);
     ssize_t n = 0;
     do {
-        n = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
     } while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Got::kNothing;
     if (n <= 0) return Got::kEnd;

@@ -53,8 +53,8 @@ class Message {
 
     enum class Got : std::uint8_t { kOne, kNothing, kEnd, kBroken };
     // The next message, whose bytes and descriptors this object then holds in place of the one before. kBroken says in
-    // `fault` what the other end did.
-    Got receive(int socket);
+    // `fault` what the other end did. wait: until there is one, if the socket blocks.
+    Got receive(int socket, bool wait = false);
     std::string_view bytes() const { return bytes_; }
     std::vector<Fd>& fds() { return fds_; }
     const std::string& fault() const { return fault_; }

@@ -35,7 +35,14 @@ Faults Faults::draw(Random& random) {
     out.between = random.ms(200, 3'000);
     // Where what it assumes holds (docs/faults.md): no clock jumps, and a list leaves nothing out.
     out.forbid = !out.jumps && out.hidden == 0 && random.chance(700);
+    out.siege = out.forbid && random.chance(500);
+    for (bool* each : {&out.relays, &out.guards, &out.exchange, &out.preempt}) *each = random.chance(400);
     return out;
+}
+
+int Faults::drift(Random& random) const {
+    if (siege) return random.chance(500) ? drift_ppm : -drift_ppm;
+    return random.between(-drift_ppm, drift_ppm);
 }
 
 }  // namespace gantry::sim

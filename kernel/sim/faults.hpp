@@ -25,9 +25,15 @@ struct Faults {
     // Configuration and plugins change at a start of the controller; people change things all the time.
     bool configuration = false, people = false;
     bool forbid = false;                   // every second service is under overlap = "forbid"
+    bool siege = false;                    // of leases: what they assume holds, and only just
+    bool relays = false;                   // nodes pass on what others say; links to the controller alone are cut
+    bool guards = false;                   // guards die
+    bool exchange = false;                 // the policies' plugin is exchanged
+    bool preempt = false;                  // some services displace others
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }
+    int drift(Random& random) const;  // of one clock, in millionths
     static Faults draw(Random& random);
 };
 

@@ -7,8 +7,7 @@ namespace gantry::sim {
 
 namespace {
 
-// Of K: the rest is for what the machine's clock shows more than true time.
-constexpr Duration kMargin = milliseconds(10);
+constexpr Duration kBackWithin = milliseconds(100), kArmAgain = milliseconds(20);
 
 }  // namespace
 
@@ -22,8 +21,13 @@ bool Guard::killed(const std::string& name) const {
 void Guard::arm(const core::Arm& effect) {
     const Duration takes =
         random_.chance(world_.faults.slow_runtime) ? random_.ms(5, 4'000) : random_.time(Duration(0), milliseconds(5));
-    world_.time.in(takes, [this, effect, boot = boot_, run = machine_.run] {
-        if (boot != boot_) return;
+    arm_in(takes, effect, machine_.run);
+}
+
+void Guard::arm_in(Duration takes, const core::Arm& effect, std::uint64_t run) {
+    world_.time.in(takes, [this, effect, boot = machine_.facts.boot_id, run] {
+        if (boot != machine_.facts.boot_id || !machine_.up) return;
+        if (away_) return arm_in(kArmAgain, effect, run);
         const Status held = hold(effect);
         if (machine_.agent && machine_.run == run) machine_.turn(core::Armed{effect.id, held});
     });
@@ -57,7 +61,12 @@ void Guard::watch(const std::string& name) {
 }
 
 void Guard::kill(const std::string& name) {
-    world_.time.in(random_.time(Duration(0), world_.setup.timing.kill_bound - kMargin), [this, name, boot = boot_] {
+    // Within K by its machine's clock; where leases are besieged often at the last moment.
+    const Instant latest =
+        machine_.clock.truth(held_.at(name).until + world_.setup.timing.kill_bound) - milliseconds(1);
+    const Duration most = std::max(Duration(0), latest - world_.now());
+    const bool last = world_.setup.faults.siege && random_.chance(500);
+    world_.time.in(last ? most : random_.time(Duration(0), most), [this, name, boot = boot_] {
         const auto at = held_.find(name);
         if (boot != boot_ || at == held_.end()) return;
         at->second.killed = true;
@@ -65,7 +74,34 @@ void Guard::kill(const std::string& name) {
     });
 }
 
-void Guard::disarm(const std::string& name) { held_.erase(name); }
+void Guard::disarm(const std::string& name) {
+    held_.erase(name);
+    known_.erase(name);
+}
+
+void Guard::die(Duration away) {
+    if (away_ || held_.empty() || !machine_.agent || machine_.stopping()) return;
+    ++boot_;
+    known_ = std::exchange(held_, {});
+    away_ = true;
+    const auto now_as_before = [this, boot = boot_] { return boot == boot_ && machine_.agent && away_; };
+    if (away > kBackWithin)
+        world_.time.in(kBackWithin, [this, now_as_before] {
+            if (now_as_before()) machine_.turn(core::GuardState{false, {}});
+        });
+    world_.time.in(away, [this, now_as_before, told = away > kBackWithin] {
+        if (!now_as_before()) return;
+        away_ = false;
+        held_ = std::exchange(known_, {});
+        core::GuardState state{true, {}};
+        for (auto& [name, held] : held_) {
+            held.watched = false;
+            watch(name);
+            state.held.push_back({name, held.until});
+        }
+        if (told) machine_.turn(state);
+    });
+}
 
 void Guard::tell() {
     world_.time.in(random_.ms(1, 20), [this, run = machine_.run] {
@@ -79,6 +115,8 @@ void Guard::tell() {
 void Guard::power_off() {
     ++boot_;
     held_.clear();
+    known_.clear();
+    away_ = false;
 }
 
 }  // namespace gantry::sim

@@ -2,7 +2,8 @@
 //
 // Guard: the gantry-guard of one simulated machine. It holds deadlines in that machine's own time and keeps what the
 // promise of overlap = "forbid" assumes of it (docs/faults.md): at D it kills, within K, and what it has killed does
-// not run again. It goes on without gantryd and ends with the machine.
+// not run again. It goes on without gantryd and ends with the machine. When it dies gantryd starts another, as
+// kernel/control/lease_guard.cpp does: that one is told every deadline again, and the core hears of what takes long.
 #pragma once
 
 #include <map>
@@ -22,9 +23,12 @@ class Guard {
 
     void arm(const core::Arm& effect);  // answered by Armed, if gantryd still runs then
     void disarm(const std::string& name);
-    void tell();  // what it holds, to a gantryd that has just started
+    void tell();              // what it holds, to a gantryd that has just started
+    void die(Duration away);  // only beside a gantryd that runs
+    bool away() const { return away_; }
     void power_off();
-    bool holds(const std::string& name) const { return held_.contains(name); }
+    // Or will again in a moment.
+    bool holds(const std::string& name) const { return held_.contains(name) || known_.contains(name); }
     bool killed(const std::string& name) const;
 
   private:
@@ -33,6 +37,7 @@ class Guard {
         Instant until{};
         bool watched = false, killed = false;
     };
+    void arm_in(Duration takes, const core::Arm& effect, std::uint64_t run);
     Status hold(const core::Arm& effect);
     void watch(const std::string& name);
     void kill(const std::string& name);
@@ -41,7 +46,9 @@ class Guard {
     Machine& machine_;
     Random random_;
     std::map<std::string, Held> held_;
-    std::uint64_t boot_ = 0;
+    std::map<std::string, Held> known_;  // to gantryd, while there is none
+    bool away_ = false;
+    std::uint64_t boot_ = 0;  // of the guard or its machine
 };
 
 }  // namespace gantry::sim

@@ -57,7 +57,7 @@ void Judge::loaded(std::uint64_t start) {
 void Judge::committed() {
     if (!world_.setup.judged) return;
     check_stored();
-    if (random_.chance(250)) check_reload();
+    check_reload();
     if (random_.chance(250)) check_bookkeeping();
     check_names();
 }
@@ -214,6 +214,10 @@ void Judge::told(const core::Event& event) {
         if (!ready_copies_.contains(copy))
             broken("a stale report accepted as current", copy + " is said to be ready, which it never was");
     }
+    // Names and epochs mean others when a service is deployed again.
+    if (event.kind == "service-removed" || event.kind == "service-deployed")
+        for (auto* known : {&planned_, &lost_})
+            std::erase_if(*known, [name = of("service") + "."](const auto& e) { return e.first.starts_with(name); });
     // What a node that was forgotten brings along is met by surprise: nobody knows any more what it takes.
     if (event.kind == "node-removed")
         for (const auto& [copy, node] : published_on_)
@@ -221,6 +225,12 @@ void Judge::told(const core::Event& event) {
     if (event.kind == "moving" && event.text.find(" moves from ") != std::string::npos)
         planned_.insert({of("instance"), epoch()});
     if (event.kind == "lost") lost_.insert({of("instance"), epoch()});
+    if (event.kind == "placed" || event.kind == "returned") displaced_.erase(of("instance"));
+    if (event.kind == "preempted") {
+        ++counts.displaced;
+        displaced_.insert(of("instance"));
+        if (displaced_.contains(of("by"))) broken("one displacement leads to no other", event.text);
+    }
     if (event.kind == "node-lost") false_alarm(event);
 }
 
@@ -241,6 +251,7 @@ void Judge::deployed(core::RequestId request, const std::string& service) { depl
 void Judge::requests_lost() {
     asked_.clear();
     deploys_.clear();
+    displaced_.clear();
 }
 
 void Judge::replied(const core::Reply& reply) {

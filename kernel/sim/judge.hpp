@@ -32,7 +32,8 @@ class Judge {
     void acked(core::PeerId peer, std::uint64_t seq);
     void announced(const core::Names& names);
     void told(const core::Event& event);
-    void asked(core::RequestId request);  // for one reply
+    void displaced(const core::Effects& effects);  // called when something was, before anything else happens
+    void asked(core::RequestId request);           // for one reply
     void deployed(core::RequestId request, const std::string& service);
     void replied(const core::Reply& reply);
     void requests_lost();  // with the core that was to answer them
@@ -61,7 +62,8 @@ class Judge {
         std::vector<std::string> nodes;
         core::Labels labels, constraints;
         std::string runtime;
-        bool forbid = false;
+        bool forbid = false, preempt = false;
+        int priority = 0;
         std::size_t run = 0;  // of the controller that last had it as a current copy
         Instant placed{};
         bool twice = false;  // two copies had this name and number
@@ -80,7 +82,7 @@ class Judge {
     void check_names();
     void check_served(const Machine& machine);
     void false_alarm(const core::Event& event);
-    bool fits_somewhere(const json::object& instance, bool failed_too);
+    std::string fits_somewhere(const json::object& instance, bool failed_too);
     json::value as_stored(const std::string& key) const;
     std::string unlike_desired(const json::object& instance, std::map<core::InstanceId, int>& running,
                                const std::set<std::pair<core::CopyId, std::string>>& there, std::size_t& expected);
@@ -97,6 +99,7 @@ class Judge {
     std::map<core::InstanceId, std::set<core::CopyId>> of_instance_;  // every copy ever listed
     std::set<std::pair<std::string, std::uint64_t>> planned_;  // instance, epoch of a next copy beside a current one
     std::set<std::pair<std::string, std::uint64_t>> lost_;     // instance, epoch: told as lost
+    std::set<std::string> displaced_;                          // instances, until they are placed again
     std::vector<core::NameEntry> named_;                       // what the last table said
     std::map<std::string, core::ListNo> last_list_;
     std::map<std::string, core::ListNo> applied_;     // by node, told in this boot

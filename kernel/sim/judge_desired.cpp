@@ -22,6 +22,8 @@ Judge::Takes Judge::takes(const json::value& document) {
     out.cpu = spec->cpu_milli;
     out.runtime = spec->runtime;
     out.forbid = spec->forbid;
+    out.preempt = spec->preempt;
+    out.priority = spec->priority;
     if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
     out.nodes = spec->nodes;
     out.labels = spec->pool_labels;
@@ -131,6 +133,66 @@ void Judge::placed() {
     }
 }
 
+// Only what is of less priority leaves, and nobody who could have stayed: of those who leave for one instance each one
+// is in its way on that node.
+void Judge::displaced(const core::Effects& effects) {
+    std::map<std::string, std::map<std::string, std::set<std::string>>> leave;  // node -> for whom -> copies
+    const auto field = [](const core::Event& event, const char* name) { return text(event.fields.at(name)); };
+    const auto wanted = [&](const std::string& instance) {
+        return takes(world_.seat.core->service(instance.substr(0, instance.rfind('.')))->at("document"));
+    };
+    for (const auto& act : effects.acts) {
+        const auto* event = std::get_if<core::Event>(&act);
+        if (!event || event->kind != "preempted" || !world_.setup.judged) continue;
+        const std::string instance = field(*event, "instance"), by = field(*event, "by");
+        leave[field(*event, "node")][by].insert(instance + "#" + std::to_string(whole(event->fields.at("epoch"))));
+        if (wanted(instance).priority >= wanted(by).priority)
+            broken("only what is of less priority is displaced", event->text);
+    }
+    for (const auto& [node, all] : leave) {
+        if (all.size() != 1) continue;  // one needs what another leaves
+        const auto& [by, copies] = *all.begin();
+        Takes used;
+        std::set<std::uint16_t> ports;
+        bool known = true;
+        const auto add = [&](const std::string& copy) {
+            const auto at = taken_.find(copy);
+            known = known && at != taken_.end() && !at->second.twice;
+            if (!known) return;
+            used.memory += at->second.memory;
+            used.cpu += at->second.cpu;
+            ports.insert(at->second.port);
+        };
+        for (const auto& value : world_.seat.core->instances()) {
+            const auto& instance = value.as_object();
+            const std::string name = text(instance.at("instance"));
+            const auto of = [&](const json::object& copy) {
+                if (text(copy.at("node")) == node) add(name + "#" + std::to_string(whole(copy.at("epoch"))));
+            };
+            of(instance);
+            if (const auto* next = instance.if_contains("next")) of(next->as_object());
+            // Room that is promised to another one is not free either.
+            known = known && (name == by || !text(instance.at("reason")).starts_with("waits for " + node + ","));
+        }
+        // What cannot be stopped may have been met by surprise: nobody knows for certain what it takes.
+        for (const auto& entry : world_.seat.core->nodes(world_.seat.local()))
+            if (text(entry.at("name")) == node)
+                for (const auto& stale : entry.at("stale").as_array())
+                    known = known && !text(stale.at("reason")).starts_with("cannot stop");
+        const Takes need = wanted(by);
+        const Machine& machine = *world_.machine(node);
+        for (const auto& copy : copies) {
+            const auto at = taken_.find(copy);
+            if (!known || at == taken_.end() || at->second.twice) break;
+            const Takes& has = at->second;
+            const bool fits = (!need.memory || used.memory + has.memory + need.memory <= machine.facts.memory_bytes) &&
+                              (!need.cpu || used.cpu + has.cpu + need.cpu <= machine.facts.cpu_milli) &&
+                              (!need.port || (has.port != need.port && !ports.contains(need.port)));
+            if (fits) broken("nobody is displaced who could have stayed", copy + " on " + node + " for " + by);
+        }
+    }
+}
+
 // --- when faults have stopped ---------------------------------------------------------------------------------------
 
 json::value Judge::as_stored(const std::string& key) const {
@@ -186,16 +248,19 @@ std::string Judge::unlike_desired(const json::object& instance, std::map<core::I
                             whole(instance.at("epoch"))};
     const std::string node = text(instance.at("node"));
     if (node.empty()) {
-        if (fits_somewhere(instance, true)) return name + " is pending and fits: " + to_text(instance);
+        if (const auto where = fits_somewhere(instance, true); !where.empty())
+            return name + " is pending and fits " + where + ": " + to_text(instance);
         return running[copy.instance] != 0 ? name + " is pending and runs" : "";
     }
     ++expected;
     const std::string state = text(instance.at("state"));
     if (instance.contains("next")) return name + " still moves: " + to_text(instance);
-    const bool rests =
-        crashing == copy.instance && (state == "failing" || text(instance.at("reason")).starts_with("stays "));
+    // Its pauses grow: until it has crashed often enough to be given up, the last word on it is not spoken.
+    const bool given_up = whole(instance.at("crashes")) >= world_.seat.timing.crashes_to_move;
+    const bool rests = crashing == copy.instance && given_up &&
+                       (state == "failing" || text(instance.at("reason")).starts_with("stays "));
     if (state != "ready" && !rests) return name + " is not ready: " + to_text(instance);
-    if (node == draining && fits_somewhere(instance, false))
+    if (node == draining && !fits_somewhere(instance, false).empty())
         return name + " is still on the draining node: " + to_text(instance);
     if (crashing == copy.instance) return rests ? "" : name + " crashes and has not come to rest";
     if (running[copy.instance] != 1)
@@ -203,18 +268,24 @@ std::string Judge::unlike_desired(const json::object& instance, std::map<core::I
     return there.contains({copy, node}) ? "" : name + " runs elsewhere than on " + node;
 }
 
-// failed_too: also where the service kept crashing.
-bool Judge::fits_somewhere(const json::object& instance, bool failed_too) {
+// The node, and what is taken there; "" if there is none. failed_too: also where the service kept crashing.
+std::string Judge::fits_somewhere(const json::object& instance, bool failed_too) {
     const auto& core = *world_.seat.core;
     const auto full = core.service(text(instance.at("service")));
     const Takes need = takes(full->at("document"));
     const bool is_static = text(full->at("mode")) == "static";
     std::map<std::string, Takes> used;
     std::set<std::pair<std::string, std::uint16_t>> ports;
+    const auto recorded = as_stored("service/" + text(instance.at("service")));
+    const bool displaces = need.preempt && text(instance.at("state")) == "pending" &&
+                           !text(instance.at("reason")).starts_with("displaced by ") &&
+                           recorded.at("revisions").as_array().back().at("failed").as_array().empty();
     for (const auto& value : core.instances()) {
         const auto& other = value.as_object();
         const std::string node = text(other.at("node"));
         if (node.empty()) continue;
+        if (displaces && takes(core.service(text(other.at("service")))->at("document")).priority < need.priority)
+            continue;
         // What an older revision takes is in the stored form.
         const auto stored = as_stored("service/" + text(other.at("service")));
         for (const auto& revision : stored.at("revisions").as_array()) {
@@ -239,9 +310,10 @@ bool Judge::fits_somewhere(const json::object& instance, bool failed_too) {
         if (need.memory > 0 && used[name].memory + need.memory > machine->facts.memory_bytes) continue;
         if (need.cpu > 0 && used[name].cpu + need.cpu > machine->facts.cpu_milli) continue;
         if (need.port && ports.contains({name, need.port})) continue;
-        return true;
+        return name + " beside " + std::to_string(used[name].cpu) + "m, " + std::to_string(used[name].memory >> 20) +
+               " MiB";
     }
-    return false;
+    return "";
 }
 
 }  // namespace gantry::sim

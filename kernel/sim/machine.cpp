@@ -40,7 +40,8 @@ bool Machine::can_hear() const { return up && world_.now() >= cut_in; }
 void Machine::disturbed() { quiet_since = world_.now(); }
 bool Machine::in_contact_since(Instant when) const {
     return up && agent && welcomed && !leaving && world_.machine_of(peer) == this && quiet_since <= when &&
-           world_.now() >= cut_out && world_.now() >= cut_in && world_.now() >= clogged;
+           world_.now() >= cut_out && world_.now() >= cut_in && world_.now() >= clogged && world_.now() >= cut_up_out &&
+           world_.now() >= cut_up_in && world_.now() >= late_until;
 }
 
 // --- the machine and gantryd come and go ----------------------------------------------------------------------------
@@ -52,8 +53,7 @@ void Machine::power_on() {
     ++world_.counts.boots;
     facts.boot_id = "boot-" + std::to_string(boots_) + "-" + name;
     clock.boot(world_.now(), random_.ms(3'000, 20'000));
-    if (world_.faults.drift_ppm != 0)
-        clock.drift(world_.now(), random_.between(-world_.faults.drift_ppm, world_.faults.drift_ppm));
+    if (world_.faults.drift_ppm != 0) clock.drift(world_.now(), world_.faults.drift(random_));
     world_.judge.booted(*this);
     start_agent();
 }
@@ -79,6 +79,7 @@ void Machine::end_agent() {
     writing_.reset();
     if (save_failed_) world_.judge.booted(*this);  // what it said of its lists was not kept
     agent.reset();
+    world_.relays.gone(*this);
     effects_.clear();
     served.clear();
     saving_ = save_failed_ = stopping_ = dialling_ = false;
@@ -90,6 +91,11 @@ void Machine::end_agent() {
 
 void Machine::kill_agent(Duration away) {
     if (!agent) return;
+    // That both are gone is against what leases assume.
+    if (guard.away())
+        return world_.time.in(milliseconds(50), [this, away, was = run] {
+            if (run == was) kill_agent(away);
+        });
     end_agent();
     if (peer != 0) world_.hang_up_node(peer, *this, random_.chance(700) ? core::Down::kReset : core::Down::kClosed);
     peer = 0;
@@ -197,7 +203,8 @@ void Machine::pass_ahead() {
                 !std::holds_alternative<core::Relayed>(message->message))
                 return false;
             if (beat) beat->applied = applied_told_;
-        } else if (!std::holds_alternative<core::Reach>(effect)) {
+        } else if (!std::holds_alternative<core::Reach>(effect) && !std::holds_alternative<core::PassOn>(effect) &&
+                   !std::holds_alternative<core::HangUp>(effect)) {
             return false;
         }
         ahead.push_back(std::move(effect));
@@ -254,9 +261,13 @@ void Machine::act(core::AgentEffect effect) {
     if (auto* e = std::get_if<core::Disarm>(&effect)) return guard.disarm(e->name);
     if (auto* e = std::get_if<core::Reach>(&effect)) return reach(*e);
     if (auto* e = std::get_if<core::ServeNames>(&effect)) served = std::move(e->entries);
+    if (auto* e = std::get_if<core::PassOn>(&effect)) return world_.relays.down(e->peer, e->message);
+    if (auto* e = std::get_if<core::HangUp>(&effect)) return world_.relays.hang_up(e->peer, core::Ended::kClosed);
     if (auto* e = std::get_if<core::DropPeer>(&effect)) {
-        if (e->peer == peer) lost_link(peer);
-        return;
+        if (e->peer == peer) return lost_link(peer);
+        if (!world_.relays.dialled(*this, e->peer)) return;
+        world_.relays.hang_up(e->peer, core::Ended::kClosed);
+        return turn(core::Disconnected{e->peer});
     }
     if (std::holds_alternative<core::MayStop>(effect))
         world_.time.in(milliseconds(200), [this, was = run] {
@@ -268,14 +279,18 @@ void Machine::say(core::Send effect) {
     std::visit([this](auto& message) { message.id.seq = ++seq_; }, effect.message);
     if (const auto* report = std::get_if<core::Report>(&effect.message)) applied_told_ = report->applied;
     if (std::holds_alternative<core::Hello>(effect.message)) applied_told_ = {};
-    if (effect.peer != peer || peer == 0) return;
+    const bool dialled = world_.relays.dialled(*this, effect.peer);
+    if (!dialled && (effect.peer != peer || peer == 0)) return;
     world_.judge.said(*this, effect.message);
-    world_.to_controller(peer, *this, std::move(effect.message));
+    if (dialled)
+        world_.relays.up(effect.peer, effect.message);
+    else
+        world_.to_controller(peer, *this, std::move(effect.message));
 }
 
-// What dialling shows is true; but nothing is passed on: a node that answers is said to have no room.
+// What dialling shows is true. In some worlds nothing is passed on: a node that answers is said to have no room.
 void Machine::reach(const core::Reach& effect) {
-    const Machine* other = nullptr;
+    Machine* other = nullptr;
     for (const auto& each : world_.machines)
         if (effect.address == world_.address_of(*each) + ":" + std::to_string(each->facts.ask_port)) other = each.get();
     const bool wire = can_send() && can_hear() && other && other->can_send() && other->can_hear();
@@ -283,7 +298,8 @@ void Machine::reach(const core::Reach& effect) {
         if (run != was) return;
         if (!wire) return turn(core::Reached{route, fail(Code::kDeadline, "nothing came back")});
         if (!other->agent) return turn(core::Reached{route, fail(Code::kUnavailable, "connection refused")});
-        turn(core::Reached{route, fail(Code::kFull, "it has no room")});
+        if (!world_.setup.faults.relays) return turn(core::Reached{route, fail(Code::kFull, "it has no room")});
+        turn(core::Reached{route, world_.relays.dial(*this, route, *other)});
     });
 }
 
@@ -308,7 +324,8 @@ void Machine::dial() {
     world_.time.in(random_.ms(1, 10), [this, was = run] {
         if (run != was) return;
         dialling_ = false;
-        peer = can_send() && can_hear() ? world_.link(*this) : 0;
+        const bool wire = world_.now() >= cut_up_out && world_.now() >= cut_up_in && can_send() && can_hear();
+        peer = wire ? world_.link(*this) : 0;
         if (peer == 0) {
             world_.time.in(random_.ms(50, 500), [this, was] {
                 if (run == was) dial();
@@ -333,6 +350,12 @@ void Machine::watch_link() {
 }
 
 void Machine::hear(core::PeerId from, core::ControllerMessage message) {
+    if (agent && world_.relays.dialled(*this, from)) {
+        const bool list = std::holds_alternative<core::NodeList>(message);
+        list_of_boot = list_of_boot || list;
+        list_heard = list_heard || list || std::holds_alternative<core::HeartbeatAck>(message);
+        return turn(core::FromController{from, std::move(message)});
+    }
     if (!agent || from != peer) return;
     heard_ = local();
     if (std::holds_alternative<core::Welcome>(message)) {

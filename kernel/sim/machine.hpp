@@ -36,6 +36,7 @@ class Machine {
     Instant local() const;
     bool can_send() const;
     bool can_hear() const;
+    bool stopping() const { return stopping_; }
     // Something kept it from its controller just now.
     void disturbed();
     bool in_contact_since(Instant when) const;
@@ -56,7 +57,10 @@ class Machine {
     bool list_of_boot = false;               // a list arrived in this boot
     bool table_restored = false;             // the table of names is the saved one
     Instant cut_out{}, cut_in{}, clogged{};  // until then nothing leaves, arrives, or it waits
-    Instant quiet_since{};                   // nothing has kept it from its controller since
+    Instant cut_up_out{}, cut_up_in{};       // the same, but only between it and the controller
+    Instant late_until{};                    // what the controller sends it until then is late by `late`
+    Duration late{};
+    Instant quiet_since{};  // nothing has kept it from its controller since
     std::vector<core::NameEntry> served;
     bool leaving = false;
     bool broken_disk = false;

@@ -13,7 +13,8 @@ std::string text(const json::value& value) { return std::string(value.as_string(
 
 }  // namespace
 
-People::People(World& world, std::uint64_t seed) : world_(world), people_(seed, "people"), fate_(seed, "misfortune") {}
+People::People(World& world, std::uint64_t seed)
+    : world_(world), people_(seed, "people"), fate_(seed, "misfortune"), siege_(seed, "siege") {}
 
 Machine& People::any() { return *fate_.any(world_.machines); }
 
@@ -54,6 +55,10 @@ json::value People::manifest(const std::string& name) {
     if (r.chance(200)) service["max_gap"] = "8s";
     if (r.chance(100)) service["priority"] = r.between(-5, 5);
     if (r.chance(200)) service["runtime"] = r.chance(800) ? "process" : "unheard-of";
+    if (world_.setup.faults.preempt && siege_.chance(500)) {
+        service["priority"] = siege_.between(-5, 5);
+        placement["preempt"] = siege_.chance(600);
+    }
     json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
     json::object resources;
     if (r.chance(500)) resources["memory"] = r.between(1, 5) * 100 << 20;
@@ -208,6 +213,52 @@ void People::befall(Machine& machine, int what) {
                 {{static_cast<std::uint64_t>(r.between(1, 12)), 0}, static_cast<std::uint64_t>(r.between(50, 60))}, 7));
             break;
         default:
+            break;
+    }
+}
+
+void People::besiege() {
+    auto& r = siege_;
+    const Faults& on = world_.faults;
+    const Instant now = world_.now();
+    Machine& machine = *r.any(world_.machines);
+    if (on.relays && r.chance(20)) {
+        const Duration away = r.ms(700, 9'000);
+        const bool out = r.chance(700), in = !out || r.chance(600);
+        if (out) machine.cut_up_out = now + away;
+        if (in) machine.cut_up_in = now + away;
+    }
+    if (on.guards && r.chance(20)) machine.guard.die(r.ms(1, 300));
+    if (on.exchange && r.chance(5)) {
+        if (const auto done = world_.policies.exchange(); !done)
+            return world_.broken("a plugin can be exchanged", done.error().text());
+        world_.policies_away = now + r.ms(0, 400);
+    }
+    if (!on.siege || !r.chance(50)) return;
+    for (auto& each : world_.machines)
+        for (auto& runtime : each->runtimes)
+            for (const auto& [name, box] : runtime->boxes())
+                if (box.running && each->guard.holds(name)) return besiege_lease(*each);
+}
+
+// Until the last lease is over and another copy runs elsewhere.
+void People::besiege_lease(Machine& machine) {
+    auto& r = siege_;
+    const Duration lease = world_.seat.timing.lease;
+    const Duration away = lease + world_.seat.timing.kill_bound + r.ms(2'000, 6'000);
+    const Instant now = world_.now();
+    switch (r.below(4)) {
+        case 0:
+        case 1:  // answers come late, nearly too late, and then the questions get lost
+            machine.late = r.time(lease / 2, lease - milliseconds(50));
+            machine.late_until = now + r.ms(800, 1'500);
+            world_.time.in(r.ms(500, 800), [&machine, this, away] { machine.cut_out = world_.now() + away; });
+            break;
+        case 2:  // only the guard is left
+            machine.kill_agent(away);
+            break;
+        default:
+            machine.cut_in = machine.cut_out = now + away;
             break;
     }
 }

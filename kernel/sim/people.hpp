@@ -18,15 +18,17 @@ class People {
     void begin();   // images and first services
     void change();  // one change of something
     void misfortune();
-    void heal();  // faults have stopped: nodes are active again, rollouts go on
+    void besiege();  // what befalls leases, guards, links to the controller alone, and plugins
+    void heal();     // faults have stopped: nodes are active again, rollouts go on
 
   private:
     json::value manifest(const std::string& name);
     Machine& any();
+    void besiege_lease(Machine& machine);
     void befall(Machine& machine, int what);
 
     World& world_;
-    Random people_, fate_;
+    Random people_, fate_, siege_;
 };
 
 }  // namespace gantry::sim

@@ -5,39 +5,46 @@
 
 namespace gantry::sim {
 
-Policies::Policies(const std::filesystem::path& plugins, std::string first)
-    : first_(std::move(first)),
-      scratch_(std::filesystem::temp_directory_path() / ("gantry-sim." + std::to_string(getpid()))) {
-    host::HostOptions options;
-    options.plugin_path = {plugins};
-    options.trust.package = plugins;
-    options.state_dir = scratch_;
-    options.workers = 1;
-    options.log = [](host::LogLevel, std::string_view, std::string_view) {};
-    options.event = [](std::string, std::string, json::object) {};
-    host_ = std::make_unique<host::Host>(io_, std::move(options));
-}
+Policies::Policies(std::filesystem::path plugins, std::string first)
+    : plugins_(std::move(plugins)),
+      first_(std::move(first)),
+      scratch_(std::filesystem::temp_directory_path() / ("gantry-sim." + std::to_string(getpid()))) {}
 
 Policies::~Policies() {
-    host_->stop();
+    if (host_) host_->stop();
     std::error_code ignored;
     std::filesystem::remove_all(scratch_, ignored);
 }
 
 Result<std::unique_ptr<Policies>> Policies::load(const std::filesystem::path& plugins, const std::string& plugin) {
     std::unique_ptr<Policies> out(new Policies(plugins, plugin));
+    GANTRY_CHECK(out->exchange());
+    return out;
+}
+
+Status Policies::exchange() {
+    host::HostOptions options;
+    options.plugin_path = {plugins_};
+    options.trust.package = plugins_;
+    options.state_dir = scratch_ / std::to_string(++hosts_ % 2);
+    options.workers = 1;
+    options.log = [](host::LogLevel, std::string_view, std::string_view) {};
+    options.event = [](std::string, std::string, json::object) {};
+    auto next = std::make_unique<host::Host>(io_, std::move(options));
     std::vector<host::PluginTable> tables;
-    for (const auto& name : {plugin, std::string(kSecond)}) {
+    for (const auto& name : {first_, std::string(kSecond)}) {
         host::PluginTable table;
         table.role = "placement";
         table.name = name;
-        table.plugin = plugin;
+        table.plugin = first_;
         table.required = true;
         tables.push_back(std::move(table));
     }
-    GANTRY_CHECK(out->host_->configure(std::move(tables)));
-    GANTRY_CHECK(out->host_->start());
-    return out;
+    GANTRY_CHECK(next->configure(std::move(tables)));
+    GANTRY_CHECK(next->start());
+    std::swap(host_, next);
+    if (next) next->stop();
+    return {};
 }
 
 Result<std::vector<core::Keys>> Policies::ask(const core::Rank& rank) {

@@ -26,14 +26,18 @@ class Policies {
     const std::string& first() const { return first_; }
     // Errors: kUnavailable (no such policy runs), what the plugin says.
     Result<std::vector<core::Keys>> ask(const core::Rank& rank);
+    // Loads the plugins anew, as a successor of gantryd does. Errors: the host's; the old ones go on.
+    Status exchange();
 
   private:
-    Policies(const std::filesystem::path& plugins, std::string first);
+    Policies(std::filesystem::path plugins, std::string first);
 
+    std::filesystem::path plugins_;
     boost::asio::io_context io_;
     std::string first_;
     std::filesystem::path scratch_;
     std::unique_ptr<host::Host> host_;
+    int hosts_ = 0;
     std::vector<host::CandidateView> views_;
 };
 

@@ -22,11 +22,10 @@ void Seat::start() {
         std::swap(policies[0], policies[1]);
         timing.heartbeat = milliseconds(random_.chance(500) ? 200 : 100);
         timing.restart_delay = random_.ms(200, 1'000);
-        timing.lease = random_.ms(1'500, 3'000);
+        timing.lease = world_.faults.siege ? random_.ms(600, 3'000) : random_.ms(1'500, 3'000);
         timing.crashes_to_move = static_cast<std::uint32_t>(random_.between(2, 5));
     }
-    if (world_.faults.drift_ppm != 0)
-        clock.drift(world_.now(), random_.between(-world_.faults.drift_ppm, world_.faults.drift_ppm));
+    if (world_.faults.drift_ppm != 0) clock.drift(world_.now(), world_.faults.drift(random_));
     load();
 }
 
@@ -97,8 +96,9 @@ void Seat::turn(const core::Input& input) {
         const auto* event = std::get_if<core::Event>(&effect);
         return event && event->kind == "placed";
     });
-    gate.add(std::move(effects));
     if (placed) world_.judge.placed();
+    world_.judge.displaced(effects);
+    gate.add(std::move(effects));
     arm();
     pump();
 }
@@ -113,6 +113,7 @@ void Seat::gather(core::Effects& effects) {
         for (const auto& rank : ranks) {
             ++world_.counts.questions;
             auto keys = world_.policies.ask(rank);
+            if (world_.now() < world_.policies_away) keys = fail(Code::kUnavailable, "the policy is being exchanged");
             if (random_.chance(world_.faults.policies)) keys = fail(Code::kFailed, "the policy fell over");
             core::Input answer = core::RankFailed{rank.id, keys ? "" : keys.error().text()};
             if (keys) answer = core::Ranked{rank.id, std::move(*keys)};
@@ -220,6 +221,8 @@ void Seat::act(core::Effect effect) {
         Machine* machine = world_.machine_of(to->peer);
         if (const auto* list = std::get_if<core::NodeList>(&to->message); list && machine)
             world_.judge.published(*machine, *list);
+        if (const auto* forward = std::get_if<core::Forward>(&to->message); forward && machine && !forward->end)
+            published_through(*machine, *forward);
         if (const auto* ack = std::get_if<core::HeartbeatAck>(&to->message)) world_.judge.acked(to->peer, ack->seq);
         const bool welcome = std::holds_alternative<core::Welcome>(to->message);
         world_.to_node(to->peer, std::move(to->message));
@@ -240,6 +243,15 @@ void Seat::act(core::Effect effect) {
     } else if (auto* reply = std::get_if<core::Reply>(&effect)) {
         world_.judge.replied(*reply);
     }
+}
+
+// A list that another machine passes on.
+void Seat::published_through(const Machine& via, const core::Forward& forward) {
+    const Machine* machine = world_.relays.end_of(via, forward.route);
+    const auto read = core::decode_controller(core::frame(forward.message));
+    if (!read) return world_.broken("the wire changes nothing", read.error().text());
+    if (const auto* list = std::get_if<core::NodeList>(&read->message); list && machine)
+        world_.judge.published(*machine, *list);
 }
 
 void Seat::hear(core::PeerId peer, const std::string& address, core::AgentMessage message) {

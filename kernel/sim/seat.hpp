@@ -19,6 +19,7 @@
 namespace gantry::sim {
 
 class World;
+class Machine;
 
 class Seat {
   public:
@@ -55,6 +56,7 @@ class Seat {
     void finish_commit();
     void apply(const core::CommitGate::Commit& commit);
     void act(core::Effect effect);
+    void published_through(const Machine& via, const core::Forward& forward);
     void arm();
     void tick(Instant due);
     void drop_core();

@@ -19,6 +19,13 @@ Setup Setup::swarm(std::uint64_t seed) {
     out.hostile = random.ms(8'000, 40'000);
     out.faults = Faults::draw(random);
     out.timing.hold = seconds(10);
+    if (!out.faults.siege) return out;
+    // Near the limits of what leases assume: short ones, long kills, clocks as wrong as they may be.
+    out.timing.heartbeat = milliseconds(100);
+    out.timing.lease = random.ms(900, 1'500);
+    out.timing.kill_bound = random.ms(300, 600);
+    if (random.chance(500)) out.timing.drift_ppm = 50'000;
+    out.faults.drift_ppm = static_cast<int>(out.timing.drift_ppm);
     return out;
 }
 
@@ -29,6 +36,7 @@ World::World(Setup with, Policies& by, Recorder* to)
       recorder(to),
       judge(*this),
       seat(*this, Random(setup.seed, "controller")),
+      relays(*this),
       people(*this, setup.seed),
       network_(setup.seed, "network"),
       fate_(setup.seed, "fate") {
@@ -65,6 +73,7 @@ void World::clockwork() {
     if (faults.people && fate_.chance(120)) people.change();
     if (fate_.chance(static_cast<int>(100'000 / std::max<std::int64_t>(1, faults.between / milliseconds(1)))))
         people.misfortune();
+    people.besiege();
 }
 
 void World::play() {
@@ -77,7 +86,7 @@ void World::settle() {
     faults = Faults::none();
     const Instant end = now() + setup.calm;
     for (auto& each : machines) {
-        each->cut_out = each->cut_in = each->clogged = now();
+        each->cut_out = each->cut_in = each->clogged = each->cut_up_out = each->cut_up_in = each->late_until = now();
         each->clock.drift(now(), 0);
         for (auto& runtime : each->runtimes) runtime->heal();
     }
@@ -129,7 +138,7 @@ core::PeerId World::link(Machine& machine) {
 
 // When what is sent now arrives; kNever: it is lost. The order is kept, unless the wire is one that does not.
 Instant World::arrival(Link& link, Machine& machine, bool out) {
-    if (now() < (out ? machine.cut_out : machine.cut_in)) {
+    if (now() < (out ? machine.cut_out : machine.cut_in) || now() < (out ? machine.cut_up_out : machine.cut_up_in)) {
         machine.disturbed();
         return kNever;
     }
@@ -141,6 +150,10 @@ Instant World::arrival(Link& link, Machine& machine, bool out) {
     auto& last = link.last[out ? 0 : 1];
     if (network_.chance(faults.delays)) {
         at = at + network_.ms(10, 1'500);
+        machine.disturbed();
+    }
+    if (!out && now() < machine.late_until) {
+        at = at + machine.late;
         machine.disturbed();
     }
     if (now() < machine.clogged) {
@@ -198,7 +211,7 @@ void World::hang_up_node(core::PeerId peer, Machine& machine, core::Down cause) 
         links_.erase(at);
         return;
     }
-    const bool heard = now() >= machine.cut_out;
+    const bool heard = now() >= machine.cut_out && now() >= machine.cut_up_out;
     const Duration delay = heard ? network_.time(kQuick, milliseconds(3)) : network_.ms(2'000, 6'000);
     time.at(std::max(now() + delay, at->second.last[0]), [this, peer, why = heard ? cause : core::Down::kTimeout] {
         if (!machine_of(peer)) return;
@@ -217,7 +230,7 @@ void World::hang_up_controller(core::PeerId peer) {
         return;
     }
     machine.disturbed();
-    if (now() < machine.cut_in) return;  // the node finds out by silence
+    if (now() < machine.cut_in || now() < machine.cut_up_in) return;  // the node finds out by silence
     time.at(std::max(now() + milliseconds(1), at->second.last[1]), [&machine, peer] { machine.lost_link(peer); });
 }
 

@@ -16,6 +16,7 @@
 #include "kernel/sim/machine.hpp"
 #include "kernel/sim/people.hpp"
 #include "kernel/sim/policies.hpp"
+#include "kernel/sim/relays.hpp"
 #include "kernel/sim/seat.hpp"
 
 namespace gantry::sim {
@@ -41,8 +42,8 @@ struct Setup {
 
 struct Counts {
     std::uint64_t controller_steps = 0, agent_steps = 0, messages = 0, heartbeats = 0, commits = 0, placements = 0,
-                  losses = 0, moves = 0, gaps = 0, starts = 0, boots = 0, questions = 0, crashes = 0,
-                  leased = 0;                     // starts under forbid
+                  losses = 0, moves = 0, gaps = 0, starts = 0, boots = 0, questions = 0, crashes = 0, displaced = 0,
+                  leased = 0;                     // leased: starts under forbid
     std::map<std::string, std::uint64_t> events;  // by kind
 };
 
@@ -81,6 +82,8 @@ class World {
     std::string breach;
     Judge judge;
     Seat seat;
+    Relays relays;
+    Instant policies_away{};  // they are being exchanged until then
     std::vector<std::unique_ptr<Machine>> machines;
     People people;
 

@@ -20,16 +20,29 @@ fs::path plain(const fs::path& folder) {
 
 std::string shown(const Digest& digest) { return hex(digest).substr(0, 16) + "..."; }
 
+// Adds what the list `name` of the folder says; false: there is no such list.
+Result<bool> add_list(const Folder& opened, const fs::path& folder, std::string_view name, DigestList& list) {
+    Result<std::string> text = read_owned(opened, folder, std::string(name), kListMax);
+    if (!text && text.error().code == Code::kNotFound) return false;
+    if (!text) return std::unexpected(std::move(text).error());
+    const std::string path = (folder / name).string();
+    DigestList more;
+    std::string error;
+    if (!parse_list(*text, more, error)) return fail(Code::kRefused, path + ", " + error);
+    list.merge(more);
+    if (more.empty()) return true;
+    return fail(Code::kRefused,
+                path + " names " + more.begin()->first + ", which another list beside it names as well");
+}
+
 Result<std::optional<DigestList>> read_list(const fs::path& folder) {
     Result<Folder> opened = open_folder(folder);
     if (!opened) return std::unexpected(std::move(opened).error());
-    Result<std::string> text = read_owned(*opened, folder, std::string(kListName), kListMax);
-    if (!text && text.error().code == Code::kNotFound) return std::nullopt;
-    if (!text) return std::unexpected(std::move(text).error());
     DigestList list;
-    std::string error;
-    if (parse_list(*text, list, error)) return list;
-    return fail(Code::kRefused, (folder / kListName).string() + ", " + error);
+    GANTRY_TRY(bundled, add_list(*opened, folder, kListName, list));
+    GANTRY_TRY(extra, add_list(*opened, folder, kExtraListName, list));
+    if (!bundled && !extra) return std::nullopt;
+    return list;
 }
 
 }  // namespace

@@ -11,7 +11,8 @@
     tests/bench/figures.py build               a release build from nothing, without ccache
     tests/bench/figures.py rebuild [--all]     one .cpp touched -> dev is built again; a sample, or every .cpp of the product
 
-The first six start real hosts (GANTRY_BUILD names the build, default build/release). The last two build in temporary
+The first six start real hosts (GANTRY_BUILD names the build, default build/release). failover also draws its times as
+curves, build/curves/failover.svg (GANTRY_CURVES names another folder). The last two build in temporary
 folders.
 """
 import os
@@ -26,6 +27,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 from fleet import *  # noqa: F403, E402
 import builds  # noqa: E402
+import curves  # noqa: E402
 import runc_baseline  # noqa: E402
 from hosts import enter  # noqa: E402
 
@@ -90,6 +92,7 @@ def failover(figures, rounds="20"):
     figures.add_times("cable cut -> ready elsewhere", results["cable cut"], 1200, 1600)
     figures.add_times("powered off, reset seen -> ready elsewhere", results["powered off"], 1000)
     figures.add_times("announced reboot -> ready elsewhere", results["announced reboot"], 500)
+    curves.draw(curves.folder() / "failover.svg", "ready on another node after ...", "ms", results, (1000, 1200))
 
 
 def answers(host):

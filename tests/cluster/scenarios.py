@@ -5,6 +5,7 @@
     tests/cluster/scenarios.py           lists them (--scenarios, --long_scenarios: their names alone, for CTest)
 """
 import signal
+import subprocess
 import sys
 import time
 
@@ -13,7 +14,7 @@ from bad_input import BAD_INPUT
 from beacons import BEACONS
 from detection import DETECTION
 from dns_sd import DNS_SD
-from exchange import EXCHANGES, LONG_EXCHANGES
+from exchange import EXCHANGES, LONG_EXCHANGES, exchange
 from hosts import enter
 from isolated import ISOLATED, LONG_ISOLATED
 from kills import kills
@@ -389,13 +390,27 @@ def wide_names():
 
 
 def logs():
-    """The log of an instance is read through the controller."""
+    """The log of an instance is read through the controller, and followed while gantryd starts anew on itself."""
     with fleet() as c:
         up(c)
         deploy(c, manifest())
         c.wait_ready("axis_server")
-        wait_for(lambda: "axis_server listens" in c.controller().cli("logs", "axis_server.0").stdout, 5,
-                 lambda: f"its first line: {c.controller().cli('logs', 'axis_server.0').stdout}")
+        controller = c.controller()
+        wait_for(lambda: "axis_server listens" in controller.cli("logs", "axis_server.0").stdout, 5,
+                 lambda: f"its first line: {controller.cli('logs', 'axis_server.0').stdout}")
+        line = controller.cli("logs", "axis_server.0").stdout
+        file = controller.dir / "followed-log"
+        with open(file, "w") as out:
+            follower = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "logs",
+                                         "axis_server.0", "-f"], stdout=out, stderr=out)
+        try:
+            wait_for(lambda: file.read_text() == line, 5, lambda: f"it is followed: {file.read_text()}")
+            exchange(controller, "store.sqlite")
+            stays(lambda: follower.poll() is None and file.read_text() == line, 2,
+                  lambda: f"the follower goes on and shows nothing twice: {follower.poll()} {file.read_text()}")
+        finally:
+            follower.kill()
+            follower.wait()
 
 
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,

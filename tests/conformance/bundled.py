@@ -35,8 +35,8 @@ def skip(why):
     sys.exit(77)
 
 
-def write_layout(folder):
-    """An OCI image of one layer that holds busybox; its manifest's digest."""
+def write_layout(folder, system="linux"):
+    """An OCI image of one layer that holds busybox (of SylixOS: as ecsc packs it, below rootfs/); its manifest's digest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -49,19 +49,20 @@ def write_layout(folder):
         return put(json.dumps(document).encode())
 
     layer = io.BytesIO()
+    below = "" if system == "linux" else "rootfs/"
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        for name in ("bin", "etc", "tmp", "proc", "sys", "dev"):
+        for name in (*(["rootfs"] if below else []), *(below + part for part in ("bin", "etc", "tmp", "proc", "sys", "dev"))):
             entry = tarfile.TarInfo(name)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
         program = pathlib.Path(BUSYBOX).read_bytes()
-        entry = tarfile.TarInfo("bin/busybox")
+        entry = tarfile.TarInfo(below + "bin/busybox")
         entry.size, entry.mode = len(program), 0o755
         tar.addfile(entry, io.BytesIO(program))
     oci = "application/vnd.oci.image."
     packed = {**put(layer.getvalue()), "mediaType": oci + "layer.v1.tar"}
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    config = {"architecture": architecture, "os": "linux", "config": {"Env": ["PATH=/bin"], "Entrypoint": SHELL},
+    config = {"architecture": architecture, "os": system, "config": {"Env": ["PATH=/bin"], "Entrypoint": SHELL},
               "rootfs": {"type": "layers", "diff_ids": [packed["digest"]]}}
     manifest = put_json({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json", "layers": [packed],
                          "config": {**put_json(config), "mediaType": oci + "config.v1+json"}})
@@ -196,6 +197,22 @@ class World:
                        os.environ.get("GANTRY_ENGINE_KIND", "podman"), self.build, self.scratch / "engine"]
         self.stack.callback(remove_cgroups, "libpod_parent")
         self.stack.callback(remove_cgroups, "gantry-engine")
+
+    def runtime_sylixos_ecs(self):
+        """A board that is this machine, with a stand-in for ecs. What a program's end says, and its grace, no known verb of
+        ecs can, so those two checks have no program here."""
+        if BUSYBOX is None:
+            skip("there is no busybox; apt-get install busybox-static")
+        board = self.scratch / "board"
+        for part in ("bin", "tmp"):
+            (board / part).mkdir(parents=True)
+        here = pathlib.Path(__file__).resolve().parents[1]
+        shutil.copy(here / "unit/plugins/runtime/sylixos-ecs/ecs-stand-in", board / "bin" / "ecs")
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        self.tables["settings"] = {"architecture": architecture, "ecs": str(board / "bin/ecs"), "folder": str(board / "apps"),
+                                   "boot_folder": str(board / "tmp")}
+        layout = self.scratch / "layout"
+        self.tables["runtime"] = {"layout": str(layout), "image": write_layout(layout, "sylixos"), "sleeps": SHELL}
 
     def runtime_oci(self):
         if os.geteuid() != 0 or shutil.which("runc") is None or shutil.which("conmon") is None:

@@ -138,8 +138,9 @@ def main():
         command = [program, f"{option}={words[2]}", f"-max_len={LONGEST.get(target, 1024)}", "-timeout=20",
                    "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=0", f"-dict={HERE / dictionary}",
                    f"-artifact_prefix={findings}/{target}-", corpus]
-        # Freed memory is kept apart for a while, not for long: new pages cost more than the inputs.
-        environment = {"ASAN_OPTIONS": "quarantine_size_mb=16", **os.environ}
+        # Freed memory is kept apart for a while, not for long: new pages cost more than the inputs. And a block remembers
+        # a few of the calls that it came from.
+        environment = {"ASAN_OPTIONS": "quarantine_size_mb=16:malloc_context_size=6", **os.environ}
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                               env=environment, check=False)
     inputs = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)

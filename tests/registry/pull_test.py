@@ -134,7 +134,7 @@ class Pull(controlled.Controlled):
 
         def deploy(more, status=4):
             manifest.write_text(SERVICE.format(image=name, more=more))
-            return self.gantry("deploy", manifest, "--timeout", "1s", "--wait", status=status)
+            return self.gantry("deploy", manifest, "--timeout", "100ms", "--wait", status=status)
 
         def digest():
             return json.loads(self.gantry("--json", "services"))["items"][0]["image_digest"]
@@ -160,6 +160,54 @@ class Pull(controlled.Controlled):
         self.assertIn("is the registry up", deploy('pull = "Always"', status=1))
         deploy('pull = "IfNotPresent"\npriority = 1')  # what is here needs no registry
 
+    def test_services_follow_the_versions_of_their_image(self):
+        images = {tag: self.layout.image(tag.encode()) for tag in ("1.0.0", "1.2.0", "1.10.0", "2.0.0-rc.1", "latest")}
+        manifest = self.dir / "axis.toml"
+
+        def image():
+            return {s["name"]: (s["image"], s["image_digest"])
+                    for s in json.loads(self.gantry("--json", "services"))["items"]}
+
+        with self.registry() as registry:
+            def push(tag):
+                self.layout.name(images[tag], tag)
+                registry.push(self.layout, tag, f"axis:{tag}")
+
+            options = ["--no-verify-tls"]
+            front = f"{registry.address}/axis:"
+            push("1.0.0")
+            self.pull(f"{front}1.0.0")
+            manifest.write_text(SERVICE.format(image=f"{front}1.0.0", more=""))
+            self.gantry("deploy", manifest, "--timeout", "100ms", "--wait", status=4)
+            self.assertIn("axis: " + front + "1.0.0 stays", self.gantry("upgrade", *options))
+            for tag in images:
+                push(tag)
+            self.assertIn(f"would become {front}1.10.0", self.gantry("upgrade", "axis", "--dry-run", *options))
+            self.assertEqual(image()["axis"][0], front + "1.0.0")
+            self.assertIn(f"becomes {front}1.10.0, revision 2", self.gantry("upgrade", *options))
+            self.assertEqual(image()["axis"], (front + "1.10.0", images["1.10.0"]["digest"]))
+            self.assertIn("stays", self.gantry("upgrade", *options))
+            # The tag moves: only who asks for it follows.
+            self.assertIn("stays", self.gantry("upgrade", "--policy", "Always", *options))
+            images["1.10.0"] = images["latest"]
+            push("1.10.0")
+            self.assertIn("stays", self.gantry("upgrade", *options))
+            self.assertIn("revision 3", self.gantry("upgrade", "--policy", "Always", *options))
+            self.assertEqual(image()["axis"][1], images["latest"]["digest"])
+            self.assertIn("stays", self.gantry("upgrade", "--policy", "Always", *options))
+        # The registry is away: said of that service, and the other one follows what was brought into the store.
+        for tag in ("1.0", "1.1"):
+            self.layout.name(self.layout.image(b"other" + tag.encode()), tag)
+            if tag == "1.0":
+                self.gantry("image", "import", self.layout.folder, "--name", "other", status=0)
+                manifest.write_text(SERVICE.format(image="other:1.0", more="").replace('"axis"', '"other"'))
+                self.gantry("deploy", manifest, "--timeout", "100ms", "--wait", status=4)
+        self.gantry("image", "import", self.layout.folder, "--name", "other")
+        text = self.gantry("upgrade", *options, status=1)
+        self.assertIn("axis: ", text)
+        self.assertIn("1 of 2 services could not be upgraded", text)
+        self.assertEqual(image()["other"][0], "other:1.10.0")  # the layout's largest
+
     def test_ecsms_references_name_an_image_and_its_system(self):
         script = pathlib.Path(__file__).resolve().parents[1] / "data/make-ecsc-tar"
         subprocess.run([script, self.dir / "axis.tar", "--name", "axis_server:1.0"], check=True, timeout=LIMIT_S)
@@ -169,7 +217,7 @@ class Pull(controlled.Controlled):
         manifest.write_text(SERVICE.format(image="axis_server@1.0#linux", more=""))
         self.assertIn("is an image of sylixos", self.gantry("deploy", manifest, status=65))
         manifest.write_text(SERVICE.format(image="axis_server@1.0#sylixos", more=""))
-        self.gantry("deploy", manifest, "--timeout", "1s", "--wait", status=4)
+        self.gantry("deploy", manifest, "--timeout", "100ms", "--wait", status=4)
         digest = self.stored()["axis_server:1.0"]["digest"]
         manifest.write_text(SERVICE.format(image=f"axis_server@{digest}", more=""))
         self.assertIn("no change", self.gantry("deploy", manifest))
@@ -257,4 +305,4 @@ if __name__ == "__main__":
     if shutil.which("skopeo") is None:
         print("skipped: skopeo is not installed")
         sys.exit(77)
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

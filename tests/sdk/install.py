@@ -14,7 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMPONENTS = {
     "runtime": ["bin/gantryd", "bin/gantry", "lib/gantry/gantry-plugin-host", "lib/gantry/gantry-guard"],
     "plugins": ["lib/gantry/plugins/placement/least-loaded.so", "lib/gantry/plugins/runtime/process.so",
-                "lib/gantry/plugins/runtime/gantry-process-monitor", "lib/gantry/plugins/runtime/gantry-unpack"],
+                "lib/gantry/plugins/runtime/gantry-process-monitor", "lib/gantry/plugins/runtime/gantry-unpack",
+                "lib/gantry/plugins/runtime/gantry-board"],
     "libvsoa": ["lib/libvsoa.so.1"],
     "libvsoa-dev": ["lib/libvsoa.so", "lib/libvsoa.a", "lib/libvsoa-client.so", "include/vsoa_client.h",
                     "include/vsoa.hpp", "lib/pkgconfig/vsoa.pc", "share/man/man3/vsoa_client.3"],

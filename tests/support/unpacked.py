@@ -1,4 +1,5 @@
 """Debian packages that are unpacked under build/tools, for tests that want a program nobody should have installed."""
+import fcntl
 import pathlib
 import shutil
 import subprocess
@@ -7,12 +8,21 @@ import tempfile
 
 def fetch(root, packages, unwanted=None):
     """Unpacks what this machine lacks of `packages` and of what they depend on, but for names that match `unwanted`,
-    into the folder `root`. Leaves nothing half-done behind. Raises OSError or subprocess.SubprocessError."""
+    into the folder `root`. Leaves nothing half-done behind; of several tests at once one works, the others wait for it.
+    Raises OSError or subprocess.SubprocessError."""
+    there = root.exists()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with open(root.with_name(f".{root.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if there or not root.exists():
+            _fetch(root, packages, unwanted)
+
+
+def _fetch(root, packages, unwanted):
     plan = subprocess.run(["apt-get", "install", "-s", "--no-install-recommends", *packages], check=True, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout
     names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
     names = [name for name in names if not (unwanted and unwanted.match(name))]
-    root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         subprocess.run(["apt-get", "download", *names], cwd=folder, check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=600)

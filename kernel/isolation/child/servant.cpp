@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/isolation/child/servant.hpp"
 
+#include <fcntl.h>
 #include <gantry/abi/frontend.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -66,17 +67,17 @@ Servant::Servant(int socket)
 
 int Servant::run() {
     Head head{.kind = Kind::kSocket};
+    (void)::fcntl(socket_, F_SETFL, 0);  // blocks until the loop has it
     while (head.kind == Kind::kSocket) {
-        const Message::Got got = incoming_.receive(socket_);
-        pollfd ready{socket_, POLLIN, 0};
-        if (got == Message::Got::kNothing && ::poll(&ready, 1, -1) >= 0) continue;
-        if (got != Message::Got::kOne || incoming_.bytes().size() < sizeof(head)) return kOrphaned;
+        if (incoming_.receive(socket_, true) != Message::Got::kOne || incoming_.bytes().size() < sizeof(head))
+            return kOrphaned;
         std::memcpy(&head, incoming_.bytes().data(), sizeof(head));
         if (head.kind == Kind::kSocket && !incoming_.fds().empty()) kept_->take(incoming_.fds().front().release());
     }
     Reader rest(incoming_.bytes().substr(sizeof(head)), incoming_.fds());
     init(head, rest);
     if (table_ == nullptr) return kNotStarted;
+    if (policy_ != nullptr) serve_alone();
     reader_.assign(socket_);
     listen();
     io_.run();
@@ -181,7 +182,7 @@ const void* Servant::role_table(std::string_view interface) {
     }
     if (interface != GANTRY_ROLE_PLACEMENT) return raw;
     const auto* const table = static_cast<const gantry_placement*>(raw);
-    policy_.reset(new Policy{this, plugin_.self, table, {}});
+    policy_.reset(new Policy{this, plugin_.self, table, {}, {}});
     self_ = policy_.get();
     asked_ = {sizeof(asked_), table->key_count, {}, nullptr};
     std::copy(std::begin(table->key_names), std::end(table->key_names), std::begin(asked_.key_names));
@@ -197,10 +198,11 @@ const void* Servant::role_table(std::string_view interface) {
             const gantry_status status =
                 policy.table->score(policy.self, snapshot, request, candidates, n, keys, &error.raw);
             const host::PlacementKeys result{sizeof(result), 0, keys, n};
-            host::Context& context = *policy.servant->context_;
-            context.core->operations.complete(context.handle, op.id, status,
-                                              status == GANTRY_OK ? std::string() : error.text(status),
-                                              status == GANTRY_OK ? &result : nullptr);
+            policy.result.clear();
+            Writer w(policy.result);
+            if (status == GANTRY_OK) put(w, result);
+            policy.servant->done(op.id, status, status == GANTRY_OK ? std::string() : error.text(status),
+                                 policy.result);
             return GANTRY_OK;
         } catch (...) {
             return GANTRY_FAILED;
@@ -255,24 +257,38 @@ void Servant::stopped(gantry_status said, const host::ErrorBuffer& error) {
     ::_exit(0);
 }
 
+// A policy computes and wants nothing of the loop. As long as that is so, its process waits for messages alone, which
+// costs half as much. Should its threads want something, the next message, at the latest gantryd's next ping, finds it.
+void Servant::serve_alone() {
+    for (;;) {
+        io_.restart();
+        (void)io_.poll();
+        if (!io_.stopped()) return;  // something is awaited there
+        (void)receive(true);
+    }
+}
+
 void Servant::listen() {
     reader_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
                            if (error) ::_exit(kOrphaned);
-                           do {
-                               const Message::Got got = incoming_.receive(socket_);
-                               if (got == Message::Got::kNothing) break;
-                               Head head;
-                               if (got != Message::Got::kOne || incoming_.bytes().size() < sizeof(head))
-                                   ::_exit(kOrphaned);
-                               std::memcpy(&head, incoming_.bytes().data(), sizeof(head));
-                               Reader rest(incoming_.bytes().substr(sizeof(head)), incoming_.fds());
-                               message(head, rest);
-                               incoming_.fds().clear();  // what nobody took
-                           } while (batch_.more());
+                           while (receive(false) && batch_.more()) continue;
                            batch_.end();
                            listen();
                        });
+}
+
+// False: there is none.
+bool Servant::receive(bool wait) {
+    const Message::Got got = incoming_.receive(socket_, wait);
+    if (got == Message::Got::kNothing) return false;
+    Head head;
+    if (got != Message::Got::kOne || incoming_.bytes().size() < sizeof(head)) ::_exit(kOrphaned);
+    std::memcpy(&head, incoming_.bytes().data(), sizeof(head));
+    Reader rest(incoming_.bytes().substr(sizeof(head)), incoming_.fds());
+    message(head, rest);
+    incoming_.fds().clear();  // what nobody took
+    return true;
 }
 
 void Servant::message(const Head& head, Reader& rest) {
@@ -304,6 +320,13 @@ void Servant::called(const Head& head, Reader& rest) {
     const Slot& slot = role_->slots[head.slot];
     rest.sink = role_->sink_proxy;
     if (!slot.operation) return notified(slot, head, rest);
+    if (policy_ != nullptr) {
+        const gantry_status status = context_->timed(slot.name, [&] {
+            return slot.call(rest, table_, self_, 0, gantry_op{head.id, head.deadline_ns});
+        });
+        if (status != GANTRY_OK) done(head.id, status, {}, {});
+        return;
+    }
     Ongoing& ongoing = operations_[head.id] = {this, &slot, head.id, 0, {}};
     host::Operations::Call call;
     call.handle = context_->handle;
@@ -330,6 +353,10 @@ void Servant::ended(Ongoing& ongoing, gantry_status status, const std::string& t
     const std::uint64_t id = ongoing.id;
     const std::string result = std::move(ongoing.result);
     operations_.erase(id);
+    done(id, status, text, result);
+}
+
+void Servant::done(std::uint64_t id, gantry_status status, std::string_view text, std::string_view result) {
     std::string message = open_message();
     Writer w(message);
     const bool fits = result.size() + text.size() + kHead + 64 <= kLargeMax;

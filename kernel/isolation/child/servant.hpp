@@ -31,12 +31,13 @@ class Servant final : public Caller {
     gantry_status call(const Call& call, std::string message, const Writer& arguments) noexcept override;
 
   private:
-    // A policy whose answer is a result.
+    // A policy whose answer is a result. It has answered when its slot returns.
     struct Policy {
         Servant* servant;
         void* self;
         const gantry_placement* table;
         std::vector<host::Keys> keys;
+        std::string result;
     };
 
     // What gantryd asked and waits for.
@@ -53,10 +54,13 @@ class Servant final : public Caller {
     void start();
     void stop(std::int64_t deadline_ns);
     [[noreturn]] void stopped(gantry_status said, const host::ErrorBuffer& error);
+    void serve_alone();
     void listen();
+    bool receive(bool wait);
     void message(const Head& head, Reader& rest);
     void called(const Head& head, Reader& rest);
     void ended(Ongoing& ongoing, gantry_status status, const std::string& text);
+    void done(std::uint64_t id, gantry_status status, std::string_view text, std::string_view result);
     void notified(const Slot& slot, const Head& head, Reader& rest);
     void answer(Kind kind, const Status& status, const std::function<void(Writer&)>& more = nullptr);
     void send(const Head& head, std::string message, const std::vector<int>& fds = {});

@@ -11,7 +11,7 @@
 #include <functional>
 #include <gantry/status.hpp>
 
-#include "plugins/runtime/docker/archive.hpp"
+#include "plugins/runtime/image-store/archive.hpp"
 
 namespace docker {
 namespace {
@@ -134,7 +134,7 @@ void Loader::send(Job& job, const std::function<bool()>& cancelled) {
     const auto is_ok = [](const std::string& answer) { return answer.starts_with("HTTP/1.1 200"); };
     const std::string look = "/images/" + job.reference + "/json";
     if (is_ok(ask("GET", look, 0, {}))) return;
-    const Archive archive(job.source.layout_dir, job.source.image, job.reference, cancelled);
+    const image_store::Archive archive(job.source.layout_dir, job.source.image, job.reference, {}, cancelled);
     const std::string answer =
         ask("POST", "/images/load?quiet=1", archive.size(), [&](const auto& out) { archive.write(out); });
     const std::string found = ask("GET", look, 0, {});

@@ -137,7 +137,7 @@ long long size_in_index(const std::filesystem::path& dir, const Digest& digest) 
     return -1;
 }
 
-const json::object& pick_manifest(const json::object& index, const std::string& what) {
+const json::object& pick_manifest(const json::object& index, const std::string& what, const Platform& wanted) {
     std::string offered;
     for (const json::value& item : array_of(index, "manifests", what)) {
         if (!item.is_object()) refuse(what + ": \"manifests\" must hold objects");
@@ -148,22 +148,21 @@ const json::object& pick_manifest(const json::object& index, const std::string& 
         }
         const std::string system = text_of(platform->as_object(), "os", what);
         const std::string architecture = text_of(platform->as_object(), "architecture", what);
-        if (system == "linux" && architecture == machine_architecture()) return item.as_object();
+        if (system == wanted.system && architecture == wanted.architecture) return item.as_object();
         offered += (offered.empty() ? "" : ", ") + system + "/" + architecture;
     }
-    refuse(what + " has no image for linux/" + std::string(machine_architecture()) + "; it offers " +
+    refuse(what + " has no image for " + wanted.system + "/" + wanted.architecture + "; it offers " +
            (offered.empty() ? "none" : offered));
 }
 
-ImageConfig read_config(const json::object& document, const std::string& what) {
+ImageConfig read_config(const json::object& document, const std::string& what, const Platform& node) {
     ImageConfig out;
     out.architecture = text_of(document, "architecture", what);
     out.system = text_of(document, "os", what);
-    if (!out.system.empty() && out.system != "linux")
-        refuse(what + ": made for " + out.system + ", this node runs linux");
-    if (!out.architecture.empty() && out.architecture != machine_architecture()) {
-        refuse(what + ": made for " + out.architecture + ", this node is " + std::string(machine_architecture()));
-    }
+    if (!out.system.empty() && out.system != node.system)
+        refuse(what + ": made for " + out.system + ", this node runs " + node.system);
+    if (!out.architecture.empty() && out.architecture != node.architecture)
+        refuse(what + ": made for " + out.architecture + ", this node is " + node.architecture);
     if (member(document, "config") == nullptr) return out;
     const json::object& config = object_of(document, "config", what);
     out.entrypoint = texts_of(config, "Entrypoint", what);
@@ -238,15 +237,19 @@ int parse_signal(std::string_view text) {
     return distance >= 0 && number >= SIGRTMIN && number <= SIGRTMAX ? number : 0;
 }
 
+ImageConfig parse_config(std::string_view document, const std::string& what, const Platform& platform) {
+    return read_config(parse_object(document, what), what, platform);
+}
+
 ImageDescription read_layout(const std::filesystem::path& layout_dir, const Digest& manifest,
-                             const Cancelled& cancelled) {
+                             const Cancelled& cancelled, const Platform& platform) {
     check_layout_version(layout_dir);
     Digest digest = manifest;
     std::string what = "manifest " + digest.text();
     json::object document = read_document(layout_dir, digest, size_in_index(layout_dir, digest), "manifest", cancelled);
     for (int depth = 0; member(document, "manifests") != nullptr; ++depth) {
         if (depth == kMaxIndexDepth) refuse(what + ": more than " + std::to_string(kMaxIndexDepth) + " nested indexes");
-        const json::object& chosen = pick_manifest(document, what);
+        const json::object& chosen = pick_manifest(document, what, platform);
         digest = Digest::parse(text_of(chosen, "digest", what), what);
         const long long size = size_of(chosen, what);
         what = "manifest " + digest.text();
@@ -260,7 +263,7 @@ ImageDescription read_layout(const std::filesystem::path& layout_dir, const Dige
         read_document(layout_dir, config_digest, size_of(config_ref, what), "config", cancelled);
 
     ImageDescription out;
-    out.config = read_config(config, config_name);
+    out.config = read_config(config, config_name, platform);
     out.config_digest = config_digest.text();
     const json::object& rootfs = object_of(config, "rootfs", config_name);
     const std::vector<std::string> diff_ids = texts_of(rootfs, "diff_ids", config_name);

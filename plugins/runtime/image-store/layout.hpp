@@ -34,11 +34,19 @@ struct ImageDescription {
 // "amd64", "arm64": this machine, in the words of OCI.
 std::string_view machine_architecture();
 
-// Reads and verifies the manifest with this digest (an index leads to the manifest of linux and this architecture)
-// and the configuration it names. Layers are not opened. Throws Failure(kInvalid) for everything that is wrong with
-// the image, a foreign system or architecture included.
+// What an image is made for.
+struct Platform {
+    std::string system = "linux";
+    std::string architecture = std::string(machine_architecture());
+};
+
+// Reads and verifies the manifest with this digest (an index leads to the manifest of the platform) and the
+// configuration it names. Layers are not opened. Throws Failure(kInvalid) for everything that is wrong with the image,
+// a foreign system or architecture included.
 ImageDescription read_layout(const std::filesystem::path& layout_dir, const Digest& manifest,
-                             const Cancelled& cancelled);
+                             const Cancelled& cancelled, const Platform& platform = {});
+// What a configuration's document says. Throws Failure(kInvalid), a foreign system or architecture included.
+ImageConfig parse_config(std::string_view document, const std::string& what, const Platform& platform = {});
 
 // <layout>/blobs/sha256/<hex>
 std::filesystem::path blob_path(const std::filesystem::path& layout_dir, const Digest& digest);

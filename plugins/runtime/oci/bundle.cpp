@@ -128,7 +128,7 @@ std::string node_name() {
 std::string bundle_config(const BundleInput& in) {
     json::array namespaces;
     for (const char* type : {"pid", "ipc", "uts", "mount"}) namespaces.push_back(json::object{{"type", type}});
-    const json::object document{
+    json::object document{
         {"ociVersion", "1.0.2"},
         {"process", process(in)},
         {"root", {{"path", "rootfs"}, {"readonly", false}}},
@@ -141,6 +141,7 @@ std::string bundle_config(const BundleInput& in) {
           {"maskedPaths", array_of(kMasked)},
           {"readonlyPaths", array_of(kReadOnly)}}},
     };
+    if (!in.seccomp.empty()) document["linux"].get_object()["seccomp"] = in.seccomp;
     return json::serialize(document);
 }
 

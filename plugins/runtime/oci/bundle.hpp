@@ -3,6 +3,7 @@
 // config.json of one container (OCI runtime specification 1.0.2): the node's network, everything else its own.
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <gantry/runtime.hpp>
 #include <string>
 
@@ -15,8 +16,9 @@ struct BundleInput {
     const gantry::ContainerSpec& spec;
     const monitored::Program& program;
     const monitored::User& user;
-    std::string cgroup;  // absolute path in each hierarchy
-    bool counts_swap;    // a limit of memory and swap together may be named
+    std::string cgroup;                  // absolute path in each hierarchy
+    bool counts_swap;                    // a limit of memory and swap together may be named
+    const boost::json::object& seccomp;  // which system calls are allowed; empty: all
 };
 
 // Throws Failure(kInvalid) for limits that cannot work.

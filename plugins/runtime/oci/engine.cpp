@@ -137,7 +137,8 @@ void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image&
     const monitored::Program program = monitored::program_of(spec, image.config);
     mount_root(home.dir, image.layers);
     const monitored::User user = monitored::find_user(monitored::RootFolder(home.dir / "rootfs"), program.user);
-    const std::string config = bundle_config({spec, program, user, cgroups_.path(spec.name), cgroups_.counts_swap()});
+    const std::string config =
+        bundle_config({spec, program, user, cgroups_.path(spec.name), cgroups_.counts_swap(), options_.seccomp});
     monitored::replace_file(home.dir / "config.json", config);
 
     const pid_t pid = run_conmon(home, spec.name, deadline);

@@ -6,6 +6,8 @@
 // /proc, cgroups and files, and cleaned up by hand: a node that lost its power has nothing an engine could delete.
 #pragma once
 
+#include <boost/json/object.hpp>
+
 #include "plugins/runtime/monitored/backend.hpp"
 #include "plugins/runtime/oci/cgroup.hpp"
 
@@ -16,6 +18,7 @@ struct EngineOptions {
     std::string cgroup_parent;
     std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
     std::filesystem::path engine_root;  // the engine's own state
+    boost::json::object seccomp;        // of every container
 };
 
 class Engine : public monitored::Backend {

@@ -7,6 +7,7 @@
 
 #include "plugins/runtime/monitored/runtime.hpp"
 #include "plugins/runtime/oci/engine.hpp"
+#include "plugins/runtime/oci/seccomp.hpp"
 
 namespace oci {
 namespace {
@@ -55,6 +56,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
         options.conmon = find_program(config, "conmon_path", "conmon");
         options.cgroup_parent = config.string("cgroup_parent");
         check_cgroup_parent(options.cgroup_parent);
+        options.seccomp = seccomp_profile(config.string("seccomp"));
         options.log_max_bytes = config.size("log_size_max");
         options.engine_root = fs::path(config.state_dir()) / "engine";
         image_store::StoreOptions store;

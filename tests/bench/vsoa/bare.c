@@ -3,7 +3,8 @@
  *   bare echo-server                    answers requests of 92 bytes with 84
  *   bare echo-client PORT WARM MS       one after the other
  *   bare fan COUNT ROUNDS PERIOD_MS     takes COUNT connections and sends a stamped packet to each, ROUNDS times
- *   bare flood COUNT MS                 the same for MS without a pause */
+ *   bare flood COUNT MS                 the same for MS without a pause
+ *   bare pace COUNT RATE MS             the same for MS, RATE times a second */
 #include "measure.h"
 
 static _Noreturn void echo_server(void) {
@@ -86,11 +87,19 @@ static int fan(int count, int rounds, int period_ms) {
     return until_they_leave(fds[0]);
 }
 
-static int flood(int count, int64_t duration) {
+/* rate 0: as fast as it goes. */
+static int flood(int count, int64_t rate, int64_t duration) {
     const int* fds = take(count);
+    const int64_t began = now_ns();
     uint64_t number = 0;
-    for (const int64_t until = now_ns() + duration; now_ns() < until || number < kLeast;)
+    for (int64_t now = began; now < began + duration || number < kLeast; now = now_ns()) {
+        const int64_t due = rate > 0 ? began + (int64_t)number * 1000000000 / rate : now;
+        if (due > now) {
+            const struct timespec time = {(due - now) / 1000000000, (due - now) % 1000000000};
+            nanosleep(&time, NULL);
+        }
         to_all(fds, count, ++number, 0);
+    }
     to_all(fds, count, number + 1, number);
     return until_they_leave(fds[0]);
 }
@@ -102,7 +111,8 @@ int main(int argc, char** argv) {
         return echo_client(argv[2], ms_argument(argv[3]), ms_argument(argv[4]));
     }
     if (argc == 5 && strcmp(argv[1], "fan") == 0) return fan(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
-    if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(atoi(argv[2]), ms_argument(argv[3]));
+    if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(atoi(argv[2]), 0, ms_argument(argv[3]));
+    if (argc == 5 && strcmp(argv[1], "pace") == 0) return flood(atoi(argv[2]), atoi(argv[3]), ms_argument(argv[4]));
     fprintf(stderr, "see bare.c\n");
     return 64;
 }

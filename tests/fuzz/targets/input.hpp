@@ -2,6 +2,8 @@
 // program, so that the fuzzer keeps the input.
 #pragma once
 
+#include <sanitizer/asan_interface.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,8 +23,9 @@ inline void demand(bool kept, const char* promise) {
     std::abort();
 }
 
-/// Reads every byte, so that the address sanitizer sees what a program would.
+/// Reads every byte, so that the address sanitizer sees what a program would; or asks it, which is quicker.
 inline void look_at(const void* bytes, size_t size) {
+    if (size == 0 || __asan_region_is_poisoned(const_cast<void*>(bytes), size) == nullptr) return;
     const auto* at = static_cast<const volatile uint8_t*>(bytes);
     for (size_t i = 0; i < size; ++i) static_cast<void>(at[i]);
 }

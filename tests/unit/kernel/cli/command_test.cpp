@@ -302,3 +302,41 @@ TEST_CASE("followed logs and events end with the stream or with Ctrl-C") {
     CHECK(has(ran.out, "before\n"));
     CHECK(server.count("GET /v1/events?follow=1&after=5") == 1);
 }
+TEST_CASE("a log that is followed goes on behind what was shown when gantryd comes back") {
+    constexpr auto kHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    int asked = 0;
+    FakeServer server([&](const FakeRequest&, FakeConnection& connection) {
+        switch (++asked) {
+            case 1:  // cut in the middle of a line
+                connection.send(kHead);
+                connection.send("b\r\nline1\nline2\r\n");
+                return;
+            case 2:
+                return connection.answer(503,
+                                         R"({"error":{"code":"unavailable","message":"SNode1 is not connected"}})");
+            case 3:  // the log has begun before what was asked for
+                connection.send(kHead);
+                connection.send("18\r\nline0\nline1\nline2\nline3\n\r\n");
+                return;
+            default:  // and holds none of it any more
+                connection.send(kHead);
+                connection.send("6\r\nline9\n\r\n0\r\n\r\n");
+        }
+    });
+    const auto ran = run_gantry({"logs", "a.0", "-f", "--tail", "2", "--socket", server.socket()});
+    CHECK(ran.out == "line1\nline2\nline3\nline9\n");
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(has(ran.err, "some of it is missing"));
+    CHECK(server.count("GET /v1/instances/a.0/logs?follow=1&tail=2") == 1);
+    CHECK(server.count("GET /v1/instances/a.0/logs?follow=1&tail=20000") == 3);
+}
+
+TEST_CASE("a log that is read once is not asked for again") {
+    FakeServer server([&](const FakeRequest&, FakeConnection& connection) {
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nline1\n\r\n");
+    });
+    const auto ran = run_gantry({"logs", "a.0", "--socket", server.socket()});
+    CHECK(ran.out == "line1\n");
+    CHECK(ran.status == exit_status::kFailed);
+    CHECK(server.requests().size() == 1);
+}

@@ -2,7 +2,7 @@
 //
 // A suspect node is asked about through others (docs/detection.md, ADR 16).
 #include "tests/unit/kernel/core/controller_shell.hpp"
-#include "tests/unit/kernel/core/controller_world.hpp"
+#include "tests/unit/kernel/core/random.hpp"
 
 using namespace gantry;
 using namespace gantry::core;

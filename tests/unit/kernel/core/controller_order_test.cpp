@@ -189,3 +189,36 @@ TEST_CASE("rebalance: shows its plan, moves so many at a time, and everything st
     CHECK(c.api(ApiRebalance{0, 2, false})->at("moves").as_array().empty());
     CHECK_FALSE(c.api(ApiRebalance{0, 0, false}).has_value());
 }
+
+TEST_CASE("a rebalance outlives the controller: what is left of it goes on when the nodes are back") {
+    ControllerShell c;
+    c.join("a");
+    REQUIRE(c.deploy(manifest("s", {"a"}, 6)).has_value());
+    settle(c);
+    REQUIRE(c.deploy(manifest("s", {"a", "b", "c"}, 6)).has_value());
+    for (const auto* name : {"b", "c"}) c.join(name);
+    REQUIRE(c.api(ApiRebalance{0, 1, false}).has_value());
+    CHECK(c.count("moving") == 1);
+    c.start();
+    std::vector<const char*> there = {"a", "b", "c"};
+    SECTION("all of them") {}
+    SECTION("but one, which is lost meanwhile: what should have moved there stays") { there.pop_back(); }
+    for (const auto* name : there) {
+        CHECK(c.count("moving") == 1);  // one at a time, and the one that was under way counts
+        c.connect(name);
+        c.report(name);
+    }
+    for (int i = 0; i < 10; ++i) {
+        c.wait_all(seconds(1));
+        for (const auto* name : there) c.obey(name, CopyState::kReady);
+    }
+    CHECK(c.store.count("rebalance") == 0);
+    if (there.size() == 3) {
+        CHECK(c.count("moving") == 4);
+        CHECK(per_node(c) == std::map<std::string, int>{{"a", 2}, {"b", 2}, {"c", 2}});
+    } else {
+        CHECK(per_node(c)["a"] == 4);
+        CHECK(per_node(c)["b"] == 2);
+    }
+    CHECK(c.core->service("s")->at("ready").to_number<int>() == 6);
+}

@@ -140,6 +140,57 @@ TEST_CASE("how long reboots took outlives the controller") {
     CHECK(c.where("s.0") == "n1");
 }
 
+TEST_CASE("a reboot under way outlives the controller: what waits for the node goes on waiting") {
+    ControllerShell c = learned("30s");
+    const auto copy = c.copy("s.0");
+    go(c, "n1");
+    c.wait(seconds(10), {"n2"});
+    c.start();
+    const auto others = [&] {
+        c.connect("n2");
+        c.report("n2");
+        c.obey("n2", CopyState::kReady);
+    };
+    others();
+    CHECK(c.liveness("n1") == "suspect");
+    CHECK(c.node_document("n1").at("reason").as_string() == "reboots, usually back in 20 s");
+    SECTION("it is back") {
+        c.wait(seconds(15), {"n2"});  // longer than any other node would have had
+        CHECK(c.where("s.0") == "n1");
+        SECTION("and the controller was away once more") {
+            c.start();
+            others();
+            c.wait(seconds(20), {"n2"});
+        }
+        back(c, "n1");
+        CHECK(c.copy("s.0") == copy);
+        CHECK(named(c));
+        CHECK(c.count("lost") == 0);
+        CHECK(c.last("node-rebooted") == "n1 is back from its reboot");
+        // How long it took nobody knows.
+        CHECK(c.node_document("n1").at("usual_reboot_ms").to_number<int>() == 20'000);
+        CHECK(c.store.at("node/n1").find("reboot_waits_ms") == std::string::npos);
+    }
+    SECTION("it is not back in time, which counts anew") {
+        c.wait(seconds(29), {"n2"});
+        CHECK(c.where("s.0") == "n1");
+        c.wait(seconds(2), {"n2"});
+        CHECK(c.where("s.0") == "n2");
+        CHECK_THAT(c.last("node-lost"), Contains("not back from its reboot"));
+        CHECK(c.store.at("node/n1").find("reboot_waits_ms") == std::string::npos);
+    }
+}
+
+TEST_CASE("a controller that was late itself does not take a reboot for a shorter one") {
+    ControllerShell c;
+    for (const auto* name : {"n1", "n2"}) c.join(name);
+    go(c, "n1");
+    c.wait(seconds(2), {"n2"});
+    c.step(LoopLate{seconds(10)});
+    back(c, "n1");
+    CHECK(c.node_document("n1").at("usual_reboot_ms").to_number<int>() == 2'000);
+}
+
 TEST_CASE("a drain empties a node that is about to reboot all the same") {
     ControllerShell c = learned("30s");
     REQUIRE(c.api(ApiSetIntent{0, "n1", "draining"}).has_value());

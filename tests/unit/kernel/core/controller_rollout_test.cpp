@@ -297,3 +297,42 @@ TEST_CASE("a dry run says how the rollout would go") {
           "up to 1 next copies at once, up to 0 instances away, 1 first, alone, each ready for 10 s before others "
           "follow, ready within 10 min; if it fails, back to revision 1");
 }
+
+TEST_CASE("what keeps crashing where the new revision does not fit does not hold up the others") {
+    ControllerShell c;
+    for (const auto* name : {"a", "b"}) c.join(name);
+    auto other = manifest("o", {"a"});
+    other.as_object()["resources"] = json::object{{"memory", std::int64_t{700} << 20}};
+    REQUIRE(c.deploy(other).has_value());
+    c.obey("a", CopyState::kReady);
+    // One on each node, for its port; the new one needs more memory than a has left.
+    const auto wants = [](int v, int mib) {
+        auto out = version(v, {}, 2);
+        out.at("placement").as_object()["nodes"] = {"a", "b"};
+        out.as_object()["resources"] = json::object{{"memory", std::int64_t{mib} << 20}};
+        out.as_object()["endpoint"] = json::array{json::object{{"name", "s"}, {"port", 3000}}};
+        return out;
+    };
+    REQUIRE(c.deploy(wants(1, 100)).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    const std::string poor = c.where("s.0") == "a" ? "s.0" : "s.1", rich = poor == "s.0" ? "s.1" : "s.0";
+    const CopyId crashing = c.copy(poor);
+    const auto crash = [&](std::uint32_t times) {
+        c.set("a", crashing, CopyState::kWaiting, times);
+        c.report("a");
+    };
+    crash(1);
+    REQUIRE(c.deploy(wants(2, 500)).has_value());
+    // It may well come back: until then the other one is all there is.
+    for (std::uint32_t n = 2; n < c.timing.crashes_to_move; ++n) crash(n);
+    CHECK(c.count("gap-planned") == 0);
+    CHECK(c.where(rich) == "b");
+    crash(c.timing.crashes_to_move);
+    CHECK(c.count("gap-planned") == 1);
+    for (int i = 0; i < 3; ++i) c.obey("b", CopyState::kReady);
+    CHECK(c.instance(rich).at("revision").to_number<int>() == 2);
+    CHECK(c.instance(rich).at("state").as_string() == "ready");
+    CHECK(c.where(rich) == "b");  // not given to the one that crashes
+    CHECK(c.copy(poor) == crashing);
+    CHECK(c.instance(poor).at("reason").as_string() == "stays at its revision: the new one fits no node");
+}

@@ -3,7 +3,7 @@
 // How long a node may be silent: the window of each node follows its own history (docs/detection.md).
 #include "kernel/core/records.hpp"
 #include "tests/unit/kernel/core/controller_shell.hpp"
-#include "tests/unit/kernel/core/controller_world.hpp"
+#include "tests/unit/kernel/core/random.hpp"
 
 using namespace gantry;
 using namespace gantry::core;

@@ -10,7 +10,7 @@
 
 #include "kernel/core/controller.hpp"
 #include "tests/unit/kernel/core/agent_shell.hpp"
-#include "tests/unit/kernel/core/controller_world.hpp"  // Random
+#include "tests/unit/kernel/core/random.hpp"
 
 namespace gantry::core {
 

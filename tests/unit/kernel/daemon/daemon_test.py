@@ -7,6 +7,7 @@ import contextlib
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,9 @@ ALONE = "\n[discovery.static]\ncontrollers = []\n"
 class Running:
     """A gantryd under way: its log, line by line, as it is written."""
 
-    def __init__(self, file):
-        self.process = subprocess.Popen([GANTRYD, "-c", str(file)], stderr=subprocess.PIPE, text=True)
+    def __init__(self, file, environment):
+        self.process = subprocess.Popen([GANTRYD, "-c", str(file)], stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, **environment})
         self.began, self.lines, self.ended = time.monotonic(), [], False
         self.changed = threading.Condition()
         self.reader = threading.Thread(target=self.read)
@@ -98,8 +100,8 @@ class Daemon(unittest.TestCase):
         return done.returncode, done.stderr
 
     @contextlib.contextmanager
-    def running(self, text):
-        daemon = Running(self.config(text))
+    def running(self, text, **environment):
+        daemon = Running(self.config(text), environment)
         try:
             yield daemon
         finally:
@@ -112,6 +114,37 @@ class Daemon(unittest.TestCase):
         got, text = self.refused(*arguments)
         self.assertEqual(got, status, text)
         self.assertIn(words, text)
+
+    def test_the_service_manager_hears_that_it_is_ready_that_its_loop_lives_and_that_it_stops(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(self.dir / "notify"))
+            manager.settimeout(LIMIT_S)
+            with self.running(NODE + CONTROLLER, NOTIFY_SOCKET=str(self.dir / "notify"), WATCHDOG_USEC="300000") as daemon:
+                self.assertEqual(manager.recv(999), b"READY=1\nSTATUS=controller and node SNode1")
+                for _ in range(3):
+                    self.assertEqual(manager.recv(999), b"WATCHDOG=1")
+                daemon.process.send_signal(signal.SIGSTOP)
+                manager.settimeout(0.3)
+                with self.assertRaises(TimeoutError):  # whatever was on its way is one at most
+                    for _ in range(2):
+                        manager.recv(999)
+                manager.settimeout(LIMIT_S)
+                daemon.process.send_signal(signal.SIGCONT)
+                self.assertEqual(manager.recv(999), b"WATCHDOG=1")
+                # What runs on in this process after an exchange still speaks to the manager.
+                self.config(NODE.replace('name = "SNode1"', 'name = "SNode1"\nlabels = { site = "press-3" }') + CONTROLLER)
+                daemon.process.send_signal(signal.SIGHUP)
+                daemon.wait_for("the configuration is in force")
+                said = [manager.recv(999) for _ in range(8)]
+                self.assertIn(b"READY=1\nSTATUS=controller and node SNode1", said)
+                self.assertEqual(said[-1], b"WATCHDOG=1")
+                self.assertEqual(daemon.end(signal.SIGTERM), 0)
+                manager.setblocking(False)
+                rest = []
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        rest.append(manager.recv(999))
+                self.assertIn(b"STOPPING=1", rest)
 
     def test_a_file_that_is_not_there_is_a_wrong_configuration(self):
         self.assert_refused(CONFIG_STATUS, "nowhere.toml", "-c", self.dir / "nowhere.toml")

@@ -124,7 +124,7 @@ class Exchange(unittest.TestCase):
         self.write()
         with open(self.dir / "log", "w") as log:
             self.daemon = subprocess.Popen([f"{self.prefix}/bin/gantryd", "-c", str(self.dir / "gantry.toml")], stderr=log)
-        self.wait(lambda: self.gantry("plugins").returncode == 0, "it answers")
+        self.wait(lambda: self.gantry("services").returncode == 0, "it answers, and has loaded its store")
 
     def wait(self, condition, what):
         end = time.monotonic() + LIMIT_S

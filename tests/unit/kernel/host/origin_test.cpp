@@ -198,6 +198,21 @@ TEST_CASE("a list of digests is in force for the folder it lies in") {
     CHECK(place.told(place.path).ends_with(", and " + list + " is missing"));
 }
 
+TEST_CASE("a second package has a list of its own beside the first") {
+    Signed place;
+    const auto extra = place.path / "gantry-plugins-extra.sha256";
+    const auto line = trust::hex(contents_of(place.file).whole) + "  probe/bare.so\n";
+    write(place.list, std::string(64, '0') + "  probe/other.so\n");
+    CHECK_THAT(place.told(place.path), Catch::Matchers::Contains("bare.so is not in " + place.list.string()));
+    write(extra, line);
+    CHECK(place.told(place.path) == "package");
+    fs::remove(place.list);
+    CHECK(place.told(place.path) == "package");
+    write(place.list, line);
+    CHECK(place.told(place.path) ==
+          extra.string() + " names probe/bare.so, which another list beside it names as well");
+}
+
 TEST_CASE("a list of digests that is damaged or not to be trusted refuses the whole folder") {
     Signed place;
     const std::string list = place.list.string();

@@ -87,4 +87,28 @@ TEST_CASE("an exchange that fails leaves the old one at work") {
               .find("offers the role placement/1") != std::string::npos);
 }
 
+TEST_CASE("a policy that wants timers of its process gets them, and goes on to answer") {
+    IsolatedBench bench;
+    std::vector<PluginTable> tables;
+    tables.push_back(table("placement", "tie"));
+    static_cast<Bench&>(bench).start(std::move(tables));
+    Placement& policy = *bench.host->placement("tie");
+    const std::vector<CandidateView> candidates(1);
+    RankQuestion asked;
+    asked.candidates = candidates;
+    const auto second_key = [&] {
+        const auto keys = bench.wait<std::vector<Keys>>([&](auto end) { policy.score(asked, end); });
+        if (!keys) FAIL(keys.error().text());
+        return keys->at(0)[1];
+    };
+    CHECK(second_key() == bench.info().pid);
+    CHECK(second_key() == bench.info().pid);
+    asked.service = "tick";
+    CHECK(second_key() == 0);
+    std::int64_t ticks = 0;
+    CHECK(bench.run_until([&] { return (ticks = second_key()) > 3; }));
+    CHECK(second_key() >= ticks);
+    CHECK(bench.info().restarts == 0);
+}
+
 }  // namespace gantry::host

@@ -11,6 +11,8 @@
 namespace gantry::trust {
 
 inline constexpr std::string_view kListName = "gantry-plugins.sha256";
+// Of the second package that puts plugins into the same folder.
+inline constexpr std::string_view kExtraListName = "gantry-plugins-extra.sha256";
 inline constexpr std::size_t kListMax = 1 << 20;  // bytes of a list
 
 // By the name in the list, relative to its folder: "probe/tcp.so".

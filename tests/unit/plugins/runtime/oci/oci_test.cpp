@@ -28,6 +28,9 @@ const std::string& cgroup_parent() {
     return name;
 }
 
+// The next fixtures' profile; empty: the plugin's default.
+std::string seccomp_choice;
+
 std::vector<fs::path> groups_named(const std::string& name) {
     std::vector<fs::path> out;
     for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup")) {
@@ -66,6 +69,7 @@ const runtime_test::Traits& runtime_test::traits() {
     static const Traits traits{GANTRY_PLUGIN_FILE,
                                [](gantry::testing::Settings& settings) {
                                    settings.string("cgroup_parent", cgroup_parent());
+                                   if (!seccomp_choice.empty()) settings.string("seccomp", seccomp_choice);
                                    // crun is tried by hand: it refuses the hybrid cgroups that test machines have.
                                    if (const char* engine = std::getenv("GANTRY_TEST_ENGINE"))
                                        settings.string("engine", engine);
@@ -173,6 +177,26 @@ TEST_CASE("Each container has a root of its own, and the image stays as it is") 
     CHECK(has(f.logs("c2"), "group"));
 }
 
+TEST_CASE("A second container of an image takes no room for its layers") {
+    Fixture f;
+    const auto room = [&] {
+        std::uintmax_t bytes = 0;
+        // -x: what is mounted as a root is not counted, what lies below it is.
+        const std::string command = "du -s -x -B1 " + f.state_dir().string();
+        FILE* answer = ::popen(command.c_str(), "r");
+        REQUIRE(answer != nullptr);
+        CHECK(std::fscanf(answer, "%ju", &bytes) == 1);
+        ::pclose(answer);
+        return bytes;
+    };
+    f.run(f.script("c1", "exec $B sleep 60"));
+    const std::uintmax_t one = room();
+    f.run(f.script("c2", "exec $B sleep 60"));
+    const std::uintmax_t two = room();
+    CHECK(one > 1'000'000);  // the image
+    CHECK(two - one < 100'000);
+}
+
 TEST_CASE("Upper layers delete and empty what lower ones brought") {
     Fixture f;
     Layout layout(f.scratch() / "layers");
@@ -228,9 +252,10 @@ TEST_CASE("The user is found by number and by the image's own names") {
 
 TEST_CASE("Another user than root gets at what the image lets him") {
     Fixture f;
-    gantry::ContainerSpec spec = f.script("c1",
-                                          "$B id -u; $B cat /etc/motd; echo; $B touch /tmp/mine && echo made; "
-                                          "$B touch /etc/mine && echo WRITTEN; umask; $B stat -c '%a %u' /");
+    gantry::ContainerSpec spec =
+        f.script("c1",
+                 "$B id -u; $B cat /etc/motd; echo; $B touch /tmp/mine && echo made; "
+                 "$B touch /etc/mine 2>/dev/null && echo WRITTEN; umask; $B stat -c '%a %u' /");
     spec.user = "1234";
     f.run(spec);
     CHECK(f.wait_exit("c1").exit_code == 0);
@@ -287,6 +312,65 @@ TEST_CASE("A container cannot load modules, make devices or write to the kernel'
     // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, SYS_CHROOT, SETFCAP
     for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(has(text, std::string(set) + ":\t00000000800405fb\n"));
     CHECK(has(text, "CapInh:\t0000000000000000\n"));
+}
+
+TEST_CASE("System calls that no service needs are refused by a filter, also without any capability in the way") {
+    Fixture f;
+    // A user namespace needs no capability: only the filter is between the container and it.
+    f.run(f.script("c1",
+                   "$B grep Seccomp: /proc/self/status; $B unshare -U $B true && echo UNSHARED; "
+                   "$B sh -c 'echo child' | $B cat"));
+    f.wait_exit("c1");
+    const std::string text = f.logs("c1");
+    CAPTURE(text);
+    CHECK(has(text, "Seccomp:\t2\n"));
+    CHECK_FALSE(has(text, "UNSHARED"));
+    CHECK(has(text, "child\n"));
+}
+
+TEST_CASE("A profile of the operator's own, or none, takes the default one's place") {
+    const auto says = [](const std::string& choice) {
+        seccomp_choice = choice;
+        Fixture f;
+        seccomp_choice.clear();
+        f.run(f.script("c1",
+                       "$B grep Seccomp: /proc/self/status; $B mkdir /tmp/made && echo MADE; "
+                       "$B unshare -U $B true && echo UNSHARED; echo end"));
+        f.wait_exit("c1");
+        return f.logs("c1");
+    };
+    const fs::path file = fs::temp_directory_path() / (cgroup_parent() + ".json");
+    spill(file, R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]})");
+    CHECK(says("none") == "Seccomp:\t0\nMADE\nUNSHARED\nend\n");
+    const std::string own = says(file.string());
+    CHECK(has(own, "Seccomp:\t2\n"));
+    CHECK_FALSE(has(own, "MADE"));
+    CHECK(has(own, "UNSHARED\nend\n"));
+    fs::remove(file);
+}
+
+TEST_CASE("What is no profile is refused when the plugin starts, with what one is") {
+    const fs::path file = fs::temp_directory_path() / (cgroup_parent() + ".json");
+    const auto refused = [&](const std::string& choice, const std::string& why) {
+        const image_builder::Scratch scratch;
+        gantry::testing::FakeHost host;
+        gantry::testing::Settings settings;
+        settings.state_dir(scratch.path().string());
+        seccomp_choice = choice;
+        runtime_test::traits().settings(settings);
+        seccomp_choice.clear();
+        CHECK_THROWS_WITH(host.load(GANTRY_PLUGIN_FILE, settings), Catch::Contains(why));
+    };
+    refused("strict", "expected \"default\"");
+    refused("/nowhere/at/all", "cannot read");
+    for (const char* text : {"", "[]", "{}", R"({"defaultAction": 7})", "{"}) {
+        spill(file, text);
+        refused(file.string(), "expected a JSON object with the member defaultAction");
+    }
+    spill(file, R"({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "includes": {}}]})");
+    refused(file.string(), "a profile of Docker");
+    fs::remove(file);
 }
 
 TEST_CASE("After a reboot, mounts and groups gone, a container is listed as ended and can be removed") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/runtime/docker/archive.hpp"
+#include "plugins/runtime/image-store/archive.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #include <set>
 #include <sstream>
 
-namespace docker {
+namespace image_store {
 namespace {
 
 namespace json = boost::json;
@@ -24,11 +24,9 @@ using gantry::Failure;
 constexpr std::size_t kBlock = 512;
 constexpr std::size_t kChunk = 1 << 20;
 
-std::string read_blob(const std::filesystem::path& layout_dir, const std::string& digest,
-                      const image_store::Cancelled& cancelled) {
-    const auto parsed = image_store::Digest::parse(digest, "config");
-    const auto fd =
-        image_store::open_verified(image_store::blob_path(layout_dir, parsed), parsed, -1, "config", cancelled);
+std::string read_blob(const std::filesystem::path& layout_dir, const std::string& digest, const Cancelled& cancelled) {
+    const auto parsed = Digest::parse(digest, "config");
+    const auto fd = open_verified(blob_path(layout_dir, parsed), parsed, -1, "config", cancelled);
     std::string out;
     std::array<char, 16384> chunk;
     for (ssize_t n = 0; (n = ::read(fd.get(), chunk.data(), chunk.size())) != 0;) {
@@ -74,25 +72,33 @@ std::uint64_t padded(std::uint64_t bytes) { return (bytes + kBlock - 1) / kBlock
 }  // namespace
 
 Archive::Archive(std::filesystem::path layout_dir, const std::string& manifest, const std::string& reference,
-                 const image_store::Cancelled& cancelled)
+                 const Platform& platform, const Cancelled& cancelled)
     : layout_dir_(std::move(layout_dir)),
-      image_(image_store::read_layout(layout_dir_, image_store::Digest::parse(manifest, "image"), cancelled)),
-      id_(image_.config_digest),
+      image_(read_layout(layout_dir_, Digest::parse(manifest, "image"), cancelled, platform)),
+      config_(read_blob(layout_dir_, image_.config_digest, cancelled)),
       cancelled_(cancelled) {
-    const std::string config = id_.substr(7) + ".json";
+    const auto document = [this](std::string name, std::string text) {
+        const std::uint64_t bytes = text.size();
+        entries_.push_back({std::move(name), std::move(text), nullptr, bytes});
+    };
+    const std::string config = id().substr(7) + ".json";
     json::array layers;
     std::set<std::string> written;
-    for (const image_store::LayerRef& layer : image_.layers) {
-        const std::string name = std::string(layer.diff_id.hex()) + "/layer.tar";
-        layers.emplace_back(name);
-        if (written.insert(name).second) entries_.push_back({name, {}, &layer, static_cast<std::uint64_t>(layer.size)});
+    for (const LayerRef& layer : image_.layers) {
+        const std::string folder(layer.diff_id.hex());
+        layers.emplace_back(folder + "/layer.tar");
+        if (!written.insert(folder).second) continue;
+        entries_.push_back({folder + "/layer.tar", {}, &layer, static_cast<std::uint64_t>(layer.size)});
+        document(folder + "/VERSION", "1.0");
+        document(folder + "/json", json::serialize(json::object{{"id", folder}, {"os", platform.system}}));
     }
-    const json::array document{
-        json::object{{"Config", config}, {"RepoTags", {reference}}, {"Layers", std::move(layers)}}};
-    std::string said = json::serialize(document), config_text = read_blob(layout_dir_, id_, cancelled);
-    const std::uint64_t said_bytes = said.size(), config_bytes = config_text.size();
-    entries_.push_back({config, std::move(config_text), nullptr, config_bytes});
-    entries_.push_back({"manifest.json", std::move(said), nullptr, said_bytes});
+    const std::size_t colon = reference.rfind(':');
+    const std::string top(image_.layers.back().diff_id.hex());
+    document(config, config_);
+    document("repositories",
+             json::serialize(json::object{{reference.substr(0, colon), {{reference.substr(colon + 1), top}}}}));
+    document("manifest.json", json::serialize(json::array{json::object{
+                                  {"Config", config}, {"RepoTags", {reference}}, {"Layers", std::move(layers)}}}));
     size_ = 2 * kBlock;
     for (const Entry& entry : entries_) size_ += kBlock + padded(entry.bytes);
 }
@@ -103,9 +109,8 @@ void Archive::write(const std::function<void(std::string_view)>& out) const {
     for (const Entry& entry : entries_) {
         gantry::Fd fd;
         if (entry.layer != nullptr) {
-            fd = image_store::open_verified(image_store::blob_path(layout_dir_, entry.layer->digest),
-                                            entry.layer->digest, entry.layer->size,
-                                            "layer " + entry.layer->digest.text(), cancelled_);
+            fd = open_verified(blob_path(layout_dir_, entry.layer->digest), entry.layer->digest, entry.layer->size,
+                               "layer " + entry.layer->digest.text(), cancelled_);
         }
         out(header(entry.name, entry.bytes));
         out(entry.text);
@@ -124,4 +129,4 @@ void Archive::write(const std::function<void(std::string_view)>& out) const {
     out(zeros);
 }
 
-}  // namespace docker
+}  // namespace image_store
