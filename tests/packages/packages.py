@@ -265,8 +265,8 @@ def play(build):
     secret = top / "secret"
     secret.write_text(first.inside("cat", "/etc/gantry/cluster.secret").stdout)
     for gateway in others:
-        gateway.put(secret, "/root/cluster.secret")
-        gateway.inside("gantry", "join", f"{first.address}:3900", "--secret-file", "/root/cluster.secret")
+        gateway.put(secret, "/srv/cluster.secret")
+        gateway.inside("gantry", "join", f"{first.address}:3900", "--secret-file", "/srv/cluster.secret")
         gateway.start()
     wait_for(lambda: sorted(n["name"] for n in gantry(first, "nodes")[0]["items"] if n["liveness"] == "ready") == NAMES, 20,
              lambda: f"expected {NAMES} to be ready, got {gantry(first, 'nodes')}")
@@ -275,11 +275,11 @@ def play(build):
     expect("the doctor finds nothing bad", health.returncode == 0, health.stdout)
 
     run(str(ROOT / "samples/axis/make-image"), str(build / "samples/axis/axis_server"), str(top / "image"))
-    first.put(top / "image.tar", "/root/axis.tar")
-    first.inside("gantry", "image", "import", "/root/axis.tar", "--name", "axis_server:1.0")
+    first.put(top / "image.tar", "/srv/axis.tar")
+    first.inside("gantry", "image", "import", "/srv/axis.tar", "--name", "axis_server:1.0")
     (top / "axis.toml").write_text(MANIFEST)
-    first.put(top / "axis.toml", "/root/axis.toml")
-    first.inside("gantry", "deploy", "/root/axis.toml")
+    first.put(top / "axis.toml", "/srv/axis.toml")
+    first.inside("gantry", "deploy", "/srv/axis.toml")
     expect("the service runs", where(first) in NAMES, instances(first))
 
     # The node that has it is cut off, unless that is the controller's.
