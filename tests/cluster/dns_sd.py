@@ -11,6 +11,8 @@ def found_by_dns_sd():
     on when it comes; it has a process of its own unless told otherwise."""
     cluster = Cluster()
     root, missing = avahi.programs(cluster.build)
+    if not is_root():
+        missing = "avahi-daemon and the bus it speaks on change to users of their own, which takes root"
     if missing:
         print(f"skipped: {missing}")
         sys.exit(77)
