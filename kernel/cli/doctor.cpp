@@ -174,7 +174,7 @@ Finding look_at_config(const ClusterOptions& options) {
             "mend the file; gantryd --check says whether it is good"};
 }
 
-// A name that gantryd's directory has to know of itself is not there; that it answers at all is what counts.
+// Where programs look names up; who answers there without a gantryd here would be somebody else.
 Finding look_at_names(bool daemon_runs) {
     Finding out = look_at_port("names", SOCK_DGRAM, 54, daemon_runs);
     if (!out.cure.empty()) out.cure += "; programs look names up there";

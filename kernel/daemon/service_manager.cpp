@@ -41,8 +41,6 @@ void ServiceManager::ready(const std::string& status) {
     if (pause_.count() > 0) live();
 }
 
-void ServiceManager::status(const std::string& text) { say("STATUS=" + one_line(text, 200)); }
-
 void ServiceManager::stopping() { say("STOPPING=1"); }
 
 void ServiceManager::give_back() const {

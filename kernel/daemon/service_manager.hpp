@@ -20,7 +20,6 @@ class ServiceManager {
     // The sign of life is given by the loop, three times in the time that the manager allows: a loop that hangs is
     // seen.
     void ready(const std::string& status);
-    void status(const std::string& text);
     void stopping();
 
     // Puts the variables back, for the program that this process becomes.
