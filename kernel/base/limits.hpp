@@ -29,6 +29,7 @@ inline constexpr std::size_t kNodeFetching = 64;     // images under way that a 
 inline constexpr std::size_t kAfter = 64;            // services that one starts after
 inline constexpr std::size_t kHistory = 10;          // revisions of a service kept for a rollback
 inline constexpr std::size_t kAttemptsKept = 256;    // copies that are gone whose last attempt an agent remembers
+inline constexpr std::size_t kRunsKept = 256;        // runs that ended and that an agent keeps for its controller
 inline constexpr std::size_t kStored = 64 << 20;     // bytes of one stored document and of an agent's state
 inline constexpr std::int64_t kCounter = 1LL << 53;  // greatest epoch, term and list number, as JSON has numbers
 inline constexpr std::size_t kSpec = 64 << 10;       // bytes of what a node is told about one service

@@ -45,6 +45,15 @@ Outcome<int> cluster_join(const Session& session, const ClusterOptions& options)
 // What Gantry needs of this machine, and the cure for what is missing. kFailed if anything is.
 Outcome<int> doctor(const Session& session, const ClusterOptions& options);
 
+// Has a node fail as its configuration permits, and says what that cost every service that moved. kNotReady if a budget
+// broke, or what moved was not ready again in time.
+struct DrillOptions {
+    std::string node, kind;
+    std::string duration = "20s";
+    std::string timeout = "2m";  // beyond the duration
+};
+Outcome<int> drill(const Session& session, const DrillOptions& options);
+
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);
 Outcome<int> explain(const Session& session, const std::string& service);

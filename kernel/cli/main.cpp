@@ -36,6 +36,7 @@ struct Given {
     Session::Options session;
     DeployOptions deploy;
     EventsOptions events;
+    DrillOptions drill;
     ImportOptions import;
     ClusterOptions cluster;
     PullOptions pull;
@@ -148,6 +149,16 @@ void add_node_commands(CLI::App& app, Given& given) {
     intent("drain", "Move everything away from a node and place nothing on it", "draining");
     intent("cordon", "Place nothing new on a node", "cordoned");
     intent("uncordon", "Use a node again, after drain or cordon", "active");
+    auto* drill_app = add(app, given, "drill", "Have a node fail for real, and say what that costs",
+                          [&](const Session& s) { return drill(s, given.drill); });
+    drill_app->add_option("NODE", given.drill.node)->required();
+    drill_app->add_option("--kind", given.drill.kind, "kill, cut, freeze or reboot, as its [node.drill] permits")
+        ->required()
+        ->check(CLI::IsMember({"kill", "cut", "freeze", "reboot"}));
+    drill_app->add_option("--for", given.drill.duration, "How long it fails, 1s to 1h")->capture_default_str();
+    drill_app->add_option("--timeout", given.drill.timeout, "How long to wait for figures when that is over")
+        ->capture_default_str();
+    drill_app->footer("Example:\n  gantry drill SNode2 --kind cut --for 20s");
     auto* even =
         add(app, given, "rebalance", "Move instances from nodes with many to nodes with few; shows the plan first",
             [&](const Session& s) { return rebalance(s, given.at_once, given.dry_run); });

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
 #include "kernel/control/machine.hpp"
 
 namespace gantry::control {
 namespace {
 
-constexpr Duration kDialLimit = seconds(2);
+constexpr Duration kDialLimit = seconds(2), kDialQuick = milliseconds(500);
 constexpr Duration kDialPauseMin = milliseconds(50);
 constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
@@ -36,7 +37,8 @@ AgentLoop::AgentLoop(Parts parts)
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
       dial_timer_(parts_.io),
-      load_timer_(parts_.io) {
+      load_timer_(parts_.io),
+      drill_(parts_.io) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         parts_.log(host::LogLevel::kError, "a message of " + std::to_string(bytes) +
                                                " bytes is longer than the transport takes and was not sent; the "
@@ -75,6 +77,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     }
     cpu_milli_ = facts.cpu_milli;
     facts.ask_port = parts_.config.ask_port();
+    for (const auto& [kind, command] : parts_.config.drill) facts.drills.push_back(kind);
     return facts;
 }
 
@@ -381,8 +384,31 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
         return logs_.open(peer, *open, *runtime, place->container);
     }
     if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
+    if (const auto* what = std::get_if<core::Drill>(&decoded->message)) return drill(*what);
     welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);
     turn(core::FromController{peer, std::move(decoded->message)});
+}
+
+// Only what this node's own configuration permits, whatever the controller takes for permitted.
+void AgentLoop::drill(const core::Drill& what) {
+    const auto command = parts_.config.drill.find(what.kind);
+    const json::object fields{{"kind", what.kind}};
+    const std::string name = facts_.node + ": drill " + what.kind;
+    if (command == parts_.config.drill.end())
+        return tell("drill-failed", name + " is not in [node.drill] here", fields);
+    parts_.log(host::LogLevel::kWarn, name + " for " + format_duration(milliseconds(what.for_ms)) + " begins");
+    drill_.run(what.kind, command->second, milliseconds(what.for_ms), [this, name, fields](const Status& ended) {
+        if (!ended) tell("drill-failed", name + ": " + ended.error().text(), fields);
+    });
+}
+
+void AgentLoop::tell(std::string kind, std::string text, json::object fields) {
+    parts_.log(host::LogLevel::kWarn, kind + ": " + text);
+    if (controller_ == 0 || !welcomed_ || stopping_) return;
+    say({controller_, core::NodeEvent{{facts_.node_id, facts_.boot_id, facts_.session, 0},
+                                      std::move(kind),
+                                      std::move(text),
+                                      std::move(fields)}});
 }
 
 void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {
@@ -425,7 +451,10 @@ void AgentLoop::dial() {
     }
     dialling_ = true;
     const auto address = controllers_[next_controller_++ % controllers_.size()];
-    parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
+    // What is lost of a dial is sent again by TCP after a second: behind a cut a new dial finds the way sooner.
+    const Duration limit = dial_failures_ % 2 == 0 ? kDialQuick : kDialLimit;
+    const Instant began = host::boottime_now();
+    parts_.transport.dial(address, limit, [this, address, limit, began](Result<host::PeerId> peer) {
         dialling_ = false;
         if (peer) return peer_up(*peer);
         ++dial_failures_;
@@ -433,13 +462,13 @@ void AgentLoop::dial() {
             dial_failures_ % 100 == 1) {
             parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address + ": " + peer.error().text());
         }
-        dial_later();
+        dial_later(host::boottime_now() - began >= limit);
     });
 }
 
-void AgentLoop::dial_later() {
+void AgentLoop::dial_later(bool waited) {
     if (stopping_) return;
-    const auto pause = std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
+    const auto pause = waited ? kDialPauseMin : std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
     dial_timer_.expires_after(pause);
     dial_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) dial();

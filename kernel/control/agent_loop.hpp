@@ -18,6 +18,7 @@
 
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
+#include "kernel/control/drill.hpp"
 #include "kernel/control/image_fetch.hpp"
 #include "kernel/control/lane.hpp"
 #include "kernel/control/lease_guard.hpp"
@@ -96,9 +97,11 @@ class AgentLoop {
     host::Done<void> done_with(std::uint64_t id);
     void send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail = {});
     void dial();
-    void dial_later();
+    void dial_later(bool waited = false);  // for no answer
     void peer_up(host::PeerId peer);
     void measure();
+    void drill(const core::Drill& what);
+    void tell(std::string kind, std::string text, json::object fields);
 
     Parts parts_;
     core::AgentFacts facts_;
@@ -110,6 +113,7 @@ class AgentLoop {
     LogReaders logs_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
+    Drill drill_;
     std::deque<core::AgentEffect> effects_;
     bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,
          welcomed_ = false;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct NodeConfig {
     std::int64_t cpu_milli = 0;                 // 0: what the machine has
     std::int64_t memory_bytes = 0;
     std::string listen;  // where other nodes dial, to answer for this one; empty: nowhere
+
+    std::map<std::string, std::vector<std::string>> drill;  // kind -> command; what is not here is not permitted
 
     std::uint16_t ask_port() const;  // of listen; 0: none
 };

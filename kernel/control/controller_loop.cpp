@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
 
 namespace gantry::control {
@@ -382,6 +383,24 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
     const auto stream = log_writers_.open(place->peer, owned.release());
     send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
     started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
+                           Answer answer) {
+    if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto peer = core_->drilled(node, kind);
+    if (!peer) return answer(std::unexpected(peer.error()));
+    const Instant now = host::boottime_now();
+    if (now < drill_until_)
+        return answer(fail(Code::kConflict, "a drill is under way for another " + format_duration(drill_until_ - now) +
+                                                "; there is one at a time"));
+    drill_until_ = now + duration;
+    json::object fields{{"node", node}, {"kind", kind}, {"for_ms", duration / milliseconds(1)}};
+    send(*peer, core::Drill{kind, duration / milliseconds(1)});
+    json::object said = fields;
+    if (!who.empty()) said["by"] = who;
+    parts_.events.add("drill", node + ": drill " + kind + " for " + format_duration(duration), std::move(said));
+    answer(std::move(fields));
 }
 
 void ControllerLoop::reply(core::RequestId request, Result<json::value> result) {

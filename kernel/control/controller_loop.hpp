@@ -68,6 +68,9 @@ class ControllerLoop {
     void explain(const std::string& service, Answer answer);
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
+    void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
+               Answer answer);
     // An image was removed: its blobs go, but for those that another image or a service needs.
     void drop_blobs(const std::string& manifest);
     std::string listening() const { return listening_; }
@@ -113,7 +116,7 @@ class ControllerLoop {
     core::RequestId next_request_ = 1;
     std::map<std::string, Instant> refused_logged_;
     std::function<void(Status)> loaded_;
-    Instant full_until_{};
+    Instant full_until_{}, drill_until_{};
     std::string listening_;
     std::uint64_t cores_ = 0;  // loaded so far: what a policy answers to one that is gone is dropped
     bool stopping_ = false;

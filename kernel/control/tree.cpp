@@ -395,7 +395,25 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
             },
             route.who, std::move(answer));
     }
+    if (parts.size() == 3 && parts[0] == "nodes" && parts[2] == "drill")
+        return post_drill(route, body, std::move(answer));
     answer(no_such_path(route));
+}
+
+void Tree::post_drill(const Route& route, const std::string& body, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    const auto kind = fields.text("kind");
+    if (!kind) return answer(std::unexpected(kind.error()));
+    const auto for_ms = fields.integer("for_ms", 0, 1'000, 3'600'000);
+    if (!for_ms) return answer(std::unexpected(for_ms.error()));
+    if (const auto known = fields.finish(); !known) return answer(std::unexpected(known.error()));
+    static constexpr std::string_view kKinds[] = {"kill", "cut", "freeze", "reboot"};
+    if (std::ranges::find(kKinds, *kind) == std::end(kKinds))
+        return answer(fail(Code::kInvalid, "expected kill, cut, freeze or reboot, got \"" + *kind + "\"", "kind"));
+    parts_.controller->drill(route.parts[1], *kind, milliseconds(*for_ms), route.who, std::move(answer));
 }
 
 void Tree::post_rebalance(const Route& route, const std::string& body, Answer answer) {

@@ -62,7 +62,7 @@ bool Agent::State::changes_nothing(const AgentInput& input) const {
     if (std::holds_alternative<AgentTick>(input) || std::holds_alternative<LoadMeasured>(input)) return true;
     const auto* message = std::get_if<FromController>(&input);
     const auto* ack = message ? std::get_if<HeartbeatAck>(&message->message) : nullptr;
-    return ack && ack->grants.empty() && out_.empty();
+    return ack && ack->grants.empty() && out_.empty() && !has_news();
 }
 
 void Agent::State::work() {
@@ -76,6 +76,7 @@ void Agent::State::work() {
         for (const auto& [peer, state] : peers_) hello(peer);
     }
     keep_leases();
+    keep_records();
     for (auto& [id, copy] : copies_) drive(id, copy);
     for (auto& [key, container] : containers_)
 #ifdef GANTRY_BUG_STOPS_ALONE

@@ -32,6 +32,7 @@ struct AgentFacts {
     std::uint16_t directory_port = 0;  // of this node's own directory; 0: none
     std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
     std::uint16_t ask_port = 0;                             // where other nodes reach this one; 0: nowhere
+    std::vector<std::string> drills = {};                   // kinds that the configuration permits
 };
 
 // A container as its runtime lists it.

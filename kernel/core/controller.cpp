@@ -37,6 +37,9 @@ Result<json::value> Controller::explain(
 std::string Controller::cluster_id() const { return state_->cluster_id_; }
 std::uint64_t Controller::term() const { return state_->term_; }
 Result<Controller::Place> Controller::place(const std::string& instance) const { return state_->place(instance); }
+Result<PeerId> Controller::drilled(const std::string& node, const std::string& kind) const {
+    return state_->drilled(node, kind);
+}
 std::vector<Entry> Controller::stored() const { return state_->stored(); }
 
 namespace {

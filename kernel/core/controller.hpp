@@ -151,6 +151,9 @@ class Controller {
         CopyId copy;
     };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0"
+    // The peer of a node on which a drill of this kind may begin now. Errors: kNotFound, kConflict (it is not ready),
+    // kRefused (its configuration does not permit it).
+    Result<PeerId> drilled(const std::string& node, const std::string& kind) const;
 
     // What the store holds once every write so far is committed, for tests and `load`.
     std::vector<Entry> stored() const;

@@ -56,6 +56,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
     out["images"] = std::move(images);
     out["fetching"] = texts_json(node.fetching);
     out["stale"] = std::move(stale);
+    out["drills"] = texts_json(node.drills);
     out["version"] = node.version;
     return out;
 }
@@ -115,7 +116,8 @@ json::object Controller::State::service_document(const Service& service) const {
             {"running", running},
             {"ready", service.ready},
             {"state", std::move(state)},
-            {"reason", std::move(why)}};
+            {"reason", std::move(why)},
+            {"moves", moves_document(service)}};
 }
 
 json::array Controller::State::services() const {
@@ -251,6 +253,25 @@ json::array Controller::State::names() const {
                                    {"since_ms", ms(now_ - named.since)}});
     }
     return out;
+}
+
+// Whom to tell to begin a drill.
+Result<PeerId> Controller::State::drilled(const std::string& name, const std::string& kind) const {
+    const auto at = nodes_.find(name);
+    if (at == nodes_.end()) return fail(Code::kNotFound, "there is no node " + name, "node");
+    const Node& node = at->second;
+    if (node.liveness != Liveness::kReady || node.peer == 0 || !node.via.empty())
+        return fail(
+            Code::kConflict,
+            name + " is " + std::string(liveness_name(node.liveness)) + ": a drill begins on a node that is ready",
+            "node");
+    if (std::ranges::count(node.drills, kind) != 0) return node.peer;
+    std::string permitted;
+    for (const auto& known : node.drills) permitted += (permitted.empty() ? "" : ", ") + known;
+    return fail(Code::kRefused,
+                name + " permits no drill of kind " + kind + (permitted.empty() ? "" : ", only " + permitted) +
+                    "; its configuration does that with [node.drill] " + kind + " = [COMMAND, ...]",
+                "kind");
 }
 
 Result<Controller::Place> Controller::State::place(const std::string& instance) const {

@@ -88,9 +88,19 @@ struct Hello {
     std::vector<RuntimeHello> runtimes;
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
-    ListNo applied;              // greatest one ever accepted, in whatever boot: only greater ones will be
-    std::string version;         // of gantryd
-    std::uint16_t ask_port = 0;  // where others reach this node, and it knows Ask; 0: neither
+    ListNo applied;                        // greatest one ever accepted, in whatever boot: only greater ones will be
+    std::string version;                   // of gantryd
+    std::uint16_t ask_port = 0;            // where others reach this node, and it knows Ask; 0: neither
+    std::vector<std::string> drills = {};  // kinds of drill that its configuration permits
+};
+
+// How far an agent has told its records of what ran (docs/faults.md, "What a move costs").
+struct Told {
+    std::uint64_t no = 0;     // of the session's last report with runs; 0: there was none
+    std::uint64_t since = 0;  // number of the records; another one: some were lost. 0: it keeps none
+    // By the controller's clock, at the latest: the reports up to `no` hold all that was known here then. 0: they do not.
+    Instant said{};
+    friend bool operator==(const Told&, const Told&) = default;
 };
 
 // Load of a node as it is now.
@@ -103,7 +113,8 @@ struct Heartbeat {
     Identity id;
     ListNo applied;
     Load load;
-    std::uint64_t beat = 0;  // k: number among the heartbeats of the session; 0: of a node that keeps no leases
+    std::uint64_t beat = 0;  // k: number among the heartbeats of the session; 0: of a node that knows no leases
+    Told told = {};
 };
 
 enum class CopyState : std::uint8_t {
@@ -128,6 +139,28 @@ struct CopyReport {
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 
+inline constexpr std::int64_t kLatest = 1LL << 58;  // nine years: no clock that counts from a boot shows more
+inline constexpr Instant kAnyTime{-kLatest};         // before all that is told
+
+// When something happened, by the controller's clock: not before `from` and not after `to`.
+struct Span {
+    Instant from{}, to{};
+    friend bool operator==(const Span&, const Span&) = default;
+};
+
+inline constexpr std::size_t kTurnsKept = 8;             // of more, those behind the first are forgotten
+inline constexpr Duration kExitTold = milliseconds(50);  // a runtime tells of an end within this time
+
+// One run of a copy's container, as its node recorded it.
+struct Run {
+    CopyId copy;
+    std::uint64_t attempt = 0;
+    Span began;
+    std::vector<Span> turns = {};  // became ready, was not any more, was again, ...; at most kTurnsKept
+    std::optional<Span> ended = {};
+    friend bool operator==(const Run&, const Run&) = default;
+};
+
 // Everything the node has. Incomplete while a runtime has not been listed yet: what is not in it may still be there.
 struct Report {
     Identity id;
@@ -137,6 +170,8 @@ struct Report {
     std::vector<std::string> images;    // manifest digests that are ready
     std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
     bool incomplete = false;
+    std::vector<Run> runs = {};  // those that changed since the controller took one, also of copies that are gone
+    Told told = {};
 };
 
 struct PullList {
@@ -200,6 +235,7 @@ struct Welcome {
     std::uint32_t crashes_to_move = 5;
     std::int64_t restart_delay_max_ms = 60'000;
     std::int64_t lease_ms = 3'000;  // a grant lasts so long, from when the heartbeat was sent that it answers
+    Instant at{};  // the controller's time when it took the hello; 0: not said
 };
 
 struct Refused {
@@ -213,6 +249,8 @@ struct HeartbeatAck {
     bool left = false;                // the node is left: nothing more will be moved from it
     std::uint64_t beat = 0;           // of the heartbeat
     std::vector<CopyId> grants = {};  // these may run until a lease after that heartbeat was sent
+    Instant at{};                     // the controller's time when it took the heartbeat
+    std::uint64_t runs_no = 0;        // of the last report with runs that it took from this session
 };
 
 struct ListEntry {
@@ -276,10 +314,15 @@ struct Forward {  // to the node that was reached
     bool end = false;      // no message: hang up
 };
 
+struct Drill {  // to a node that permits its kind
+    std::string kind;
+    std::int64_t for_ms = 0;
+};
+
 using AgentMessage =
     std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
-using ControllerMessage =
-    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose, Ask, Forward>;
+using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen,
+                                       LogClose, Ask, Forward, Drill>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of

@@ -69,6 +69,7 @@ void put(json::object& out, const Hello& m) {
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
     if (m.ask_port) out["ask_port"] = m.ask_port;
+    if (!m.drills.empty()) out["drills"] = texts_json(m.drills);
 }
 
 Status take(Fields& f, Hello& out) {
@@ -91,6 +92,8 @@ Status take(Fields& f, Hello& out) {
     GANTRY_TRY(applied, read_list_no(f, "applied"));
     GANTRY_TRY(version, f.text("version", ""));
     GANTRY_TRY(ask_port, read_number<std::uint16_t>(f, "ask_port"));
+    GANTRY_TRY(drills, f.texts("drills"));
+    out.drills = std::move(drills);
     out.ask_port = ask_port;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
@@ -104,11 +107,26 @@ Status take(Fields& f, Hello& out) {
     return {};
 }
 
+void put(json::object& out, const Told& told) {
+    if (told.no != 0) out["runs_no"] = told.no;
+    if (told.since != 0) out["runs_since"] = told.since;
+    if (told.said != Instant()) out["said"] = told.said.ns;
+}
+
+Status take(Fields& f, Told& out) {
+    GANTRY_TRY(no, read_number<std::uint64_t>(f, "runs_no"));
+    GANTRY_TRY(since, read_number<std::uint64_t>(f, "runs_since"));
+    GANTRY_TRY(said, f.integer("said", 0, -kLatest, kLatest));
+    out = {no, since, {said}};
+    return {};
+}
+
 void put(json::object& out, const Heartbeat& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
     put(out, m.load);
     if (m.beat != 0) out["beat"] = m.beat;
+    put(out, m.told);
 }
 
 Status take(Fields& f, Heartbeat& out) {
@@ -117,6 +135,7 @@ Status take(Fields& f, Heartbeat& out) {
     GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
     out.applied = applied;
     out.beat = beat;
+    GANTRY_CHECK(take(f, out.told));
     return take(f, out.load);
 }
 
@@ -151,6 +170,46 @@ Result<CopyReport> take_copy(Fields f) {
                       cannot_stop};
 }
 
+json::array span_json(const Span& span) { return {span.from.ns, span.to.ns}; }
+
+json::object run_json(const Run& run) {
+    json::object out{{"copy", run.copy.text()}, {"attempt", run.attempt}, {"began", span_json(run.began)}};
+    json::array turns;
+    for (const auto& turn : run.turns) turns.push_back(span_json(turn));
+    if (!turns.empty()) out["turns"] = std::move(turns);
+    if (run.ended) out["ended"] = span_json(*run.ended);
+    return out;
+}
+
+Result<Span> read_span(const json::value* value, const std::string& path) {
+    const auto* ends = value ? value->if_array() : nullptr;
+    const bool good = ends && ends->size() == 2 && (*ends)[0].is_int64() && (*ends)[1].is_int64() &&
+                      (*ends)[0].get_int64() <= (*ends)[1].get_int64() && (*ends)[0].get_int64() >= -kLatest &&
+                      (*ends)[1].get_int64() <= kLatest;
+    if (!good) return fail(Code::kInvalid, "expected [from, to] in nanoseconds", path);
+    return Span{{(*ends)[0].get_int64()}, {(*ends)[1].get_int64()}};
+}
+
+Result<Run> take_run(Fields f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(attempt, read_number<std::uint64_t>(f, "attempt"));
+    GANTRY_TRY(began, read_span(f.member("began"), f.path("began")));
+    Run out{copy, attempt, began};
+    if (const auto* turns = f.member("turns")) {
+        if (!turns->is_array() || turns->get_array().size() > kTurnsKept)
+            return fail(Code::kInvalid, "expected a list of at most " + std::to_string(kTurnsKept), f.path("turns"));
+        for (const auto& element : turns->get_array()) {
+            GANTRY_TRY(turn, read_span(&element, f.path("turns[" + std::to_string(out.turns.size()) + "]")));
+            out.turns.push_back(turn);
+        }
+    }
+    if (const auto* ended = f.member("ended")) {
+        GANTRY_TRY(span, read_span(ended, f.path("ended")));
+        out.ended = span;
+    }
+    return out;
+}
+
 void put(json::object& out, const Report& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
@@ -161,6 +220,11 @@ void put(json::object& out, const Report& m) {
     out["images"] = texts_json(m.images);
     out["fetching"] = texts_json(m.fetching);
     if (m.incomplete) out["incomplete"] = true;
+    put(out, m.told);
+    if (m.runs.empty()) return;
+    json::array runs;
+    for (const auto& run : m.runs) runs.push_back(run_json(run));
+    out["runs"] = std::move(runs);
 }
 
 Status take(Fields& f, Report& out) {
@@ -175,6 +239,12 @@ Status take(Fields& f, Report& out) {
     GANTRY_TRY(images, f.texts("images"));
     GANTRY_TRY(fetching, f.texts("fetching"));
     GANTRY_TRY(incomplete, f.boolean("incomplete", false));
+    GANTRY_CHECK(take(f, out.told));
+    GANTRY_TRY(runs, f.list("runs"));
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        GANTRY_TRY(run, take_run(Fields(runs[i], f.path("runs[" + std::to_string(i) + "]"))));
+        out.runs.push_back(std::move(run));
+    }
     out.applied = applied;
     out.images = std::move(images);
     out.fetching = std::move(fetching);

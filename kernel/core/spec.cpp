@@ -26,6 +26,7 @@ Status service(Fields f, ServiceSpec& out) {
     GANTRY_TRY(prepull, f.boolean("prepull", true));
     GANTRY_TRY(priority, f.integer("priority", 0, -1'000, 1'000));
     GANTRY_TRY(max_gap, duration(f, "max_gap", Duration(0), Duration(0), seconds(86'400)));
+    GANTRY_TRY(max_overlap, duration(f, "max_overlap", Duration(0), Duration(0), seconds(86'400)));
     GANTRY_TRY(after, f.texts("after"));
     if (after.size() > limits::kAfter) return too_many(f.path("after"), after.size(), limits::kAfter);
     for (std::size_t i = 0; i < after.size(); ++i)
@@ -39,6 +40,7 @@ Status service(Fields f, ServiceSpec& out) {
     out.prepull = prepull;
     out.priority = static_cast<std::int32_t>(priority);
     out.max_gap = max_gap;
+    out.max_overlap = max_overlap;
     out.after = std::move(after);
     return f.finish();
 }

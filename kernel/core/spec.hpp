@@ -2,7 +2,8 @@
 //
 // What a user deploys: the manifest as a checked value. The document has the manifest's tables as members:
 //
-//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap"},
+//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap",
+//               "max_overlap"},
 //    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap", "anti_affinity", "spread",
 //                  "spread_mode", "image", "preempt"},
 //    "update": {"max_surge", "max_unavailable", "canary", "gate", "deadline", "on_failure"},
@@ -80,7 +81,8 @@ struct ServiceSpec {
     bool prepull = true;
     std::vector<std::string> after;  // services that are ready before this one is started
     std::int32_t priority = 0;       // greater ones are placed first
-    Duration max_gap{};              // an instance may be away so long; 0: nobody said
+    Duration max_gap{};              // a move may leave an instance away so long; 0: nobody said
+    Duration max_overlap{};          // and may have two of its copies run so long; 0: nobody said
     Mode mode = Mode::kDynamic;
     std::vector<std::string> nodes;  // the pool by name, or
     Labels pool_labels;              // by labels that all must match

@@ -55,6 +55,7 @@ json::object service_table(const ServiceSpec& spec, bool with_instances, bool wi
         put_texts(out, "after", spec.after);
         if (spec.priority != 0) out["priority"] = spec.priority;
         if (spec.max_gap != Duration(0)) out["max_gap"] = duration_text(spec.max_gap);
+        if (spec.max_overlap != Duration(0)) out["max_overlap"] = duration_text(spec.max_overlap);
     }
     return out;
 }

@@ -236,7 +236,7 @@ TEST_CASE("a stored form that is not ours is refused with the key and what is wr
     CHECK(load([](auto& s) { s["meta"] = "{"; }).find("meta") != std::string::npos);
     CHECK(load([](auto& s) { s.erase("meta"); }).find("no key meta") != std::string::npos);
     CHECK(load([](auto& s) {
-              s["meta"] = R"({"version":3,"cluster_id":"x","term":1,"next_service_no":1})";
+              s["meta"] = R"({"version":4,"cluster_id":"x","term":1,"next_service_no":1})";
           }).find("a newer gantryd") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/9.0"] = s.at("instance/1.0"); }).find("instance/9.0") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/1.x"] = s.at("instance/1.0"); }).find("instance/1.x") != std::string::npos);

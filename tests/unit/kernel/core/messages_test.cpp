@@ -40,14 +40,19 @@ std::vector<AgentMessage> agent_messages() {
                   1 << 30,
                   {2, 9},
                   "0.9.0",
-                  3901},
-            Heartbeat{kId, {2, 9}, {100, 20}, 8},
+                  3901,
+                  {"cut", "kill"}},
+            Heartbeat{kId, {2, 9}, {100, 20}, 8, {4, 9, {-7}}},
             Report{kId,
                    {2, 9},
                    {100, 20},
                    {{kCopy, CopyState::kRunning, 7, 1, 2, -1, "exited with 1: \"陀螺仪\"\n", true}, {{{12, 2}, 1}}},
                    {"sha256:aa"},
-                   {"sha256:bb"}},
+                   {"sha256:bb"},
+                   false,
+                   {{kCopy, 7, {{-5}, {1LL << 57}}, {{{3}, {3}}, {{4}, {5}}}, Span{{6}, {7}}},
+                    {{{12, 2}, 1}, 1, {{0}, {2}}}},
+                   {4, 9, {1}}},
             PullList{kId},
             PullSpecs{kId, {"d1", "d2"}},
             Leaving{kId},
@@ -61,9 +66,9 @@ std::vector<AgentMessage> agent_messages() {
 }
 
 std::vector<ControllerMessage> controller_messages() {
-    return {Welcome{"cluster", 2, 200, "10.0.0.1"},
+    return {Welcome{"cluster", 2, 200, "10.0.0.1", 900, 9'000, 4, 50'000, 2'000, {5}},
             Refused{"a second node under the name SNode1"},
-            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}},
+            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}, {1LL << 57}, 4},
             NodeList{"cluster",
                      {2, 9},
                      {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1", false, false, true}},
@@ -75,7 +80,9 @@ std::vector<ControllerMessage> controller_messages() {
             LogClose{5},
             Ask{7, "10.0.0.2:3901", 300},
             Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
-            Forward{7, {}, true}};
+            Forward{7, {}, true},
+            Drill{"cut", 20'000},
+            HeartbeatAck{18, {2, 9}, 4, false, 9, {}, {1}}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {
@@ -197,6 +204,16 @@ TEST_CASE("wrong values name their field") {
     CHECK(where(R"("m":"relayed","route":1,"ended":"")") == "message.ended");
     CHECK(where(R"("m":"relayed","route":-1,"ended":"silent")") == "message.route");
     CHECK(where(R"("m":"hello","node":"a","ask_port":65536)") == "message.ask_port");
+    for (const auto* span : {"1", "[1]", "[2,1]", "[1.5,2]", "[0,288230376151711745]", "[-288230376151711745,0]"})
+        CHECK(where((std::string(R"("m":"report","runs":[{"copy":"1.0#1","began":)") + span + "}]").c_str()) ==
+              "message.runs[0].began");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1"}])") == "message.runs[0].began");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0","began":[1,2]}])") == "message.runs[0].copy");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1","began":[1,2],"turns":[[1,2],[3]]}])") ==
+          "message.runs[0].turns[1]");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1","began":[1,2],"turns":[0,0,0,0,0,0,0,0,0]}])") ==
+          "message.runs[0].turns");
+    CHECK(where(R"("m":"heartbeat","said":288230376151711745)") == "message.said");
     CHECK(where(R"("m":"heartbeat","memory_free":-1)") == "message.memory_free");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"},{"copy":"12.0","state":"ready"}])") ==
           "message.copies[1].copy");
