@@ -35,6 +35,7 @@ AgentLoop::AgentLoop(Parts parts)
           }),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+      execs_(parts_.io),
       dial_timer_(parts_.io),
       load_timer_(parts_.io) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
@@ -466,6 +467,14 @@ void AgentLoop::measure() {
     load_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) measure();
     });
+}
+
+void AgentLoop::exec(const std::string& container, const json::value& document, Execs::Answer answer) {
+    const auto parsed = core::parse_container_name(container);
+    const auto place = parsed && core_ ? core_->container_of(parsed->copy) : std::nullopt;
+    auto* runtime = place && place->container == container ? parts_.host.runtime(place->runtime) : nullptr;
+    if (!runtime) return answer(fail(Code::kNotFound, "no container " + container + " is here"));
+    execs_.run(*runtime, container, document, std::move(answer));
 }
 
 json::value AgentLoop::document() const { return core_ ? core_->document() : json::value(nullptr); }

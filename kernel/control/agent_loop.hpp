@@ -18,6 +18,7 @@
 
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
+#include "kernel/control/exec.hpp"
 #include "kernel/control/image_fetch.hpp"
 #include "kernel/control/lane.hpp"
 #include "kernel/control/lease_guard.hpp"
@@ -68,6 +69,8 @@ class AgentLoop {
     void peer_down(host::PeerId peer, host::Down reason);
     void peer_writable(host::PeerId peer) { outbox_.writable(peer); }
 
+    // One more process in a container of this node, to its end; see Execs::run.
+    void exec(const std::string& container, const json::value& document, Execs::Answer answer);
     json::value document() const;
 
   private:
@@ -108,6 +111,7 @@ class AgentLoop {
     Lane state_file_, image_files_;
     ImageFetch images_;
     LogReaders logs_;
+    Execs execs_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;
