@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The part of the agent's loop that is about images: blobs from the controller, then the runtime unpacks them; what is
-// no longer needed goes.
+// no longer needed goes when the disk fills.
 #include "kernel/control/agent_loop.hpp"
+#include "kernel/control/machine.hpp"
 
 namespace gantry::control {
 namespace {
@@ -19,6 +20,7 @@ void AgentLoop::fetch(const core::FetchImage& effect) {
         parked_.insert_or_assign(effect.digest, effect);
         return;
     }
+    spare_.forget(effect.digest);
     const auto [under_way, fresh] = fetching_.try_emplace(effect.digest, effect.urgent);
     if (!fresh) {
         under_way->second = true;
@@ -83,32 +85,56 @@ void AgentLoop::keep_images(const core::KeepImages& effect) {
     kept_ = {effect.digests.begin(), effect.digests.end()};
     std::erase_if(sound_, [this](const auto& digest) { return !kept_.contains(digest); });
     std::erase_if(quarters_told_, [this](const auto& item) { return !kept_.contains(item.first); });
+    auto unanswered = std::make_shared<std::size_t>(parts_.host.runtimes().size());
+    auto all = std::make_shared<bool>(true);
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
-        runtime->images(kListLimit, [this, runtime_name = name](Result<std::vector<std::string>> here) {
-            if (!here) return;  // tried again with the next list
-            for (const auto& digest : *here) {
-                if (!kept_.contains(digest) && !fetching_.contains(digest)) remove_image(runtime_name, digest);
-            }
-        });
+        runtime->images(kListLimit,
+                        [this, runtime_name = name, unanswered, all](Result<std::vector<std::string>> here) {
+                            if (here) {
+                                auto needed = kept_;
+                                for (const auto& [digest, urgent] : fetching_) needed.insert(digest);
+                                spare_.update(runtime_name, *here, needed);
+                            }
+                            *all = *all && here;  // else tried again with the next list
+                            if (--*unanswered == 0 && *all) drop_blobs();
+                        });
     }
-    if (parts_.shares_blobs) return;
-    std::vector<std::string> wanted(effect.digests);
-    for (const auto& [digest, urgent] : fetching_) wanted.push_back(digest);
-    image_files_.run([this, wanted] { parts_.blobs.keep(wanted, std::chrono::seconds(0)); }, [](const Status&) {});
 }
 
-void AgentLoop::remove_image(const std::string& runtime_name, const std::string& digest) {
-    auto* runtime = parts_.host.runtime(runtime_name);
-    if (!runtime) return;
-    ++removing_[digest];
-    runtime->remove_image(digest, kRemoveLimit, [this, digest](Result<void> removed) {
+// Blobs of images that are neither needed nor spare; then there may be room already.
+void AgentLoop::drop_blobs() {
+    if (parts_.shares_blobs) return make_room();
+    auto wanted = spare_.digests();
+    wanted.insert(wanted.end(), kept_.begin(), kept_.end());
+    for (const auto& [digest, urgent] : fetching_) wanted.push_back(digest);
+    image_files_.run([this, wanted = std::move(wanted)] { parts_.blobs.keep(wanted, std::chrono::seconds(0)); },
+                     [this](const Status&) { make_room(); });
+}
+
+// One image at a time: how much room it made is seen when it is gone.
+void AgentLoop::make_room() {
+    if (spare_.empty() || !removing_.empty() || stopping_) return;
+    auto used = std::make_shared<double>(0);
+    image_files_.run([this, used] { *used = disk_used_percent(parts_.state_dir); },
+                     [this, used](const Status&) {
+                         const auto image = removing_.empty() ? spare_.next(*used) : std::nullopt;
+                         if (image) remove_image(*image);
+                     });
+}
+
+void AgentLoop::remove_image(const SpareImages::Image& image) {
+    spare_.remove(image);
+    auto* runtime = parts_.host.runtime(image.runtime);
+    if (!runtime) return make_room();
+    removing_.insert(image.digest);
+    runtime->remove_image(image.digest, kRemoveLimit, [this, digest = image.digest](Result<void> removed) {
         if (!removed) {
             parts_.log(host::LogLevel::kWarn,
                        "image " + digest + " is not needed and was not removed: " + removed.error().text());
         }
-        if (--removing_[digest] > 0) return;
         removing_.erase(digest);
         if (auto parked = parked_.extract(digest)) fetch(parked.mapped());
+        drop_blobs();
     });
 }
 

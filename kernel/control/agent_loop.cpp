@@ -18,6 +18,7 @@ constexpr Duration kGoodbye = milliseconds(200);
 constexpr Duration kListLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
+constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is
 constexpr std::size_t kStateMax = 64 << 20;
 constexpr std::size_t kAskingMax = 16;  // a controller asks through three
 
@@ -36,9 +37,11 @@ AgentLoop::AgentLoop(Parts parts)
           }),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+      execs_(parts_.io),
       dial_timer_(parts_.io),
       load_timer_(parts_.io),
-      drill_(parts_.io) {
+      drill_(parts_.io),
+      spare_(parts_.config.image_high_watermark, parts_.config.image_low_watermark) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         parts_.log(host::LogLevel::kError, "a message of " + std::to_string(bytes) +
                                                " bytes is longer than the transport takes and was not sent; the "
@@ -491,10 +494,19 @@ void AgentLoop::measure() {
     cpu_busy_ = ticks.busy;
     cpu_total_ = ticks.total;
     turn(core::LoadMeasured{load});
+    if (++measured_ % kDiskPeriods == 0) make_room();
     load_timer_.expires_after(kLoadPeriod);
     load_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) measure();
     });
+}
+
+void AgentLoop::exec(const std::string& container, const json::value& document, Execs::Answer answer) {
+    const auto parsed = core::parse_container_name(container);
+    const auto place = parsed && core_ ? core_->container_of(parsed->copy) : std::nullopt;
+    auto* runtime = place && place->container == container ? parts_.host.runtime(place->runtime) : nullptr;
+    if (!runtime) return answer(fail(Code::kNotFound, "no container " + container + " is here"));
+    execs_.run(*runtime, container, document, std::move(answer));
 }
 
 json::value AgentLoop::document() const { return core_ ? core_->document() : json::value(nullptr); }

@@ -19,12 +19,14 @@
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
 #include "kernel/control/drill.hpp"
+#include "kernel/control/exec.hpp"
 #include "kernel/control/image_fetch.hpp"
 #include "kernel/control/lane.hpp"
 #include "kernel/control/lease_guard.hpp"
 #include "kernel/control/log_streams.hpp"
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
+#include "kernel/control/spare_images.hpp"
 #include "kernel/core/agent.hpp"
 
 namespace gantry::control {
@@ -69,6 +71,8 @@ class AgentLoop {
     void peer_down(host::PeerId peer, host::Down reason);
     void peer_writable(host::PeerId peer) { outbox_.writable(peer); }
 
+    // One more process in a container of this node, to its end; see Execs::run.
+    void exec(const std::string& container, const json::value& document, Execs::Answer answer);
     json::value document() const;
 
   private:
@@ -88,7 +92,9 @@ class AgentLoop {
     void image_ready(const core::FetchImage& effect, Result<void> ready);
     void tell_progress(const std::string& image, std::uint32_t percent, std::uint64_t bytes);
     void keep_images(const core::KeepImages& effect);
-    void remove_image(const std::string& runtime, const std::string& digest);
+    void drop_blobs();
+    void make_room();
+    void remove_image(const SpareImages::Image& image);
     void check(const core::Check& effect);
     void serve(const core::ServeNames& effect);
     void listen();
@@ -111,6 +117,7 @@ class AgentLoop {
     Lane state_file_, image_files_;
     ImageFetch images_;
     LogReaders logs_;
+    Execs execs_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
     Drill drill_;
@@ -121,7 +128,9 @@ class AgentLoop {
     core::ListNo applied_told_;             // by the last message that waited for its save
     std::map<std::string, bool> fetching_;  // images, true: urgent
     std::set<std::string> kept_;
-    std::map<std::string, unsigned> removing_;            // images, with the runtimes that still are about it
+    SpareImages spare_;
+    unsigned measured_ = 0;                               // times, of the load
+    std::set<std::string> removing_;                      // images
     std::map<std::string, core::FetchImage> parked_;      // asked for while it is being removed
     std::map<std::string, std::uint32_t> quarters_told_;  // of images on their way
     std::set<std::string> sound_;                         // images whose blobs were looked through

@@ -230,6 +230,11 @@ Result<NodeConfig> read_node(Table table) {
         GANTRY_TRY(commands, read_drill(Table(table.file(), *drill->as_table(), "node.drill")));
         node.drill = std::move(commands);
     }
+    GANTRY_TRY(high, table.integer("image_high_watermark", node.image_high_watermark, 0, 100));
+    GANTRY_TRY(low,
+               table.integer("image_low_watermark", std::min<std::int64_t>(node.image_low_watermark, high), 0, high));
+    node.image_high_watermark = static_cast<unsigned>(high);
+    node.image_low_watermark = static_cast<unsigned>(low);
     GANTRY_CHECK(table.finish());
     return node;
 }

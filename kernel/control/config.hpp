@@ -26,6 +26,8 @@ struct NodeConfig {
     std::int64_t cpu_milli = 0;                 // 0: what the machine has
     std::int64_t memory_bytes = 0;
     std::string listen;  // where other nodes dial, to answer for this one; empty: nowhere
+    // Percent of the disk of state_dir: images that are not needed go once it is filled to the one, down to the other.
+    unsigned image_high_watermark = 85, image_low_watermark = 80;
 
     std::map<std::string, std::vector<std::string>> drill;  // kind -> command; what is not here is not permitted
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/control/machine.hpp"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,6 +36,13 @@ CpuTicks cpu_now() {
         if (field != 3 && field != 4) out.busy += ticks;
     }
     return out;
+}
+
+double disk_used_percent(const std::filesystem::path& path) {
+    struct statvfs disk {};
+    if (statvfs(path.c_str(), &disk) != 0) return 0;
+    const auto used = static_cast<double>(disk.f_blocks - disk.f_bfree), free = static_cast<double>(disk.f_bavail);
+    return used + free > 0 ? 100 * used / (used + free) : 0;
 }
 
 std::int64_t cpu_count() { return std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)); }

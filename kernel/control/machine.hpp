@@ -23,6 +23,9 @@ struct CpuTicks {
 CpuTicks cpu_now();
 std::int64_t cpu_count();
 
+// Of the file system that `path` is on, as df(1) counts: what only root may use is not free. 0 if it cannot be told.
+double disk_used_percent(const std::filesystem::path& path);
+
 // The identity of this boot: the file's first line.
 Result<std::string> read_boot_id(const std::filesystem::path& file);
 // The node's own id, minted at the first start, kept in DIR/node_id.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""served_test.py GANTRYD GANTRY: `gantry registry`, with skopeo and with a client that asks what no tool would."""
+"""served_test.py GANTRYD GANTRY BUILD: `gantry registry`, with skopeo, Podman and a client that asks what no tool would."""
 import base64
 import errno
 import http.client
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -20,6 +21,7 @@ from controlled import GANTRY, HOST, LIMIT_S  # noqa: E402
 
 TOKEN = "0123456789abcdef"
 ADDRESS = f"{HOST}:5002"
+BUILD, SUPPORT = sys.argv[3], pathlib.Path(__file__).resolve().parents[1] / "support"
 BASIC = "Basic " + base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
 
 
@@ -77,6 +79,28 @@ class Served(controlled.Controlled):
         for part in [document["config"], *document["layers"]]:
             self.assertEqual((back / part["digest"][7:]).read_bytes(), self.layout.read(part["digest"]))
         self.assertIn(image["digest"], self.skopeo("inspect", f"docker://{ADDRESS}/press/axis:1.0"))
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("conmon"), "Podman's service needs root and conmon")
+    def test_what_podman_pushes_is_in_the_store(self):
+        image = self.layout.image(b"x" * 300_000, layers=[b"below" * 1000])
+        self.layout.name(image, "localhost/axis:1.0")
+        archive = self.dir / "axis.tar"
+        subprocess.run(["tar", "-C", self.layout.folder, "-cf", archive, "."], check=True)
+        # Whatever is left running or mounted ends with its init.
+        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable,
+                               SUPPORT / "engines.py", "podman", BUILD, self.dir / "podman", sys.executable,
+                               pathlib.Path(__file__).with_name("podman_push.py"), archive, f"{ADDRESS}/press/axis:1.0", TOKEN],
+                              capture_output=True, text=True, timeout=10 * LIMIT_S)
+        if done.returncode == 77:
+            self.skipTest(done.stdout)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        stored = self.stored()["press/axis:1.0"]
+        back = self.dir / "back"
+        self.skopeo("copy", f"docker://{ADDRESS}/press/axis:1.0", f"dir:{back}")
+        self.assertEqual(registries.digest_of((back / "manifest.json").read_bytes()), stored["digest"])
+        # Podman writes the manifest anew, and packs the layers; what is in them is what was loaded.
+        self.assertEqual(json.loads((back / "manifest.json").read_text())["config"]["digest"],
+                         json.loads(self.layout.read(image["digest"]))["config"]["digest"])
 
     def test_tags_and_names_are_listed(self):
         self.push(self.layout.image(b"one"), "1.0", "axis:1.0")
@@ -241,4 +265,4 @@ if __name__ == "__main__":
     if shutil.which("skopeo") is None:
         print("skipped: skopeo is not installed")
         sys.exit(77)
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

@@ -209,6 +209,23 @@ TEST_CASE_METHOD(Cluster, "images that nothing needs any more leave the disks of
     CHECK(exists(blob("SNode1", shared)));
 }
 
+TEST_CASE_METHOD(Cluster,
+                 "an image that is not needed stays on a node that has room, and is there at once when it is again") {
+    full_at = 100;
+    start_node("SNode2");
+    const auto other = add_image("other:1.0", "another layer"), layer = test::sha256("another layer");
+    deploy("other", "other:1.0", "SNode2");
+    REQUIRE(ready("other"));
+    REQUIRE(ask("DELETE", "/v1/services/other").code == 200);
+    deploy("axis", "axis:1.0", "SNode2");  // has its blobs kept after the other's could have gone
+    REQUIRE(ready("axis"));
+    CHECK(exists(blob("SNode2", other)));
+    CHECK(exists(blob("SNode2", layer)));
+    std::filesystem::remove(blob("controller", layer));  // it cannot be fetched again
+    deploy("other", "other:1.0", "SNode2");
+    CHECK(ready("other"));
+}
+
 TEST_CASE_METHOD(Cluster, "blobs that only an older revision of a service needs stay") {
     deploy("axis", "axis:1.0", "SNode1");
     REQUIRE(ready("axis"));

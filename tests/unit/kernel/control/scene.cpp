@@ -213,6 +213,7 @@ void Scene::start_node(const std::string& name) {
     control::NodeConfig config;
     config.name = name;
     config.boot_id_file = dir / "boot_id";
+    config.image_high_watermark = config.image_low_watermark = full_at;
     config.listen = "10.0.0." + std::to_string(p.nodes.size()) + ":3901";
     node.agent = std::make_unique<control::AgentLoop>(
         control::AgentLoop::Parts{p.io, p.host, *node.transport, *node.blobs, p.logger(), config, quick(), dir, "1"});

@@ -31,6 +31,7 @@ class Scene {
     void start_controller();
     // Its state is in folder.path / name.
     void start_node(const std::string& name);
+    unsigned full_at = 0;  // both watermarks of the nodes that are started next
     // The node's gantryd is gone at once.
     void stop_node(const std::string& name);
     void cut(const std::string& node);
