@@ -83,8 +83,8 @@ void Agent::State::keep_records() {
     }
 }
 
-// One whose start nobody began is from before this run of gantryd. It began at any time of this boot, or, if it does not
-// run any more, of an earlier one.
+// One whose start nobody began is from before this run of gantryd. It began at any time of this boot, or, if it does
+// not run any more, of an earlier one.
 void Agent::State::keep_record(const ContainerKey& key, const Container& container) {
     auto at = records_.find(key);
     if (at == records_.end()) {
@@ -110,8 +110,8 @@ void Agent::State::record_seen(const ContainerKey& key, Instant at) {
     if (record != records_.end()) record->second.seen = std::max(record->second.seen, at);
 }
 
-// Not long before somebody ended it or its runtime said so, or else not before it was last seen to run; and not after its
-// end was first heard of.
+// Not long before somebody ended it or its runtime said so, or else not before it was last seen to run; and not after
+// its end was first heard of.
 void Agent::State::record_end(Record& record, const Container& container) {
     Instant from = record.began.from, to = now_;
     if (record.seen != Instant()) from = std::max(from, record.seen);
@@ -264,7 +264,8 @@ Status Agent::State::read_records(const json::value& value, Saved& out) {
         Record record{began};
         const auto* turns = entry.member("turns");
         if (turns && (!turns->is_array() || turns->get_array().size() > kTurnsKept))
-            return fail(Code::kInvalid, "expected a list of at most " + std::to_string(kTurnsKept), entry.path("turns"));
+            return fail(Code::kInvalid, "expected a list of at most " + std::to_string(kTurnsKept),
+                        entry.path("turns"));
         for (std::size_t t = 0; turns && t < turns->get_array().size(); ++t) {
             GANTRY_TRY(turn, read(&turns->get_array()[t], entry.path("turns[" + std::to_string(t) + "]")));
             record.turns.push_back(turn);

@@ -46,8 +46,8 @@ class Agent::State {
         std::optional<Stamp> ended{};
         Instant seen{};                  // running, for the last time
         std::optional<Instant> blind{};  // since then an earlier gantryd may have known more of its turns
-        std::uint64_t told = 0;  // in the report of runs with this number first; 0: in none since it changed
-        bool taken = false;      // the controller has it
+        std::uint64_t told = 0;          // in the report of runs with this number first; 0: in none since it changed
+        bool taken = false;              // the controller has it
     };
     struct ContainerKey {
         CopyId copy;

@@ -116,8 +116,8 @@ std::optional<Instant> served_until(const Life& life, const Away& unheard, Insta
     return last ? last : first;
 }
 
-// Until another copy was ready. Where it may shrink while that moves from the earliest to the latest time it is looked at
-// on both sides.
+// Until another copy was ready. Where it may shrink while that moves from the earliest to the latest time it is looked
+// at on both sides.
 std::optional<Figure> gap_until(const Life& life, const Away& unheard, const Span& ready, Instant known) {
     std::vector<Instant> times{ready.from, ready.to};
     const auto add_time = [&](Instant at) {

@@ -98,7 +98,8 @@ struct Hello {
 struct Told {
     std::uint64_t no = 0;     // of the session's last report with runs; 0: there was none
     std::uint64_t since = 0;  // number of the records; another one: some were lost. 0: it keeps none
-    // By the controller's clock, at the latest: the reports up to `no` hold all that was known here then. 0: they do not.
+    // By the controller's clock, at the latest: the reports up to `no` hold all that was known here then. 0: they do
+    // not.
     Instant said{};
     friend bool operator==(const Told&, const Told&) = default;
 };
@@ -140,7 +141,7 @@ struct CopyReport {
 };
 
 inline constexpr std::int64_t kLatest = 1LL << 58;  // nine years: no clock that counts from a boot shows more
-inline constexpr Instant kAnyTime{-kLatest};         // before all that is told
+inline constexpr Instant kAnyTime{-kLatest};        // before all that is told
 
 // When something happened, by the controller's clock: not before `from` and not after `to`.
 struct Span {
@@ -235,7 +236,7 @@ struct Welcome {
     std::uint32_t crashes_to_move = 5;
     std::int64_t restart_delay_max_ms = 60'000;
     std::int64_t lease_ms = 3'000;  // a grant lasts so long, from when the heartbeat was sent that it answers
-    Instant at{};  // the controller's time when it took the hello; 0: not said
+    Instant at{};                   // the controller's time when it took the hello; 0: not said
 };
 
 struct Refused {

@@ -105,9 +105,9 @@ class Judge {
 
     World& world_;
     Random random_;
-    std::map<std::string, Lived> lived_;                // by "s1.0#3 on n2"
+    std::map<std::string, Lived> lived_;                                    // by "s1.0#3 on n2"
     std::map<std::string, std::vector<std::pair<Instant, Instant>>> away_;  // nodes that the controller does not hear
-    std::map<core::CopyId, std::string> published_on_;  // every copy ever listed, and where
+    std::map<core::CopyId, std::string> published_on_;                      // every copy ever listed, and where
     std::map<core::CopyId, bool> static_;
     std::set<std::uint64_t> forbid_;  // numbers of services
     std::set<std::pair<core::CopyId, std::string>> was_ready_;

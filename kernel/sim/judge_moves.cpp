@@ -123,7 +123,8 @@ void Judge::moved(const core::Event& event) {
     Duration both{};
     for (const auto& x : a.runs)
         for (const auto& y : b.runs)
-            both += std::max(std::min({x.second, y.second, world_.seat.local()}) - std::max(x.first, y.first), Duration(0));
+            both +=
+                std::max(std::min({x.second, y.second, world_.seat.local()}) - std::max(x.first, y.first), Duration(0));
     judged("overlap", both);
 }
 
