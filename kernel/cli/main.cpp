@@ -316,7 +316,14 @@ std::string did_you_mean(const CLI::App& root, int argc, char** argv) {
             }
         }
         const auto bare = word.substr(0, word.find('='));
-        if (std::find(known.begin(), known.end(), bare) != known.end()) continue;
+        if (std::find(known.begin(), known.end(), bare) != known.end()) {
+            const CLI::Option* found = nullptr;
+            for (const auto* level = at; level && !found; level = level->get_parent())
+                found = level->get_option_no_throw(bare);
+            const bool takes_value = found && found->get_items_expected_max() > 0 && bare == word;
+            i += takes_value;  // which is no word of the command
+            continue;
+        }
         const std::vector<std::string_view> views(known.begin(), known.end());
         if (const auto guess = nearest(bare, views)) return "`" + word + "`: did you mean `" + *guess + "`?";
         if (!option && at->get_parent() == nullptr) return "`" + word + "` is no command";

@@ -10,7 +10,7 @@
 namespace gantry::control {
 namespace {
 
-constexpr Duration kDialLimit = seconds(2), kDialQuick = milliseconds(500);
+constexpr Duration kDialLimit = seconds(2);
 constexpr Duration kDialPauseMin = milliseconds(50);
 constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
@@ -454,10 +454,7 @@ void AgentLoop::dial() {
     }
     dialling_ = true;
     const auto address = controllers_[next_controller_++ % controllers_.size()];
-    // What is lost of a dial is sent again by TCP after a second: behind a cut a new dial finds the way sooner.
-    const Duration limit = dial_failures_ % 2 == 0 ? kDialQuick : kDialLimit;
-    const Instant began = host::boottime_now();
-    parts_.transport.dial(address, limit, [this, address, limit, began](Result<host::PeerId> peer) {
+    parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
         dialling_ = false;
         if (peer) return peer_up(*peer);
         ++dial_failures_;
@@ -465,13 +462,13 @@ void AgentLoop::dial() {
             dial_failures_ % 100 == 1) {
             parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address + ": " + peer.error().text());
         }
-        dial_later(host::boottime_now() - began >= limit);
+        dial_later();
     });
 }
 
-void AgentLoop::dial_later(bool waited) {
+void AgentLoop::dial_later() {
     if (stopping_) return;
-    const auto pause = waited ? kDialPauseMin : std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
+    const auto pause = std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
     dial_timer_.expires_after(pause);
     dial_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) dial();

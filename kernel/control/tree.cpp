@@ -413,7 +413,8 @@ void Tree::post_drill(const Route& route, const std::string& body, Answer answer
     Fields fields(&*document, "");
     const auto kind = fields.text("kind");
     if (!kind) return answer(std::unexpected(kind.error()));
-    const auto for_ms = fields.integer("for_ms", 0, 1'000, 3'600'000);
+    const bool said = fields.has("for_ms");
+    const auto for_ms = said ? fields.integer("for_ms", 0, 1'000, 3'600'000) : fields.integer("for_ms");
     if (!for_ms) return answer(std::unexpected(for_ms.error()));
     if (const auto known = fields.finish(); !known) return answer(std::unexpected(known.error()));
     static constexpr std::string_view kKinds[] = {"kill", "cut", "freeze", "reboot"};

@@ -386,7 +386,7 @@ bool Controller::State::measure(std::uint64_t no, OpenMove& open) {
     // Of a node that is out of reach the rest comes when it is back, if ever.
     const bool away = !open.unheard.empty() && open.unheard.back().to == kNever;
     const bool first = !move->gap;
-    if (!complete && (!first || !away)) return false;
+    if (!complete && (open.back || !first || !away)) return false;
     if (complete && !open.back) move->overlap = both_ran(old, known, fresh, known_of(fresh));
     if (move->gap == instance->worst_gap) instance->worst_gap.reset();  // it is known better now
     const bool broke = breaks(std::exchange(move->gap, *gap), instance->service->last().spec.max_gap);

@@ -1,6 +1,10 @@
 """What moves cost: measured by the nodes' own clocks, and by drills that have a node fail for real."""
 import json
+import os
+import signal
+import sys
 import threading
+import time
 
 from fleet import *  # noqa: F403
 
@@ -140,6 +144,7 @@ def drill_freeze():
     with drill_fleet(freeze=["OWN", "freeze"]) as c:
         on_drilled_node(c)
         said = drill(c, "freeze", 6)
+        os.kill(c.hosts["SNode1"].daemon.pid, signal.SIGCONT)  # nsenter stops with what it began, and does not go on with it
         expect("moves", [("axis_server.0", "SNode2")], [(m["instance"], m["to"]) for m in said["moves"]])
         figure("gap", said["moves"][0], 900, 6_000)
         figure("overlap", said["moves"][0], 500, 12_000, 1_000)
@@ -208,9 +213,12 @@ def drill_refused():
             done = controller.cli("drill", *arguments, check=False)
             if done.returncode != status or wanted not in done.stderr:
                 raise Failure(f"gantry drill {arguments}: expected {wanted!r}, got {done.returncode}: {done.stderr}")
+        after = last_event(c)
         wait_for(lambda: controller.api("POST", "/v1/nodes/SNode1/drill", {"kind": "reboot", "for_ms": 1000})[0] == 200, 5,
                  "the next drill")
-        c.wait_event("drill-failed", 5, kind="reboot")
+        failed = c.wait_event("drill-failed", 5, after)
+        if failed["fields"]["kind"] != "reboot" or "ended with status 1" not in failed["text"]:
+            raise Failure(f"expected the reboot's command to end with status 1, got {failed}")
         wait_for(lambda: controller.api("POST", "/v1/nodes/SNode1/drill", {"kind": "cut", "for_ms": 3000})[0] == 200, 5,
                  "the next drill")
         for body, wanted in [({"kind": "cut", "for_ms": 1000}, "under way"), ({"kind": "cut", "for_ms": 10}, "for_ms"),

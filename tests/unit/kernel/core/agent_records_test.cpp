@@ -137,3 +137,43 @@ TEST_CASE("another clock of the controller is taken for what it is") {
     CHECK(began.from <= Instant{1'000'000'000} + seconds(7));
     CHECK(Instant{1'000'000'000} + seconds(7) <= began.to);
 }
+
+TEST_CASE("records outlive gantryd; where they did not, another number says so") {
+    AgentShell a = one_copy();
+    answer(a, milliseconds(1), milliseconds(2));
+    const auto* beat = a.last_sent<Heartbeat>();
+    const auto since = beat->told.since;
+    REQUIRE(since != 0);
+    a.run_for(milliseconds(200));
+    beat = a.last_sent<Heartbeat>();
+    CHECK(beat->told.no == last_runs_no(a));
+    CHECK(beat->told.said <= a.now + kAhead);
+    CHECK(a.now + kAhead - beat->told.said < milliseconds(205));
+    a.restart();
+    a.connect(2);
+    CHECK(a.report.told.since == since);
+    CHECK(a.report.told.said == Instant());  // the clock of this controller is not known
+    answer(a, milliseconds(1), milliseconds(2));
+    CHECK(a.report.told.said != Instant());
+    a.disk.reset();
+    a.restart();
+    a.connect(3);
+    CHECK(a.report.told.since != since);
+}
+
+TEST_CASE("what began before this run of gantryd, and is in no record, began at any time") {
+    AgentShell a = one_copy();
+    a.disk.reset();
+    a.run_for(seconds(5));
+    const Instant restarted = a.now;
+    a.restart();
+    a.connect(2);
+    a.give({1, 1}, {a.entry(kCopy, AgentShell::spec("s"))});
+    answer(a, milliseconds(1), milliseconds(2));
+    const Run* run = told(a);
+    REQUIRE(run);
+    CHECK(holds(run->began, {}));
+    CHECK(holds(run->began, restarted));
+    REQUIRE(run->turns.size() == 1);
+    CHECK(holds(run->turns[0], {}));
+}

@@ -188,6 +188,53 @@ TEST_CASE("what ran in an earlier boot ended before the new one was heard") {
     CHECK(c.count("budget-exceeded") == 0);                  // which is no proof of one
 }
 
+TEST_CASE("what an agent lost of its records widens the figures") {
+    ControllerShell c = two_nodes();
+    c.wait(seconds(2), {"n1", "n2"});
+    c.wait(seconds(2), {"n2"});
+    obey_and_tell(c, "n2");
+    c.wait(seconds(4), {"n2"});
+    connect_again(c, "n1");
+    auto& n1 = c.node("n1");
+    n1.applied = n1.list.no;
+    n1.copies.clear();
+    Report report;
+    report.applied = n1.applied;
+    report.told = {0, 2, c.now};  // other records than before, in which the copy is not
+    c.say("n1", report);
+    n1.told = report.told;
+    later(c, "n2");
+    REQUIRE(c.count("move-measured") == 1);
+    CHECK_THAT(c.last("move-measured"), Contains("two copies ran for at most 4.102 s"));
+}
+
+TEST_CASE("a copy that was not ready when its node was lost had served before") {
+    ControllerShell c = two_nodes();
+    const CopyId old = c.copy("s.0");
+    c.wait(seconds(2), {"n1", "n2"});
+    Run run = run_of(old, c.now - seconds(2));
+    const Instant unready = c.now;
+    run.turns.push_back(around(unready));
+    c.set("n1", old, CopyState::kRunning);
+    tell(c, "n1", {run});
+    c.wait(seconds(1), {"n1", "n2"});
+    c.wait(seconds(2), {"n2"});
+    obey_and_tell(c, "n2");
+    REQUIRE(c.count("moved") == 1);
+    check_figure(last_move(c).at("gap"), 3'000, 4);
+    // It was ready again where nobody reached it.
+    run.turns.push_back(around(c.now - seconds(1)));
+    run.ended = around(c.now);
+    connect_again(c, "n1");
+    auto& n1 = c.node("n1");
+    n1.applied = n1.list.no;
+    n1.copies.clear();
+    tell(c, "n1", {run});
+    later(c, "n2");
+    REQUIRE(c.count("move-measured") == 1);
+    check_figure(last_move(c).at("gap"), 3'000, 4);
+}
+
 TEST_CASE("a gap above its budget is an event") {
     ControllerShell c = two_nodes("1s");
     c.wait(seconds(1), {"n1", "n2"});
