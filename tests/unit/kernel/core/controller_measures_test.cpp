@@ -223,6 +223,7 @@ TEST_CASE("a copy that was not ready when its node was lost had served before") 
     check_figure(last_move(c).at("gap"), 3'000, 4);
     // It was ready again where nobody reached it.
     run.turns.push_back(around(c.now - seconds(1)));
+    c.wait(seconds(1), {"n2"});
     run.ended = around(c.now);
     connect_again(c, "n1");
     tell(c, "n1", {});
