@@ -66,6 +66,15 @@ struct EventsOptions {
 Outcome<int> events(const Session& session, const EventsOptions& options);
 Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail);
 
+struct ExecOptions {
+    std::string target;                // "axis_server", "axis_server.0", or a container's name
+    std::vector<std::string> command;  // a program and its arguments
+    bool input = false;                // pass standard input on
+    bool terminal = false;             // the command has a terminal, as this program has; with input
+};
+// Runs a command where the instance is; answers its exit status.
+Outcome<int> exec(const Session& session, const ExecOptions& options);
+
 // server: "ip:port,..." of position servers that are asked as well; empty: VSOA_POS_SERVER.
 Outcome<int> resolve(const Session& session, const std::string& name, const std::string& server);
 

@@ -36,6 +36,7 @@ struct Given {
     Session::Options session;
     DeployOptions deploy;
     EventsOptions events;
+    ExecOptions exec;
     ImportOptions import;
     ClusterOptions cluster;
     PullOptions pull;
@@ -115,6 +116,17 @@ void add_service_commands(CLI::App& app, Given& given) {
     given.tail_given = log_app->add_option("--tail,-n", given.tail, "Only the last N lines")
                            ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
     log_app->footer("Example:\n  gantry logs axis_server.0 -f --tail 20");
+
+    auto* exec_app = add(app, given, "exec", "Run a command in the container of an instance, wherever it is",
+                         [&](const Session& s) { return exec(s, given.exec); });
+    exec_app->add_option("TARGET", given.exec.target, "SERVICE, SERVICE.NUMBER or the name of a container")->required();
+    exec_app->add_option("COMMAND", given.exec.command, "The program and its arguments, behind --")->required();
+    exec_app->add_flag("-i,--input", given.exec.input, "Pass standard input on");
+    exec_app->add_flag("-t,--terminal", given.exec.terminal, "Give it a terminal, as this one; with -i");
+    exec_app->footer(
+        "Its exit status is the command's.\n\nExamples:\n  gantry exec axis_server -- /bin/axis --list\n  gantry exec "
+        "-t "
+        "axis_server.0 -- /bin/sh");
 
     auto* resolve_app = add(app, given, "resolve", "Say who answers a name, and how long it has",
                             [&](const Session& s) { return resolve(s, given.name, given.server); });

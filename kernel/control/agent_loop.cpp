@@ -35,7 +35,9 @@ AgentLoop::AgentLoop(Parts parts)
               turn(core::ImageProgress{image, percent});
           }),
       logs_(parts_.io, outbox_,
-            [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+            [this](host::PeerId peer, const core::LogData& data, std::string_view text) {
+                outbox_.send(peer, host::Channel::kBulk, core::encode(data, text));  // its end behind all of it
+            }),
       execs_(parts_.io),
       dial_timer_(parts_.io),
       load_timer_(parts_.io),
@@ -377,11 +379,16 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     if (const auto* blob = std::get_if<core::BlobData>(&decoded->message)) {
         return images_.data(*blob, std::move(decoded->tail));
     }
-    if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) {
-        const auto place = core_->container_of(open->copy);
+    const auto open_stream = [&](const auto& open, auto begin) {
+        const auto place = core_->container_of(open.copy);
         auto* runtime = place ? parts_.host.runtime(place->runtime) : nullptr;
-        if (!runtime) return send(peer, core::LogData{{}, open->stream, true, "no container of " + open->copy.text()});
-        return logs_.open(peer, *open, *runtime, place->container);
+        if (!runtime) return send(peer, core::LogData{{}, open.stream, true, "no container of " + open.copy.text()});
+        (logs_.*begin)(peer, open, *runtime, place->container);
+    };
+    if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) return open_stream(*open, &LogReaders::open);
+    if (const auto* open = std::get_if<core::ExecOpen>(&decoded->message)) return open_stream(*open, &LogReaders::exec);
+    if (const auto* input = std::get_if<core::ExecInput>(&decoded->message)) {
+        return logs_.input(peer, *input, decoded->tail);
     }
     if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
     welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
 
 namespace gantry::control {
@@ -49,6 +50,9 @@ ControllerLoop::ControllerLoop(Parts parts)
         parts_.events.add("message-too-long", text, {{"bytes", bytes}});
     });
     log_writers_.on_abandoned([this](std::uint64_t stream, host::PeerId peer) { send(peer, core::LogClose{stream}); });
+    log_writers_.on_taken([this](std::uint64_t stream, host::PeerId peer, std::uint64_t bytes) {
+        send(peer, core::ExecInput{stream, false, bytes});
+    });
 }
 
 void ControllerLoop::start(host::Done<void> ready) {
@@ -382,6 +386,47 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
     const auto stream = log_writers_.open(place->peer, owned.release());
     send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
     started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::exec(const std::string& instance, const json::value& document, int fd, const std::string& who,
+                          Answer started) {
+    FileDescriptor owned(fd);
+    if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto place = core_->place(instance);
+    if (!place) return started(std::unexpected(place.error()));
+    if (!place->exec)
+        return started(
+            fail(Code::kUnsupported, "gantryd of " + place->node + " is older and runs no commands; upgrade it"));
+    if (log_writers_.size() >= limits::kLogStreams)
+        return started(fail(Code::kFull, "too many read logs or run commands already (" +
+                                             std::to_string(limits::kLogStreams) + "); try again"));
+    Fields f(&document, "");
+    const auto args = f.texts("args");
+    const auto terminal = f.boolean("terminal", false), input = f.boolean("input", false);
+    const auto rows = f.integer("rows", 24, 1, UINT16_MAX), columns = f.integer("columns", 80, 1, UINT16_MAX);
+    const auto known = f.finish();
+    for (const Error* error :
+         {args ? nullptr : &args.error(), terminal ? nullptr : &terminal.error(), input ? nullptr : &input.error(),
+          rows ? nullptr : &rows.error(), columns ? nullptr : &columns.error(), known ? nullptr : &known.error()})
+        if (error) return started(std::unexpected(*error));
+    if (args->empty()) return started(fail(Code::kInvalid, "expected a program and its arguments", "args"));
+    const auto stream = log_writers_.open(place->peer, owned.release(), true);
+    log_writers_.say(stream, 's', json::object{{"exec", stream}, {"instance", instance}, {"node", place->node}});
+    parts_.log(host::LogLevel::kInfo,
+               who + " runs \"" + one_line(args->front(), 200) + "\" in " + instance + " on " + place->node);
+    send(place->peer, core::ExecOpen{stream, place->copy, *args, *terminal, *input, static_cast<std::uint16_t>(*rows),
+                                     static_cast<std::uint16_t>(*columns)});
+    started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::exec_input(core::ExecInput input, const std::string& bytes, Answer answer) {
+    const auto peer = log_writers_.command(input.stream);
+    if (!peer) return answer(fail(Code::kNotFound, "command " + std::to_string(input.stream) + " has ended"));
+    if (bytes.size() > limits::kBlobChunk)
+        return answer(fail(Code::kInvalid, "expected at most " + std::to_string(limits::kBlobChunk) +
+                                               " bytes of input at once, got " + std::to_string(bytes.size())));
+    outbox_.send(*peer, host::Channel::kBulk, core::encode(input, bytes));
+    answer(json::object{});
 }
 
 void ControllerLoop::reply(core::RequestId request, Result<json::value> result) {

@@ -68,6 +68,10 @@ class ControllerLoop {
     void explain(const std::string& service, Answer answer);
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    // Runs a command in an instance ("axis_server.0") or container: {"args", "terminal", "input", "rows", "columns"}.
+    // Its output is written to fd, which is taken over, in frames; its input comes by exec_input.
+    void exec(const std::string& instance, const json::value& document, int fd, const std::string& who, Answer started);
+    void exec_input(core::ExecInput input, const std::string& bytes, Answer answer);
     // An image was removed: its blobs go, but for those that another image or a service needs.
     void drop_blobs(const std::string& manifest);
     std::string listening() const { return listening_; }

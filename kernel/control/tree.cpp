@@ -381,6 +381,16 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         if (!document) return answer(std::unexpected(document.error()));
         return parts_.agent->exec(parts[2], *document, std::move(answer));
     }
+    if (parts.size() == 2 && parts[0] == "execs") {
+        if (!parts_.controller) return answer(no_controller());
+        std::uint64_t stream = 0;
+        (void)std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), stream);
+        const auto rows = route.number("rows", 0, 0, UINT16_MAX), columns = route.number("columns", 0, 0, UINT16_MAX);
+        if (!rows || !columns) return answer(std::unexpected((rows ? columns : rows).error()));
+        return parts_.controller->exec_input(
+            {stream, route.flag("end"), 0, static_cast<std::uint16_t>(*rows), static_cast<std::uint16_t>(*columns)},
+            body, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
         return reload_plugin(route, body, std::move(answer));
     }
@@ -453,6 +463,11 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
         const auto tail = route->number("tail", -1, -1, INT32_MAX);
         if (!tail) return answer(std::unexpected(tail.error()));
         return parts_.controller->logs(parts[1], route->flag("follow"), *tail, owned->release(), answer);
+    }
+    if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "exec" && request.method == "POST") {
+        const auto document = parse_json(request.body, limits::kDocument);
+        if (!document) return answer(std::unexpected(document.error()));
+        return parts_.controller->exec(parts[1], *document, owned->release(), request.principal.text(), answer);
     }
     if (parts.size() != 2 || parts[0] != "blobs" || (request.method != "GET" && request.method != "PUT")) {
         return answer(no_such_path(*route));

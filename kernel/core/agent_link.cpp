@@ -33,9 +33,10 @@ void Agent::State::on(const Connected& input) {
 // Only after every runtime was asked for its list. What is said to be applied counts over reboots, and a table of names
 // too: of anything older nothing would be accepted, and the controller must know.
 void Agent::State::hello(PeerId peer) {
-    out_.emplace_back(Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels,
-                                       facts_.runtimes, facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
-                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port}});
+    out_.emplace_back(
+        Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
+                         facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
+                         std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port, true}});
     peers_[peer].give_up = now_ + kWelcomeLimit;
 }
 

@@ -149,8 +149,9 @@ class Controller {
         std::string node;
         PeerId peer = 0;
         CopyId copy;
+        bool exec = false;  // its gantryd can run commands
     };
-    Result<Place> place(const std::string& instance) const;  // "axis_server.0"
+    Result<Place> place(const std::string& instance) const;  // "axis_server.0", or a container's name
 
     // What the store holds once every write so far is committed, for tests and `load`.
     std::vector<Entry> stored() const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kernel/core/agent.hpp"
 #include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
@@ -254,6 +255,13 @@ json::array Controller::State::names() const {
 }
 
 Result<Controller::Place> Controller::State::place(const std::string& instance) const {
+    if (const auto named = parse_container_name(instance)) {
+        for (const auto& [name, service] : services_)
+            for (const auto& [index, each] : service.instances)
+                if (each.id() == named->copy.instance && each.shown().epoch == named->copy.epoch)
+                    return place(each.text());
+        return fail(Code::kNotFound, "no instance is in container " + instance + " now");
+    }
     const auto dot = instance.rfind('.');
     std::uint32_t index = 0;
     if (dot == std::string::npos ||
@@ -273,7 +281,7 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     if (node.peer == 0 || !node.via.empty())
         return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is " +
                                             (node.via.empty() ? "not connected" : node.reason));
-    return Place{node.name, node.peer, {at->second.id(), copy.epoch}};
+    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec};
 }
 
 }  // namespace gantry::core

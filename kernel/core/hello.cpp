@@ -146,6 +146,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.memory_bytes = message.memory_bytes;
     node.version = message.version;
     node.ask_port = message.ask_port;
+    node.exec = message.exec;
     node.applied = message.applied;
     pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {

@@ -81,7 +81,7 @@ Result<std::string> check_head(Fields& f) {
 }
 
 Status check_tail(std::string_view kind, std::string_view tail) {
-    const bool carries = kind == "blob_data" || kind == "log_data";
+    const bool carries = kind == "blob_data" || kind == "log_data" || kind == "exec_input";
     if (!carries && !tail.empty())
         return fail(Code::kInvalid, "the message \"" + std::string(kind) + "\" has " + std::to_string(tail.size()) +
                                         " bytes behind its text, expected none");

@@ -91,6 +91,7 @@ struct Hello {
     ListNo applied;              // greatest one ever accepted, in whatever boot: only greater ones will be
     std::string version;         // of gantryd
     std::uint16_t ask_port = 0;  // where others reach this node, and it knows Ask; 0: neither
+    bool exec = false;           // it knows ExecOpen
 };
 
 // Load of a node as it is now.
@@ -170,7 +171,9 @@ struct LogData {
     std::uint64_t stream = 0;
     bool end = false;
     std::string error;
-};  // text in the tail
+    std::optional<int> exit_code = {};  // of a command (ExecOpen) that has ended
+    std::uint64_t taken = 0;            // bytes of a command's input that it has been given so far; 0: no news
+};                                      // text in the tail
 // Of a node that was asked about (Ask): what it says, or how that ended.
 enum class Ended : std::uint8_t {
     kNot,      // message is what it says
@@ -264,6 +267,20 @@ struct LogOpen {
 struct LogClose {
     std::uint64_t stream = 0;
 };
+// One more process in the copy's container. What it writes is LogData; LogClose ends it.
+struct ExecOpen {
+    std::uint64_t stream = 0;
+    CopyId copy;
+    std::vector<std::string> args;
+    bool terminal = false, input = false;
+    std::uint16_t rows = 0, columns = 0;  // of the terminal
+};
+struct ExecInput {
+    std::uint64_t stream = 0;
+    bool end = false;                     // nothing follows
+    std::uint64_t taken = 0;              // bytes of its output that have been read so far; 0: no news
+    std::uint16_t rows = 0, columns = 0;  // the terminal's new size; 0: the old one
+};                                        // bytes in the tail
 // Reach that node, and pass on what it and the controller say to each other: answered by Relayed.
 struct Ask {
     std::uint64_t route = 0;  // the controller's number for this
@@ -278,8 +295,8 @@ struct Forward {  // to the node that was reached
 
 using AgentMessage =
     std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
-using ControllerMessage =
-    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose, Ask, Forward>;
+using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen,
+                                       LogClose, Ask, Forward, ExecOpen, ExecInput>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of

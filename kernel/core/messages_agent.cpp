@@ -69,6 +69,7 @@ void put(json::object& out, const Hello& m) {
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
     if (m.ask_port) out["ask_port"] = m.ask_port;
+    if (m.exec) out["exec"] = true;
 }
 
 Status take(Fields& f, Hello& out) {
@@ -92,6 +93,8 @@ Status take(Fields& f, Hello& out) {
     GANTRY_TRY(version, f.text("version", ""));
     GANTRY_TRY(ask_port, read_number<std::uint16_t>(f, "ask_port"));
     out.ask_port = ask_port;
+    GANTRY_TRY(exec, f.boolean("exec", false));
+    out.exec = exec;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
     out.advertise = std::move(advertise);
@@ -255,6 +258,8 @@ void put(json::object& out, const LogData& m) {
     out["stream"] = m.stream;
     out["end"] = m.end;
     out["error"] = m.error;
+    if (m.exit_code) out["exit_code"] = *m.exit_code;
+    if (m.taken) out["taken"] = m.taken;
 }
 
 Status take(Fields& f, LogData& out) {
@@ -262,9 +267,14 @@ Status take(Fields& f, LogData& out) {
     GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
     GANTRY_TRY(end, f.boolean("end", false));
     GANTRY_TRY(error, f.text("error", ""));
+    const bool ended = f.has("exit_code");
+    GANTRY_TRY(exit_code, f.integer("exit_code", 0, INT32_MIN, INT32_MAX));
+    GANTRY_TRY(taken, read_number<std::uint64_t>(f, "taken"));
     out.stream = stream;
     out.end = end;
     out.error = std::move(error);
+    if (ended) out.exit_code = static_cast<int>(exit_code);
+    out.taken = taken;
     return {};
 }
 

@@ -175,6 +175,46 @@ Status take(Fields& f, Forward& out) {
     return end ? Status() : take_message(f, out.message);
 }
 
+void put(json::object& out, const ExecOpen& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+    out["args"] = texts_json(m.args);
+    out["terminal"] = m.terminal;
+    out["input"] = m.input;
+    out["rows"] = m.rows;
+    out["columns"] = m.columns;
+}
+
+Status take(Fields& f, ExecOpen& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(args, f.texts("args"));
+    GANTRY_TRY(terminal, f.boolean("terminal", false));
+    GANTRY_TRY(input, f.boolean("input", false));
+    GANTRY_TRY(rows, read_number<std::uint16_t>(f, "rows"));
+    GANTRY_TRY(columns, read_number<std::uint16_t>(f, "columns"));
+    out = {stream, copy, std::move(args), terminal, input, rows, columns};
+    return {};
+}
+
+void put(json::object& out, const ExecInput& m) {
+    out["stream"] = m.stream;
+    out["end"] = m.end;
+    out["taken"] = m.taken;
+    out["rows"] = m.rows;
+    out["columns"] = m.columns;
+}
+
+Status take(Fields& f, ExecInput& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(end, f.boolean("end", false));
+    GANTRY_TRY(taken, read_number<std::uint64_t>(f, "taken"));
+    GANTRY_TRY(rows, read_number<std::uint16_t>(f, "rows"));
+    GANTRY_TRY(columns, read_number<std::uint16_t>(f, "columns"));
+    out = {stream, end, taken, rows, columns};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -204,8 +244,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",   "refused",  "heartbeat_ack", "list", "specs",  "names",
-    "blob_data", "log_open", "log_close",     "ask",  "forward"};
+    "welcome",  "refused",   "heartbeat_ack", "list",    "specs",     "names",     "blob_data",
+    "log_open", "log_close", "ask",           "forward", "exec_open", "exec_input"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

@@ -246,12 +246,14 @@ fs::path exec_pid(const Home& home, const std::string& mark) { return home.dir /
 }  // namespace
 
 monitored::Command Engine::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
-                                const std::string& mark) {
+                                const std::string& mark, bool terminal) {
     monitored::Command command;
     command.argv = {
         options_.engine, "--root",     options_.engine_root.string(), "--log", exec_log(home, mark).string(),
         "exec",          "--pid-file", exec_pid(home, mark).string(), "--env", "GANTRY_EXEC=" + mark,
         record.name};
+    // It makes a terminal in the container, and passes on what comes from ours, and its size.
+    if (terminal) command.argv.insert(command.argv.end() - 1, "--tty");
     command.argv.insert(command.argv.end(), args.begin(), args.end());
     command.env = kEnvironment;
     return command;

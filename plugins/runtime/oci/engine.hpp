@@ -34,7 +34,7 @@ class Engine : public monitored::Backend {
     void keep_log(const monitored::Home& home) override;
     std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
     monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
-                            const std::vector<std::string>& args, const std::string& mark) override;
+                            const std::vector<std::string>& args, const std::string& mark, bool terminal) override;
     std::optional<gantry::Status> exec_failure(const monitored::Home& home, const std::string& mark, int code) override;
     bool exec_over(const monitored::Home& home, const std::string& mark) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;

@@ -286,7 +286,7 @@ void HostProcess::clean(const Home& home, const Record& record, Instant deadline
 }
 
 monitored::Command HostProcess::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
-                                     const std::string& mark) {
+                                     const std::string& mark, bool) {
     json::error_code error;
     const json::value plan = json::parse(monitored::read_file(home.dir / "plan.json", kMaxFile).value_or(""), error);
     if (error) throw Failure(Code::kFailed, "container \"" + record.name + "\": its plan.json is damaged");

@@ -331,6 +331,49 @@ TEST_CASE("a log that is followed goes on behind what was shown when gantryd com
     CHECK(server.count("GET /v1/instances/a.0/logs?follow=1&tail=20000") == 3);
 }
 
+TEST_CASE("a command in a container is shown as it speaks, and its status is this program's") {
+    const auto frame = [](char kind, const std::string& body) {
+        return std::string{kind, '\0', '\0', '\0', static_cast<char>(body.size())} + body;
+    };
+    std::string frames;
+    FakeServer server([&](const FakeRequest& request, FakeConnection& connection) {
+        if (request.text() == "GET /v1/instances") {
+            return connection.answer(200, R"({"items":[{"instance":"a.0","service":"a","state":"running"},
+                {"instance":"a.1","service":"a","state":"ready"},{"instance":"b.0","service":"b","state":"ready"}]})");
+        }
+        if (request.target == "/v1/instances/gone.0/exec") {
+            return connection.answer(404, R"({"error":{"code":"not_found","message":"there is no service gone"}})");
+        }
+        connection.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + frames);
+    });
+    const auto ran = [&](std::vector<std::string> arguments, const std::string& said) {
+        frames = frame('s', R"({"exec":7,"node":"SNode1"})") + said;
+        arguments.insert(arguments.begin(), {"--socket", server.socket(), "exec"});
+        return run_gantry(arguments);
+    };
+    const auto good =
+        ran({"a", "--", "/bin/x", "-v"}, frame('o', "one\n") + frame('o', "two\n") + frame('e', R"({"exit_code":42})"));
+    CHECK(good.out == "one\ntwo\n");
+    CHECK(good.err.empty());
+    CHECK(good.status == 42);
+    CHECK(server.count("POST /v1/instances/a.1/exec") == 1);  // the ready one
+    CHECK(ran({"gantry-c1-2.0-1-1", "--", "x"}, frame('e', R"({"exit_code":0})")).status == 0);
+    CHECK(server.count("POST /v1/instances/gantry-c1-2.0-1-1/exec") == 1);
+    const auto lost =
+        ran({"b.0", "--", "x"}, frame('e', R"({"error":{"code":"unavailable","message":"the node was lost"}})"));
+    CHECK(has(lost.err, "the node was lost"));
+    CHECK(lost.status == exit_status::kFailed);
+    const auto cut = ran({"b.0", "--", "x"}, frame('o', "half"));
+    CHECK(cut.out == "half");
+    CHECK(has(cut.err, "before the command had ended"));
+    CHECK(cut.status == exit_status::kFailed);
+    CHECK(has(ran({"b.0", "--", "x"}, "o\x7f\xff\xff\xff").err, "cannot be read"));
+    CHECK(ran({"gone.0", "--", "x"}, "").status == exit_status::kNotFound);
+    CHECK(ran({"nobody", "--", "x"}, "").status == exit_status::kNotFound);
+    CHECK(ran({"b.0"}, "").status == exit_status::kUsage);
+    CHECK(has(ran({"-t", "b.0", "--", "x"}, "").err, "-t needs a terminal"));
+}
+
 TEST_CASE("a log that is read once is not asked for again") {
     FakeServer server([&](const FakeRequest&, FakeConnection& connection) {
         connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nline1\n\r\n");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // API changes: what they answer and what they refuse.
+#include "kernel/core/agent.hpp"
 #include "tests/unit/kernel/core/controller_shell.hpp"
 
 using namespace gantry;
@@ -194,6 +195,12 @@ TEST_CASE("the place of an instance, for logs") {
     REQUIRE(place.has_value());
     CHECK(place->node == "a");
     CHECK(place->peer == c.node("a").peer);
+    const auto container = container_name(c.core->cluster_id(), place->copy, 4);
+    const auto same = c.core->place(container);
+    REQUIRE(same.has_value());
+    CHECK(same->copy == place->copy);
+    const auto older = container_name(c.core->cluster_id(), {place->copy.instance, place->copy.epoch + 1}, 1);
+    CHECK(c.core->place(older).error().code == Code::kNotFound);
     for (const auto* wrong : {"s", "s.", "s.x", "s.1", "t.0", ".0", ""}) CHECK_FALSE(c.core->place(wrong).has_value());
 }
 

@@ -40,7 +40,8 @@ std::vector<AgentMessage> agent_messages() {
                   1 << 30,
                   {2, 9},
                   "0.9.0",
-                  3901},
+                  3901,
+                  true},
             Heartbeat{kId, {2, 9}, {100, 20}, 8},
             Report{kId,
                    {2, 9},
@@ -55,6 +56,7 @@ std::vector<AgentMessage> agent_messages() {
             NodeEvent{kId, "image-fetched", "text", {{"image", "x"}}},
             BlobRead{kId, "sha256:aa", 1ULL << 40, 65536},
             LogData{kId, 5, true, "gone"},
+            LogData{kId, 5, true, "", -1, 1ULL << 40},
             Relayed{kId, 7, unframe(encode(AgentMessage(Heartbeat{{"other", "boot-2", 1, 1}, {2, 9}, {}}))).value(),
                     Ended::kNot, ""},
             Relayed{kId, 8, {}, Ended::kRefused, "Connection refused"}};
@@ -75,7 +77,9 @@ std::vector<ControllerMessage> controller_messages() {
             LogClose{5},
             Ask{7, "10.0.0.2:3901", 300},
             Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
-            Forward{7, {}, true}};
+            Forward{7, {}, true},
+            ExecOpen{5, kCopy, {"/bin/sh", "-c", "echo 陀螺仪"}, true, true, 24, 65535},
+            ExecInput{5, true, 1ULL << 40, 50, 120}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {
@@ -87,7 +91,8 @@ std::string framed(std::string text, std::string tail = {}) {
 template <class Message>
 bool may_have_tail(const Message& m) {
     const auto text = encode(m).substr(4, 40);
-    return text.find("blob_data") != std::string::npos || text.find("log_data") != std::string::npos;
+    return text.find("blob_data") != std::string::npos || text.find("log_data") != std::string::npos ||
+           text.find("exec_input") != std::string::npos;
 }
 
 }  // namespace
