@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/log_file.hpp"
 #include "plugins/runtime/monitored/program.hpp"
 #include "plugins/runtime/monitored/root_folder.hpp"
 #include "plugins/runtime/oci/bundle.hpp"
@@ -195,12 +196,14 @@ pid_t Engine::kill(const Home&, const Record& record) {
 // conmon puts a new file in place of a full log and drops the full one. A second name keeps that, even while no daemon
 // runs; when the log is found to be another file, the second name becomes the name of the one before.
 void Engine::keep_log(const Home& home) {
+    if (options_.log_files < 2) return;
     const std::string log = home.log().string(), kept = log + ".kept", before = log + ".1";
     struct stat now {
     }, second{};
     if (::stat(log.c_str(), &now) != 0) return;
     if (::stat(kept.c_str(), &second) == 0) {
         if (second.st_ino == now.st_ino) return;
+        monitored::shift_logs(log, options_.log_files);
         (void)::rename(kept.c_str(), before.c_str());
     }
     (void)!::link(log.c_str(), kept.c_str());  // where links are not to be had the one before is lost

@@ -17,6 +17,7 @@ struct EngineOptions {
     std::string engine, conmon;  // absolute paths
     std::string cgroup_parent;
     std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
+    int log_files = 2;                  // kept of one container, with the one that is written
     std::filesystem::path engine_root;  // the engine's own state
     boost::json::object seccomp;        // of every container
 };

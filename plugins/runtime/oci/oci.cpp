@@ -58,6 +58,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
         check_cgroup_parent(options.cgroup_parent);
         options.seccomp = seccomp_profile(config.string("seccomp"));
         options.log_max_bytes = config.size("log_size_max");
+        options.log_files = static_cast<int>(config.integer("log_files"));
         options.engine_root = fs::path(config.state_dir()) / "engine";
         image_store::StoreOptions store;
         store.form = image_store::TreeForm::kOverlay;

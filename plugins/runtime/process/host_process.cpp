@@ -253,7 +253,7 @@ void HostProcess::start(const Home& home, Record& record, Instant deadline) {
     const Fd environment = environment_file(plan.at("env").as_array());
     monitored::Command command;
     command.argv = {options_.monitor, home.dir.string(), (home.exits / record.name).string(),
-                    std::to_string(options_.log_max_bytes)};
+                    std::to_string(options_.log_max_bytes) + "/" + std::to_string(options_.log_files)};
     for (const json::value& arg : plan.at("args").as_array()) command.argv.emplace_back(arg.as_string());
     command.fds = {{kReportFd, out.get()}, {kEnvironmentFd, environment.get()}};
     (void)monitored::run(command, deadline);

@@ -11,6 +11,7 @@ namespace process {
 struct ProcessOptions {
     std::string monitor;             // absolute path of gantry-process-monitor
     std::int64_t log_max_bytes = 0;  // of one container; then its log begins anew
+    int log_files = 2;               // kept of one container, with the one that is written
 };
 
 class HostProcess : public monitored::Backend {
