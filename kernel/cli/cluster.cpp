@@ -2,8 +2,13 @@
 //
 // What makes a gateway part of a cluster: its configuration, the cluster's secret, and nothing left of the cluster
 // before.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <openssl/rand.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +18,7 @@
 #include <fstream>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "kernel/cli/commands.hpp"
 #include "kernel/cli/digest.hpp"
@@ -32,7 +38,7 @@ constexpr const char* kNode = R"(#
 [node]                            # runs containers
 # name = "press-3"                # unique in the cluster; the host's name if not given
 # labels = { site = "hall-1" }    # manifests may choose nodes by them
-# advertise = "10.0.0.7"          # the address that names answer, if not the one towards the controller
+@ADVERTISE@          # the address that names answer, if not the one towards the controller
 
 [runtime.oci]                     # containers, by runc under conmon
 @ENGINE@
@@ -167,9 +173,42 @@ std::string filled(std::string text, std::string_view place, const std::string& 
     return text.replace(text.find(place), place.size(), with);
 }
 
-std::string node_text(const ClusterOptions& options) {
+std::string node_text(const ClusterOptions& options, const std::string& advertise = "") {
     const std::string engine = options.engine.empty() ? "" : "engine = \"" + options.engine + "\"\n";
-    return filled(filled(kNode, "@ENGINE@", engine), "@SECRET@", secret_path(options));
+    const std::string line = advertise.empty() ? "# advertise = \"10.0.0.7\"" : "advertise = \"" + advertise + "\"";
+    return filled(filled(filled(kNode, "@ENGINE@", engine), "@SECRET@", secret_path(options)), "@ADVERTISE@", line);
+}
+
+std::string text_of_address(const sockaddr_in& address) {
+    char text[INET_ADDRSTRLEN] = "";
+    ::inet_ntop(AF_INET, &address.sin_addr, text, sizeof text);
+    return text;
+}
+
+// The address that this gateway has for others: that of its default route, else the only one that it has. Empty if it
+// is not that clear. Nothing is sent.
+std::string address_for_others() {
+    sockaddr_in far{};
+    far.sin_family = AF_INET;
+    far.sin_port = htons(9);
+    ::inet_pton(AF_INET, "192.0.2.1", &far.sin_addr);  // of nobody, RFC 5737
+    const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in here{};
+    socklen_t length = sizeof here;
+    const bool routed = ::connect(fd, reinterpret_cast<const sockaddr*>(&far), sizeof far) == 0 &&
+                        ::getsockname(fd, reinterpret_cast<sockaddr*>(&here), &length) == 0;
+    ::close(fd);
+    if (routed) return text_of_address(here);
+    ifaddrs* all = nullptr;
+    if (::getifaddrs(&all) != 0) return "";
+    std::vector<std::string> found;
+    for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
+        if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET || (one->ifa_flags & IFF_LOOPBACK) != 0)
+            continue;
+        found.push_back(text_of_address(*reinterpret_cast<const sockaddr_in*>(one->ifa_addr)));
+    }
+    ::freeifaddrs(all);
+    return found.size() == 1 ? found.front() : "";
 }
 
 bool under_systemd() { return fs::exists("/run/systemd/system"); }
@@ -187,7 +226,10 @@ Outcome<int> cluster_init(const Session& session, const ClusterOptions& options)
         return std::unexpected(ok.error());
     const std::string secret = secret_path(options);
     if (auto ok = make_secret(secret); !ok) return std::unexpected(ok.error());
-    GANTRY_TRY(config, draft_config(options, node_text(options) + filled(kController, "@ADDRESS@", listen)));
+    // Its own agent dials it on the loopback device, an address that is of no use to others.
+    const bool everywhere = !options.local && listen.starts_with("0.0.0.0:");
+    const std::string own = everywhere ? address_for_others() : "";
+    GANTRY_TRY(config, draft_config(options, node_text(options, own) + filled(kController, "@ADDRESS@", listen)));
     if (auto ok = config.put(); !ok) return std::unexpected(ok.error());
     if (session.json()) {
         session.show(json::object{{"config", options.config}, {"secret_file", secret}, {"listen", listen}});
@@ -195,6 +237,10 @@ Outcome<int> cluster_init(const Session& session, const ClusterOptions& options)
     }
     say_next(session, options);
     if (options.local) return exit_status::kOk;
+    if (everywhere && own.empty())
+        session.say_line(
+            "This gateway has several addresses, or none: set `advertise` below [node] to the one by which others "
+            "reach it.");
     const auto port = listen.substr(listen.rfind(':'));
     session.say_line("Every other gateway needs a copy of " + secret + ", and joins by");
     session.say_line("  gantry join ADDRESS-OF-THIS-GATEWAY" + port + " --secret-file cluster.secret");

@@ -16,44 +16,37 @@ import shutil
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-import hosts  # noqa: E402
-from hosts import Failure, run, wait_for  # noqa: E402
+from built import ROOT, build_packages, debs, skip
+from gateways import TREE, Gateway, Page
+import hosts
+from hosts import Failure, run, wait_for
+import spdx
 
-TOOLS = ROOT / "build" / "tools"
-TREE = TOOLS / "debian-12"
-PACKAGES = ROOT / "build" / "packages"
 INSTALLED_MAX_KIB = 15 * 1024
 NAMES = ["gw1", "gw2", "gw3"]
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-
-
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(77)
-
-
-def debs():
-    return {path.name.split("_")[0]: path for path in PACKAGES.glob("*.deb")}
 
 
 def prepare():
     """Outside of all namespaces: the packages, and a tree that has what they depend on."""
-    if os.geteuid() != 0:
-        skip("packages are installed by root")
-    head = run("git", "-C", ROOT, "rev-parse", "HEAD").stdout
-    stamp = PACKAGES / "commit"
-    if not stamp.is_file() or stamp.read_text() != head:
-        print("building the packages", flush=True)
-        subprocess.run([ROOT / "kernel/packaging/build"], check=True, stdout=subprocess.DEVNULL)
-        stamp.write_text(head)
-    if not (TREE / "ready").is_file():
-        make_tree()
+    build_packages()
+    make_tree()
     lint()
+    for deb in debs().values():
+        if wrong := spdx.faults(deb):
+            raise Failure(f"the list of what is in {deb.name}: {wrong[:10]}")
+    print("the lists of what is in the packages say the truth", flush=True)
 
 
 def make_tree():
+    """A tree with all that the package depends on; one that was made for other dependencies is made anew."""
+    needs = {re.split(r"[ |(]", part.strip())[0] for part in
+             run("dpkg-deb", "-f", debs()["gantry"], "Depends").stdout.split(",")}
+    needs |= {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
+    needs -= {"systemd", "default-systemd-sysusers"}
+    packages = ",".join(sorted(needs))
+    ready = TREE / "ready"
+    if ready.is_file() and ready.read_text() == packages:
+        return
     subprocess.run([ROOT / ".ci/packages", "package"], check=True)
     uris = [line.split()[1] for path in pathlib.Path("/etc/apt").glob("sources.list.d/*.sources")
             for line in path.read_text().splitlines() if line.startswith("URIs:")]
@@ -62,17 +55,13 @@ def make_tree():
     if not uris:
         skip("this machine names no mirror of Debian")
     print("making a tree of Debian 12", flush=True)
-    needs = {re.split(r"[ |(]", part.strip())[0] for part in
-             run("dpkg-deb", "-f", debs()["gantry"], "Depends").stdout.split(",")}
     shutil.rmtree(TREE, ignore_errors=True)
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    needs |= {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
-    needs -= {"systemd", "default-systemd-sysusers"}
-    done = subprocess.run(["debootstrap", "--variant=minbase", "--include=" + ",".join(sorted(needs)), "bookworm", TREE, uris[0]],
+    TREE.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", TREE, uris[0]],
                           capture_output=True, text=True, timeout=1800)
     if done.returncode != 0:
         skip("debootstrap made no tree: " + " ".join(done.stdout.split()[-40:]))
-    (TREE / "ready").touch()
+    ready.write_text(packages)
 
 
 def lint():
@@ -86,118 +75,6 @@ def lint():
     print(f"lintian is content; gantry has {size} KiB installed, limit {INSTALLED_MAX_KIB}")
     if size > INSTALLED_MAX_KIB:
         raise Failure(f"gantry has {size} KiB installed, at most {INSTALLED_MAX_KIB} are allowed")
-
-
-ENTER = r"""
-set -e
-root=$1 name=$2
-hostname "$name"
-mount --make-rprivate /
-mount -t overlay -o "lowerdir=$3,upperdir=$root/upper,workdir=$root/work" overlay "$root/merged"
-cd "$root/merged"
-mount -t proc proc proc
-mount -t sysfs -o ro sysfs sys
-mount --rbind /dev dev
-mount -t tmpfs tmpfs run
-mkdir -p var/lib/gantry
-mount --bind "$root/state" var/lib/gantry
-mount -t tmpfs -o mode=755 cgroup sys/fs/cgroup
-while IFS=: read -r number controllers path; do
-  case $controllers in
-    '') mkdir -p sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 sys/fs/cgroup/unified ;;
-    name=*) mkdir -p "sys/fs/cgroup/${controllers#name=}"; mount -t cgroup -o "none,$controllers" cgroup "sys/fs/cgroup/${controllers#name=}" ;;
-    *) mkdir -p "sys/fs/cgroup/$controllers"; mount -t cgroup -o "$controllers" cgroup "sys/fs/cgroup/$controllers"
-       for one in $(echo "$controllers" | tr , ' '); do
-         [ "$one" = "$controllers" ] || ln -s "$controllers" "sys/fs/cgroup/$one"
-       done ;;
-  esac
-done </proc/self/cgroup
-exec chroot . sh -c 'trap "" TERM; echo up; while :; do sleep 1000 & wait $!; done'
-"""
-
-
-class Gateway:
-    """A tree of Debian 12 that runs."""
-
-    def __init__(self, top, number, name):
-        self.name, self.address = name, f"10.77.0.{number}"
-        self.dir = top / name
-        for part in ("upper", "work", "merged", "state"):
-            (self.dir / part).mkdir(parents=True)
-        self.joins_cgroups(top.name)
-        run("ip", "netns", "add", name)
-        run("ip", "link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-        run("ip", "link", "set", f"v{number}", "master", "br0", "up")
-        for command in (["addr", "add", f"{self.address}/24", "dev", "eth0"], ["link", "set", "eth0", "up"],
-                        ["link", "set", "lo", "up"]):
-            run("ip", "-n", name, *command)
-        self.link = f"v{number}"
-        self.init = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{name}", "unshare", "--pid", "--mount", "--uts", "--cgroup", "--fork", "--kill-child",
-             "sh", "-c", ENTER, "enter", self.dir, name, TREE],
-            stdout=subprocess.PIPE, text=True, preexec_fn=self.into_cgroups)
-        if self.init.stdout.readline() != "up\n":
-            raise Failure(f"{name} does not start")
-        self.pid = int(run("pgrep", "-P", str(self.init.pid)).stdout.split()[0])
-        self.daemon = None
-
-    # Each host sees cgroups of its own as the top.
-    def joins_cgroups(self, top):
-        self.cgroups = []
-        for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, _ = line.split(":", 2)
-            tree = pathlib.Path("/sys/fs/cgroup") / (controllers.removeprefix("name=") or "unified")
-            if not tree.is_dir():
-                tree = pathlib.Path("/sys/fs/cgroup")
-            group = tree / top / self.name
-            group.mkdir(parents=True, exist_ok=True)
-            for folder in (group.parent, group):
-                for name in ("cpuset.cpus", "cpuset.mems"):
-                    if (folder / name).is_file() and "cpuset" in controllers:
-                        (folder / name).write_text((folder.parent / name).read_text())
-            self.cgroups.append(group)
-
-    def into_cgroups(self):
-        for group in self.cgroups:
-            (group / "cgroup.procs").write_text(str(os.getpid()))
-
-    def inside(self, *command, check=True, seconds=120):
-        done = subprocess.run(["nsenter", f"--target={self.pid}", "--all", "--root", "--wd", "env", "-i",
-                               *(f"{key}={value}" for key, value in ENVIRONMENT.items()), *map(str, command)],
-                              capture_output=True, text=True, timeout=seconds)
-        if check and done.returncode != 0:
-            raise Failure(f"{self.name}: {' '.join(map(str, command))}: exit {done.returncode}: {done.stdout}{done.stderr}")
-        return done
-
-    def install(self, file):
-        self.put(file, "/tmp/gantry.deb")
-        return self.inside("dpkg", "-i", "/tmp/gantry.deb")
-
-    def put(self, file, path):
-        with open(file, "rb") as source:
-            subprocess.run(["nsenter", f"--target={self.pid}", "--all", "--root", "--wd", "sh", "-c", f"cat >{path}"],
-                           stdin=source, check=True, timeout=60)
-
-    def start(self):
-        log = open(self.dir / "log", "ab")
-        self.daemon = subprocess.Popen(["nsenter", f"--target={self.pid}", "--all", "--root", "--wd", "env", "-i",
-                                        *(f"{key}={value}" for key, value in ENVIRONMENT.items()), "gantryd"],
-                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: self.inside("gantry", "version", check=False).stdout.count("gantryd 0"), 15,
-                 lambda: f"{self.name}: gantryd does not answer: {self.log()}", pause=0.1)
-
-    def stop(self):
-        self.inside("pkill", "-TERM", "-x", "gantryd")
-        hosts.ended(self.daemon, 30, f"gantryd of {self.name}")
-
-    def log(self):
-        return (self.dir / "log").read_text(errors="replace")[-3000:]
-
-    def cut(self):
-        run("ip", "link", "set", self.link, "down")
-
-    def heal(self):
-        run("ip", "link", "set", self.link, "up")
 
 
 def gantry(gateway, *words):
@@ -229,97 +106,243 @@ def next_version(top):
     return top / "newer.deb"
 
 
-MANIFEST = """[service]
-name = "axis_server"
-image = "axis_server:1.0"
-[placement]
-nodes = ["gw1", "gw2", "gw3"]
-[[endpoint]]
-kind = "vsoa"
-name = "axis_server"
-port = 3002
-"""
+def kinds_in_the_sources():
+    """The kinds of events that Gantry tells, as they are written there."""
+    found = set()
+    for folder in ("core", "control", "daemon", "isolation"):
+        for path in (ROOT / "kernel" / folder).glob("*.cpp"):
+            for said in re.findall(r"\b(?:(?:event|event_of_report|tell_refusal|refuse|tell|events_?\.add|NodeEvent)[({]|kind = )"
+                                   r"([^;]{0,300})", path.read_text()):
+                said = re.sub(r'== "[^"]*"', "", said.split("{{")[0])
+                found |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', said))
+                found |= set(re.findall(r'(?<!\[)"([a-z]+)"', said.split(",")[0].split("{")[0]))
+    return found
 
 
-def play(build):
-    top = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
-    run("mount", "-t", "tmpfs", "tmpfs", "/run")
-    pathlib.Path("/run/netns").mkdir()
-    run("ip", "link", "add", "br0", "type", "bridge")
-    run("ip", "link", "set", "br0", "up")
-    gateways = [Gateway(top, number, name) for number, name in enumerate(NAMES, 1)]
-    first, *others = gateways
+def kinds_of(page):
+    table = page.text.split("## At three in the morning")[1].split("\n## ")[0]
+    return {kind for row in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for kind in re.findall(r"`([a-z-]+)`", row)}
 
-    for gateway in gateways:
-        gateway.install(debs()["gantry"])
-    config = first.inside("cat", "/etc/gantry/gantry.toml").stdout
-    expect("a new package is configured for its gateway alone", 'listen = "127.0.0.1:3900"' in config, config)
-    first.start()
-    wait_for(lambda: [n for n in gantry(first, "nodes")[0]["items"] if n["liveness"] == "ready"], 15, "the only node is not ready")
-    print("ok   installed, it is a working node", flush=True)
 
-    first.stop()
-    said = first.inside("gantry", "cluster", "init").stdout
-    expect("init prints how others join", "gantry join ADDRESS-OF-THIS-GATEWAY:3900 --secret-file cluster.secret" in said, said)
-    first.start()
-    secret = top / "secret"
-    secret.write_text(first.inside("cat", "/etc/gantry/cluster.secret").stdout)
-    for gateway in others:
-        gateway.put(secret, "/srv/cluster.secret")
-        gateway.inside("gantry", "join", f"{first.address}:3900", "--secret-file", "/srv/cluster.secret")
-        gateway.start()
-    wait_for(lambda: sorted(n["name"] for n in gantry(first, "nodes")[0]["items"] if n["liveness"] == "ready") == NAMES, 20,
-             lambda: f"expected {NAMES} to be ready, got {gantry(first, 'nodes')}")
-    print("ok   init and join make a cluster of three", flush=True)
-    health = first.inside("gantry", "doctor", check=False)
-    expect("the doctor finds nothing bad", health.returncode == 0, health.stdout)
+def all_ready(gateways, controller, seconds=30):
+    wait_for(lambda: sorted(n["name"] for n in gantry(gateways[controller], "nodes")[0]["items"] if n["liveness"] == "ready") == NAMES,
+             seconds, lambda: f"expected {NAMES} to be ready: " + "\n".join(
+                 f"{name}: {gateway.inside('gantry', 'nodes', check=False).stdout}{gateway.log()}" for name, gateway in gateways.items()),
+             pause=0.1)
 
-    run(str(ROOT / "samples/axis/make-image"), str(build / "samples/axis/axis_server"), str(top / "image"))
-    first.put(top / "image.tar", "/srv/axis.tar")
-    first.inside("gantry", "image", "import", "/srv/axis.tar", "--name", "axis_server:1.0")
-    (top / "axis.toml").write_text(MANIFEST)
-    first.put(top / "axis.toml", "/srv/axis.toml")
-    first.inside("gantry", "deploy", "/srv/axis.toml")
-    expect("the service runs", where(first) in NAMES, instances(first))
 
-    # The node that has it is cut off, unless that is the controller's.
-    first.inside("gantry", "cordon", "gw1")
-    if where(first) == "gw1":
-        first.inside("gantry", "drain", "gw1")
-        wait_for(lambda: where(first) not in (None, "gw1"), 20, "it does not leave gw1")
-    old = where(first)
-    gateways[NAMES.index(old)].cut()
-    wait_for(lambda: where(first) not in (None, old), 20, lambda: f"it does not move: {instances(first)}")
-    gateways[NAMES.index(old)].heal()
-    print("ok   its node is cut off: it runs on another", flush=True)
-    wait_for(lambda: all(n["liveness"] == "ready" for n in gantry(first, "nodes")[0]["items"]), 20, "the node does not come back")
-    first.inside("gantry", "uncordon", "gw1")
+def the_same(controller, before, what):
+    wait_for(lambda: where(controller), 30, lambda: f"{what}: nothing runs: {instances(controller)}", pause=0.1)
+    after = instances(controller)[0]
+    expect(f"{what} restarts and moves nothing", all(before[key] == after[key] for key in ("node", "epoch", "restarts")),
+           (before, after))
 
-    newer = next_version(top)
-    before = instances(first)[0]
-    for gateway in gateways:
-        gateway.stop()
-        gateway.install(newer)
-        gateway.start()
-    wait_for(lambda: where(first), 30, lambda: f"nothing runs after the upgrade: {instances(first)}")
-    after = instances(first)[0]
-    same = all(before[key] == after[key] for key in ("node", "epoch", "restarts"))
-    expect("an upgrade of every gateway restarts and moves nothing", same, (before, after))
 
-    for gateway in gateways:
-        gateway.stop()
-        gateway.inside("dpkg", "--remove", "gantry")
+def leaves(controller, node):
+    """What runs there is elsewhere, and the node may be used again."""
+    controller.inside("gantry", "drain", node)
+    wait_for(lambda: where(controller) not in (None, node), 30, lambda: f"it does not leave {node}: {instances(controller)}",
+             pause=0.1)
+    controller.inside("gantry", "uncordon", node)
+
+
+class Story:
+    def __init__(self, build):
+        self.top = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
+        run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        pathlib.Path("/run/netns").mkdir()
+        run("ip", "link", "add", "br0", "type", "bridge")
+        run("ip", "link", "set", "br0", "up")
+        self.newer = next_version(self.top)
+        run(str(ROOT / "samples/axis/make-image"), str(build / "samples/axis/axis_server"), str(self.top / "image"))
+        run(str(ROOT / "samples/axis/make-image"), shutil.which("busybox"), str(self.top / "old"), "old:1.0")
+        self.gateways = {}
+        for name in NAMES:
+            self.boot(name)
+        self.events = set()
+
+    def boot(self, name):
+        self.gateways[name] = Gateway(self.top, NAMES.index(name) + 1, name)
+        return self.gateways[name]
+
+    def hand(self, source, path, target, to):
+        """A file from one gateway to another, as an operator carries it."""
+        self.gateways[source].fetch(path, self.top / "carried")
+        self.gateways[target].put(self.top / "carried", to)
+
+    def note_events(self, controller):
+        self.events |= {event["kind"] for event in gantry(self.gateways[controller], "events", "--limit", "10000")}
+
+    def install(self):
+        page = Page("install.md", self.gateways)
+        first = self.gateways["gw1"]
+        package = debs()["gantry"]
+        page.run("apt install", lambda gateway: gateway.put(package, f"/root/{package.name}"),
+                 lambda gateway: gateway.systemctl("start"))
+        config = first.inside("cat", "/etc/gantry/gantry.toml").stdout
+        expect("a new package is configured for its gateway alone", 'listen = "127.0.0.1:3900"' in config, config)
+        wait_for(lambda: [n for n in gantry(first, "nodes")[0]["items"] if n["liveness"] == "ready"], 15,
+                 "the only node is not ready")
+        page.run("gantry ps")
+        said = page.run("gantry cluster init")[0]
+        expect("init prints how others join", "gantry join ADDRESS-OF-THIS-GATEWAY:3900 --secret-file cluster.secret" in said,
+               said)
+        page.run("systemctl stop gantryd\ngantry join",
+                 lambda gateway: self.hand("gw1", "/etc/gantry/cluster.secret", gateway.name, "/root/cluster.secret"))
+        all_ready(self.gateways, "gw1")
+        page.run("gantry nodes")
+        page.done(first)
+
+    def operate(self):
+        page = Page("operate.md", self.gateways)
+        differ = kinds_in_the_sources() ^ kinds_of(page)
+        expect("the page has every kind of event that Gantry has, and no other", not differ, differ)
+        first = self.gateways["gw1"]
+        first.put(self.top / "image.tar", "/root/axis.tar")
+        page.run("gantry image import")
+        expect("the service runs", where(first) in NAMES, instances(first))
+        said = page.run("gantry status")[0]
+        expect("the service's name is answered", re.search(r"10\.0\.0\.\d.*3002", said), said)
+        page.run("gantry logs")
+        page.run("printf '[log]")
+
+        first.inside("gantry", "cordon", "gw3")
+        if where(first) != "gw2":
+            leaves(first, "gw1")
+        first.inside("gantry", "uncordon", "gw3")
+        page.run("gantry drain gw2")
+        wait_for(lambda: where(first) not in (None, "gw2"), 30, lambda: f"it does not leave gw2: {instances(first)}", pause=0.1)
+        page.run("gantry uncordon gw2")
+
+        before = instances(first)[0]
+        page.run("apt install", lambda gateway: gateway.put(self.newer, "/root/gantry_0.9.1_amd64.deb"),
+                 lambda gateway: gateway.systemctl("restart"))
+        all_ready(self.gateways, "gw1")
+        page.run("gantry nodes")
+        the_same(first, before, "an upgrade of every gateway")
+
+        self.gateways["gw3"].die()
+        wait_for(lambda: where(first) in ("gw1", "gw2"), 30, lambda: f"it does not leave gw3: {instances(first)}", pause=0.1)
+        page.run("gantry node rm gw3 --dead")
+        self.new_machine("gw3")
+        self.hand("gw1", "/etc/gantry/cluster.secret", "gw3", "/root/cluster.secret")
+        page.run("systemctl stop gantryd\ngantry join")
+        all_ready(self.gateways, "gw1")
+
+        if where(first) == "gw1":
+            leaves(first, "gw1")
+        cut = self.gateways[where(first)]
+        cut.cut()
+        wait_for(lambda: where(first) not in (None, cut.name), 30, lambda: f"it does not move: {instances(first)}", pause=0.1)
+        print("ok   its node is cut off: it runs on another", flush=True)
+        page.run("gantry node confirm-lost")
+        cut.heal()
+        all_ready(self.gateways, "gw1")
+
+        if where(first) == "gw1":
+            leaves(first, "gw1")
+        before = instances(first)[0]
+        page.run("systemctl stop gantryd\n(umask")
+        all_ready(self.gateways, "gw1")
+        the_same(first, before, "a backup")
+        (self.top / "later.toml").write_text(LATER)
+        first.put(self.top / "later.toml", "/root/later.toml")
+        first.inside("gantry", "deploy", "/root/later.toml")
+        self.note_events("gw1")
+        first.fetch("/root/gantry-backup.tar.gz", self.top / "backup")
+        first.die()
+        first = self.new_machine("gw1")
+        first.put(self.top / "backup", "/root/gantry-backup.tar.gz")
+        page.run("systemctl stop gantryd\nrm -rf")
+        page.run("systemctl stop gantryd\nrm -f")
+        all_ready(self.gateways, "gw1")
+        the_same(first, before, "a controller that is restored on a new machine")
+        expect("it is as it was when the backup was made", [s["name"] for s in gantry(first, "services")[0]["items"]] ==
+               ["axis_server"], gantry(first, "services"))
+
+        self.move(page, before)
+        second = self.gateways["gw2"]
+        page.run("printf 'correct horse'")
+        page.run("install -m 600", lambda gateway: self.new_secret(gateway))
+        all_ready(self.gateways, "gw2", 60)
+        the_same(second, before, "another secret of the cluster")
+        page.run("gantry doctor")
+        second.put(self.top / "old.tar", "/root/old.tar")
+        second.inside("gantry", "image", "import", "/root/old.tar")
+        page.run("gantry image rm")
+
+        if where(second) == "gw3":
+            leaves(second, "gw3")
+        page.run("apt remove", lambda gateway: gateway.systemctl("stop"), self.is_removed)
+        page.run("apt purge", self.without_state, self.is_purged)
+        wait_for(lambda: [n for n in gantry(second, "nodes")[0]["items"] if n["name"] == "gw3" and n["liveness"] == "lost"], 60,
+                 "gw3 is not lost", pause=0.1)
+        page.run("gantry node rm gw3")
+        page.done(second)
+        self.note_events("gw2")
+        expect("every event of this day is on the page", self.events <= kinds_of(page), self.events - kinds_of(page))
+
+    def new_machine(self, name):
+        gateway = self.boot(name)
+        gateway.put(self.newer, "/root/gantry_0.9.1_amd64.deb")
+        gateway.inside("apt", "install", "/root/gantry_0.9.1_amd64.deb")
+        gateway.systemctl("start")
+        return gateway
+
+    def move(self, page, before):
+        page.run("sed -i")
+        page.run("systemctl stop gantryd\n(umask")
+        self.hand("gw1", "/root/controller.tar.gz", "gw2", "/root/controller.tar.gz")
+        page.run("systemctl stop gantryd\ngantry cluster init")
+        page.run("gantry join")
+        all_ready(self.gateways, "gw2")
+        page.run("gantry nodes")
+        the_same(self.gateways["gw2"], before, "a controller that moves to another gateway")
+
+    def new_secret(self, gateway):
+        secret = self.top / "new.secret"
+        secret.write_text("fedcba9876543210" * 4 + "\n")
+        gateway.put(secret, "/root/new.secret")
+
+    def is_removed(self, gateway):
         left = gateway.inside("sh", "-c", "pgrep -x conmon; pgrep -x axis_server; grep /var/lib/gantry/ /proc/mounts; true").stdout
         expect(f"{gateway.name}: removed, no container and no mount is left", left == "", left)
         state = gateway.inside("sh", "-c", "ls /var/lib/gantry /etc/gantry").stdout
         expect(f"{gateway.name}: configuration and state are kept", "gantry.toml" in state and "agent.json" in state, state)
+
+    def without_state(self, gateway):
         gateway.inside("umount", "/var/lib/gantry")
-        gateway.inside("dpkg", "--purge", "gantry")
+
+    def is_purged(self, gateway):
         left = gateway.inside("sh", "-c", "ls -d /etc/gantry /var/lib/gantry /run/gantry /usr/lib/gantry 2>/dev/null; true").stdout
         expect(f"{gateway.name}: purged, nothing is left", left == "", left)
-    for gateway in gateways:
-        gateway.init.kill()
-        gateway.init.wait()
+
+    def remove(self):
+        for name in ("gw1", "gw2"):
+            gateway = self.gateways[name]
+            gateway.systemctl("stop")
+            gateway.inside("dpkg", "--remove", "gantry")
+            self.is_removed(gateway)
+            self.without_state(gateway)
+            gateway.inside("dpkg", "--purge", "gantry")
+            self.is_purged(gateway)
+        for gateway in self.gateways.values():
+            gateway.die()
+
+
+LATER = """[service]
+name = "later"
+image = "axis_server:1.0"
+[placement]
+nodes = ["gw1", "gw2", "gw3"]
+"""
+
+
+def play(build):
+    story = Story(build)
+    story.install()
+    story.operate()
+    story.remove()
 
 
 def main():

@@ -241,6 +241,7 @@ class Host:
     def __init__(self, cluster, name, number, controller, node, settings):
         self.cluster, self.name, self.number = cluster, name, number
         self.controller, self.node, self.settings = controller, node, settings
+        self.build = cluster.build  # another one's programs can be given to a host that is off
         self.address = f"{self.network}.{number}"
         self.dir = cluster.dir / name
         self.dir.mkdir(parents=True)
@@ -282,7 +283,7 @@ class Host:
         (self.dir / "gantry.toml").write_text("\n".join(lines) + "\n")
 
     def plugin_path(self):
-        return [*([self.settings["plugins"]] if "plugins" in self.settings else []), self.cluster.build / "lib/gantry/plugins"]
+        return [*([self.settings["plugins"]] if "plugins" in self.settings else []), self.build / "lib/gantry/plugins"]
 
     # --- life ---
     def start(self, daemon=True):
@@ -311,7 +312,7 @@ class Host:
         return run(*self.enter_command(), *command, **options)
 
     def start_daemon(self):
-        command = [*self.enter_command(), f"{self.cluster.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
+        command = [*self.enter_command(), f"{self.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -406,7 +407,7 @@ class Host:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
     def cli(self, *arguments, check=True, **options):
-        return run(f"{self.cluster.build}/bin/gantry", "--socket", str(self.socket), *arguments, check=check, **options)
+        return run(f"{self.build}/bin/gantry", "--socket", str(self.socket), *arguments, check=check, **options)
 
 
 class LoopbackHost(Host):
@@ -429,7 +430,7 @@ class LoopbackHost(Host):
         return []
 
     def start_daemon(self):
-        command = [f"{self.cluster.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
+        command = [f"{self.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
         self.daemon = loopback.Spawned(self.tree.spawn(command, self.log))
 
     def daemon_pid(self):

@@ -59,8 +59,18 @@ class Setup(unittest.TestCase):
         secret = self.config.parent / "cluster.secret"
         self.assertRegex(secret.read_text(), r"^[0-9a-f]{64}\n$")
         self.assertEqual(stat.S_IMODE(secret.stat().st_mode), 0o600)
-        self.assertIn('listen = "0.0.0.0:3900"', self.config.read_text())
+        text = self.config.read_text()
+        self.assertIn('listen = "0.0.0.0:3900"', text)
+        # What runs here is named by an address of this machine that others can reach, or that is left to a person.
+        named = re.search(r'^advertise = "(.*)" ', text, re.M)
+        self.assertEqual(named is None, "set `advertise` below [node]" in said)
+        self.assertFalse(named and named[1].startswith(("127.", "0.")), text)
         self.assert_good()
+
+    def test_for_itself_or_on_one_address_a_gateway_is_named_as_it_is_reached(self):
+        for words in (["--local"], ["--listen", "10.0.0.1:4000"]):
+            self.assertNotIn("advertise`", self.init(*words))
+            self.assertRegex(self.config.read_text(), re.compile(r'^# advertise = "10.0.0.7" ', re.M))
 
     def test_a_gateway_for_itself_becomes_a_controller_for_others_with_the_same_secret(self):
         self.init("--local")
