@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "kernel/cli/commands.hpp"
+#include "kernel/cli/volumes.hpp"
 
 namespace gantry::cli {
 namespace {
@@ -245,6 +246,12 @@ void add_store_commands(CLI::App& app, Given& given) {
     auto* secret_rm =
         add(*group, given, "rm", "Remove a secret", [&](const Session& s) { return secret_remove(s, given.name); });
     secret_rm->add_option("NAME", given.name)->required();
+
+    group = add_group(app, "volume", "Named volumes of this node");
+    add(*group, given, "ls", "List the volumes of this node and who uses them", volumes);
+    auto* volume_rm = add(*group, given, "rm", "Remove a volume and what is in it",
+                          [&](const Session& s) { return volume_remove(s, given.name); });
+    volume_rm->add_option("NAME", given.name)->required();
 }
 
 void add_other_commands(CLI::App& app, Given& given) {

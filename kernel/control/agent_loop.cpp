@@ -28,6 +28,7 @@ AgentLoop::AgentLoop(Parts parts)
       timer_(parts_.io, [this](Duration) { turn(core::AgentTick{}); }),
       state_file_(parts_.io, 1),
       image_files_(parts_.io, 1),
+      volumes_(parts_.state_dir / "volumes", parts_.host, image_files_),
       images_(
           image_files_, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
           [this](const std::string& image, std::uint32_t percent, std::uint64_t bytes) {
@@ -62,7 +63,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         const auto known = runtime->facts();
         facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits,
-                                  known.fenceable && !parts_.guard.empty()});
+                                  known.fenceable && !parts_.guard.empty(), known.settings});
     }
     for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
@@ -263,6 +264,22 @@ void AgentLoop::act(core::AgentEffect effect) {
     }
 }
 
+namespace {
+
+// As the manifest has them, with the ports that a network of its own is to publish.
+std::string settings_of(const core::ServiceSpec& spec) {
+    json::object out = spec.settings;
+    auto* container = out.if_contains("container");
+    if (container && container->get_object().contains("network")) {
+        json::array ports;
+        for (const auto& endpoint : spec.endpoints) ports.push_back(endpoint.port);
+        if (!ports.empty()) container->get_object()["ports"] = std::move(ports);
+    }
+    return to_text(out);
+}
+
+}  // namespace
+
 void AgentLoop::act_container(core::Create effect) {
     auto* runtime = parts_.host.runtime(effect.runtime);
     if (!runtime) {
@@ -273,6 +290,10 @@ void AgentLoop::act_container(core::Create effect) {
         return turn(core::OperationDone{effect.id, fail(Code::kFull, "the agent's state cannot be saved")});
     }
     auto& wanted = effect.wanted;
+    if (const auto named = wanted.spec.setting_names(); !named.empty() && !runtime->facts().settings) {
+        return turn(core::OperationDone{
+            effect.id, fail(Code::kUnsupported, "runtime " + effect.runtime + " cannot apply " + named.front())});
+    }
     host::ContainerSpec spec;
     spec.name = wanted.name;
     spec.image = wanted.image_digest;
@@ -281,12 +302,19 @@ void AgentLoop::act_container(core::Create effect) {
     spec.user = wanted.spec.user;
     spec.args = wanted.spec.args;
     spec.env = wanted.env;
-    for (const auto& mount : wanted.spec.mounts) spec.mounts.push_back({mount.source, mount.target, mount.read_only});
+    for (const auto& mount : wanted.spec.mounts)
+        spec.mounts.push_back({mount.source, mount.target, mount.read_only, mount.no_exec});
     spec.cpu_milli = wanted.spec.cpu_milli;
     spec.memory_bytes = wanted.spec.memory_bytes;
     spec.pids = wanted.spec.pids;
+    spec.stop_signal = wanted.spec.stop_signal;
+    if (!wanted.spec.settings.empty()) spec.settings = settings_of(wanted.spec);
     spec.labels = wanted.labels;
-    runtime->create(spec, kContainerLimit, done_with(effect.id));
+    if (auto there = volumes_.prepare(spec); !there) return turn(core::OperationDone{effect.id, std::move(there)});
+    runtime->create(spec, kContainerLimit, [this, spec, done = done_with(effect.id)](Result<void> result) {
+        volumes_.prepared(spec);
+        done(std::move(result));
+    });
 }
 
 void AgentLoop::list_containers(const std::string& name) {

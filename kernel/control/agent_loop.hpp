@@ -26,6 +26,7 @@
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
 #include "kernel/control/spare_images.hpp"
+#include "kernel/control/volumes.hpp"
 #include "kernel/core/agent.hpp"
 
 namespace gantry::control {
@@ -73,6 +74,7 @@ class AgentLoop {
     // One more process in a container of this node, to its end; see Execs::run.
     void exec(const std::string& container, const json::value& document, Execs::Answer answer);
     json::value document() const;
+    Volumes& volumes() { return volumes_; }
 
   private:
     Result<core::AgentFacts> facts();
@@ -112,6 +114,7 @@ class AgentLoop {
     LoopTimer timer_;
     Outbox outbox_;
     Lane state_file_, image_files_;
+    Volumes volumes_;
     ImageFetch images_;
     LogReaders logs_;
     Execs execs_;

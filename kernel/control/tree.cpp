@@ -175,6 +175,10 @@ void Tree::get_list(const Route& route, Answer answer) {
         if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
         return answer(parts_.agent->document());
     }
+    if (what == "volumes") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        return parts_.agent->volumes().list(std::move(answer));
+    }
     if (!parts_.controller) {
         if (what == "cluster") return answer(cluster(nullptr));
         return answer(no_controller());
@@ -345,6 +349,10 @@ Tree::Answer Tree::drop_blobs_after(const std::string& name, Answer answer) {
 }
 
 void Tree::remove(const Route& route, Answer answer) {
+    if (route.parts.size() == 2 && route.parts[0] == "volumes") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        return parts_.agent->volumes().remove(route.parts[1], std::move(answer));
+    }
     if (!parts_.controller) return answer(no_controller());
     if (route.parts.size() != 2) return answer(no_such_path(route));
     const auto& what = route.parts[0];

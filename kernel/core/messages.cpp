@@ -182,6 +182,7 @@ json::object runtime_json(const RuntimeHello& runtime) {
                      {"fenceable", runtime.fenceable}};
     if (runtime.limits) out["limits"] = *runtime.limits;
     if (runtime.guarded) out["guarded"] = true;
+    if (runtime.settings) out["settings"] = true;
     return out;
 }
 
@@ -193,12 +194,14 @@ Result<RuntimeHello> take_runtime(Fields& f) {
     const bool says = f.has("limits");
     GANTRY_TRY(limits, f.boolean("limits", false));
     GANTRY_TRY(guarded, f.boolean("guarded", false));
+    GANTRY_TRY(settings, f.boolean("settings", false));
     return RuntimeHello{std::move(name),
                         std::move(system),
                         std::move(architectures),
                         fenceable,
                         says ? std::optional(limits) : std::nullopt,
-                        guarded};
+                        guarded,
+                        settings};
 }
 
 json::object labels_json(const Labels& labels) {

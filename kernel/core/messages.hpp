@@ -69,6 +69,7 @@ struct RuntimeHello {
     bool fenceable = false;
     std::optional<bool> limits = {};  // of cpu, memory and processes hold; none: an older node does not say
     bool guarded = false;             // fenceable, and this node keeps leases: copies under forbid may come here
+    bool settings = false;            // ServiceSpec::settings are applied
     friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
 };
 

@@ -34,6 +34,7 @@ enum class Exclusion : std::uint8_t {
     kPlatform,
     kRuntime,
     kFence,
+    kSettings,
     kLabels,
     kCpu,
     kMemory,

@@ -102,6 +102,7 @@ json::object container_table(const ServiceSpec& spec) {
     put_text(out, "cwd", spec.cwd);
     put_text(out, "user", spec.user);
     put_text(out, "hostname", spec.hostname);
+    if (spec.stop_signal) out["stop_signal"] = spec.stop_signal;
     if (spec.stop_grace != ServiceSpec{}.stop_grace) out["stop_grace"] = duration_text(spec.stop_grace);
     return out;
 }
@@ -131,7 +132,10 @@ json::object probe_table(const ProbeSpec& probe) {
 
 json::object mount_table(const MountSpec& mount) {
     json::object out{{"source", mount.source}, {"target", mount.target}};
-    if (mount.read_only) out["read_only"] = true;
+    if (mount.no_exec)
+        out["access"] = mount.read_only ? "ro" : "rw";
+    else if (mount.read_only)
+        out["read_only"] = true;
     return out;
 }
 
@@ -149,6 +153,13 @@ void put_container_part(json::object& out, const ServiceSpec& spec) {
     put_list(out, "mount", spec.mounts, mount_table);
     put_list(out, "endpoint", spec.endpoints, endpoint_table);
     put_list(out, "probe", spec.probes, probe_table);
+    for (const auto& table : spec.settings) {
+        json::value& place = out[table.key()];
+        if (place.is_object() && table.value().is_object())
+            for (const auto& member : table.value().get_object()) place.get_object()[member.key()] = member.value();
+        else
+            place = table.value();
+    }
 }
 
 }  // namespace

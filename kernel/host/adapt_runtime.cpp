@@ -18,6 +18,7 @@ RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
     out.exec = can(GANTRY_RUNTIME_EXEC);
     out.stats = can(GANTRY_RUNTIME_STATS);
     out.limits = can(GANTRY_RUNTIME_LIMITS);
+    out.settings = can(GANTRY_RUNTIME_SETTINGS);
     return out;
 }
 
@@ -81,7 +82,9 @@ class RuntimeAdapter final : public Runtime {
         const std::vector<gantry_str> args = lower(spec.args);
         const std::vector<gantry_kv> env = lower(spec.env), labels = lower(spec.labels);
         std::vector<gantry_mount> mounts;
-        for (const Mount& m : spec.mounts) mounts.push_back({str(m.source), str(m.target), m.read_only ? 1u : 0u, 0});
+        for (const Mount& m : spec.mounts)
+            mounts.push_back(
+                {str(m.source), str(m.target), m.read_only ? 1u : 0u, m.no_exec ? GANTRY_MOUNT_NOEXEC : 0u});
         gantry_container_spec raw{};
         raw.struct_size = sizeof(raw);
         raw.stop_signal = static_cast<std::uint32_t>(spec.stop_signal);
@@ -102,6 +105,7 @@ class RuntimeAdapter final : public Runtime {
         raw.pids = spec.pids;
         raw.labels = labels.data();
         raw.label_count = labels.size();
+        raw.settings = str(spec.settings);
         site_.ask("create", limit, std::move(done), &gantry_runtime::create, &raw);
     }
     void start(const std::string& name, Duration limit, Done<void> done) override {

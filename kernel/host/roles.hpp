@@ -79,12 +79,12 @@ class Placement {
 struct RuntimeFacts {
     std::string system;
     std::vector<std::string> architectures;
-    bool fenceable = false, pause = false, exec = false, stats = false, limits = false;
+    bool fenceable = false, pause = false, exec = false, stats = false, limits = false, settings = false;
 };
 
 struct Mount {
     std::string source, target;
-    bool read_only = false;
+    bool read_only = false, no_exec = false;
 };
 
 struct ContainerSpec {
@@ -95,6 +95,7 @@ struct ContainerSpec {
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;
     int stop_signal = 0;
     Labels labels;
+    std::string settings;  // JSON; only for a runtime that says it reads them
 };
 
 enum class ContainerState : std::uint8_t { kCreated = 1, kRunning = 2, kPaused = 3, kExited = 4 };

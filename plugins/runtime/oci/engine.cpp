@@ -126,7 +126,8 @@ std::vector<std::string> conmon_arguments(const EngineOptions& options, const Ho
 
 }  // namespace
 
-Engine::Engine(EngineOptions options) : options_(std::move(options)), cgroups_(options_.cgroup_parent) {
+Engine::Engine(EngineOptions options)
+    : options_(std::move(options)), cgroups_(options_.cgroup_parent), networks_(options_.network) {
     std::error_code error;
     fs::create_directories(options_.engine_root, error);
     if (error) monitored::file_failed("make", options_.engine_root, error.value());
@@ -134,11 +135,15 @@ Engine::Engine(EngineOptions options) : options_(std::move(options)), cgroups_(o
 
 void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
                     Record& record, Instant deadline) {
+    const monitored::Settings settings = monitored::Settings::of(spec);
     const monitored::Program program = monitored::program_of(spec, image.config);
     mount_root(home.dir, image.layers);
     const monitored::User user = monitored::find_user(monitored::RootFolder(home.dir / "rootfs"), program.user);
+    const std::string network =
+        settings.network == "bridge" ? networks_.add(spec.name, settings.ports, deadline) : std::string();
     const std::string config =
-        bundle_config({spec, program, user, cgroups_.path(spec.name), cgroups_.counts_swap(), options_.seccomp});
+        bundle_config({spec, settings, program, user, cgroups_.path(spec.name), network, cgroups_.counts_swap(),
+                       settings.io_weight > 0 && cgroups_.weighs_io(), options_.seccomp});
     monitored::replace_file(home.dir / "config.json", config);
 
     const pid_t pid = run_conmon(home, spec.name, deadline);
@@ -227,6 +232,7 @@ void Engine::end_monitor(const Home& home, const Record& record, Instant deadlin
 
 void Engine::clean(const Home& home, const Record& record, Instant deadline) {
     end_monitor(home, record, deadline);
+    networks_.remove(record.name, deadline);
     unmount_root(home.dir);
     cgroups_.remove(record.name, deadline);
     std::error_code error;

@@ -10,6 +10,7 @@
 
 #include "plugins/runtime/monitored/backend.hpp"
 #include "plugins/runtime/oci/cgroup.hpp"
+#include "plugins/runtime/oci/network.hpp"
 
 namespace oci {
 
@@ -19,6 +20,7 @@ struct EngineOptions {
     std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
     std::filesystem::path engine_root;  // the engine's own state
     boost::json::object seccomp;        // of every container
+    NetworkOptions network;             // of those on the bridge
 };
 
 class Engine : public monitored::Backend {
@@ -46,6 +48,7 @@ class Engine : public monitored::Backend {
 
     const EngineOptions options_;
     Cgroups cgroups_;
+    Networks networks_;
 };
 
 }  // namespace oci

@@ -14,7 +14,11 @@ using namespace std::chrono_literals;
 class Scripted final : public Runtime {
   public:
     RuntimeFacts facts() const override {
-        return {.system = "linux", .architectures = {"amd64", "arm64"}, .fenceable = true, .limits = true};
+        return {.system = "linux",
+                .architectures = {"amd64", "arm64"},
+                .fenceable = true,
+                .limits = true,
+                .settings = true};
     }
     void ensure_image(Operation<> op, ImageSource source) override {
         for (const auto& file : std::filesystem::directory_iterator(source.layout_dir + "/blobs/sha256")) {
@@ -34,6 +38,11 @@ class Scripted final : public Runtime {
     void create_container(Operation<> op, ContainerSpec spec) override {
         Container c;
         c.name = spec.name;
+        c.labels = spec.labels;
+        for (const Mount& mount : spec.mounts) {
+            if (!std::filesystem::is_directory(mount.source))
+                return op.fail(Code::kInvalid, mount.source + " is no folder");
+        }
         all_.push_back(c);
         op.done();
     }
