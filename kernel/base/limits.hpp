@@ -39,15 +39,17 @@ inline constexpr std::size_t kEvents = 10'000;       // entries of the event log
 inline constexpr std::size_t kEventBytes = 8 << 20;  // bytes of the event log
 inline constexpr std::size_t kAgentEvents = 256;     // events a node keeps for its controller
 inline constexpr std::size_t kRelays = 64;           // nodes for which one passes on what they and the controller say
-inline constexpr std::size_t kPluginEvents = 256;    // events of one plugin on their way to the loop
-inline constexpr std::size_t kEventFields = 32;      // fields of one event of a plugin
-inline constexpr std::size_t kWaitingRequests = 1'024;  // API requests under way at once
-inline constexpr std::size_t kWatchers = 64;            // followers of the event log at once
-inline constexpr std::size_t kLogStreams = 64;          // logs read at once, of a controller and of a node
-inline constexpr std::size_t kBlobStreams = 8;          // blobs uploaded or read by people at once
-inline constexpr std::size_t kEventsAnswered = 100;     // events of one answer that names no limit
-inline constexpr std::size_t kWorkQueue = 1'024;        // jobs waiting for the worker pool
-inline constexpr std::size_t kSecret = 4'096;           // bytes of one secret
-inline constexpr std::size_t kJsonDepth = 32;           // nesting of a document
+inline constexpr std::size_t kLoadPoints = 360;      // of the load of one node or instance, one in ten seconds
+inline constexpr std::size_t kLoadPointsOfAll = 50'000;  // of the load of all of them
+inline constexpr std::size_t kPluginEvents = 256;        // events of one plugin on their way to the loop
+inline constexpr std::size_t kEventFields = 32;          // fields of one event of a plugin
+inline constexpr std::size_t kWaitingRequests = 1'024;   // API requests under way at once
+inline constexpr std::size_t kWatchers = 64;             // followers of the event log at once
+inline constexpr std::size_t kLogStreams = 64;           // logs read at once, of a controller and of a node
+inline constexpr std::size_t kBlobStreams = 8;           // blobs uploaded or read by people at once
+inline constexpr std::size_t kEventsAnswered = 100;      // events of one answer that names no limit
+inline constexpr std::size_t kWorkQueue = 1'024;         // jobs waiting for the worker pool
+inline constexpr std::size_t kSecret = 4'096;            // bytes of one secret
+inline constexpr std::size_t kJsonDepth = 32;            // nesting of a document
 
 }  // namespace gantry::limits

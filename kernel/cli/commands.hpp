@@ -24,6 +24,9 @@ struct DeployOptions {
 Outcome<int> deploy(const Session& session, const DeployOptions& options);
 
 Outcome<int> nodes(const Session& session);
+// What nodes and instances use now, or with a name what that one used in the last hour; `watch`: again every 5 s until
+// SIGINT.
+Outcome<int> top(const Session& session, const std::string& name, bool watch);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
 // Announces that the machine behind the socket goes down; with `wait` ends when its gantryd has, or after 40 s.

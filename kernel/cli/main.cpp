@@ -126,6 +126,11 @@ void add_service_commands(CLI::App& app, Given& given) {
 
 void add_node_commands(CLI::App& app, Given& given) {
     add(app, given, "nodes", "List nodes", nodes);
+    auto* top_app = add(app, given, "top", "What nodes and instances use now, or one of them in the last hour",
+                        [&](const Session& s) { return top(s, given.name, given.follow); });
+    top_app->add_option("NAME", given.name, "A node, or an instance like axis_server.0");
+    top_app->add_flag("-w,--watch", given.follow, "Again every 5 seconds, until Ctrl-C");
+    top_app->footer("Examples:\n  gantry top\n  gantry top SNode1");
     auto* group = add_group(app, "node", "Forget nodes, say that silent ones are lost, leave");
     auto* rm = add(*group, given, "rm", "Forget a node",
                    [&](const Session& s) { return node_remove(s, given.name, given.dead); });

@@ -13,6 +13,7 @@ constexpr Duration kDialLimit = seconds(2);
 constexpr Duration kDialPauseMin = milliseconds(50);
 constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
+constexpr Duration kStatsLimit = seconds(5);
 constexpr Duration kGoodbye = milliseconds(200);
 constexpr Duration kListLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
@@ -37,6 +38,16 @@ AgentLoop::AgentLoop(Parts parts)
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
       execs_(parts_.io),
+      machine_(parts_.io, 1),
+      heat_(parts_.io, 1),
+      usage_({parts_.state_dir, [this](auto work, auto done) { machine_.run(std::move(work), std::move(done)); },
+              [this](auto work, auto done) { heat_.run(std::move(work), std::move(done)); },
+              [this](const auto& place, auto done) {
+                  auto* runtime = parts_.host.runtime(place.runtime);
+                  if (!runtime || !runtime->facts().stats) return done(fail(Code::kUnsupported, "not measured"));
+                  runtime->stats(place.container, kStatsLimit, std::move(done));
+              },
+              parts_.config.measure_every}),
       dial_timer_(parts_.io),
       load_timer_(parts_.io),
       spare_(parts_.config.image_high_watermark, parts_.config.image_low_watermark) {
@@ -78,6 +89,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     }
     cpu_milli_ = facts.cpu_milli;
     facts.ask_port = parts_.config.ask_port();
+    facts.disk_warn_percent = parts_.config.disk_warn_percent;
     return facts;
 }
 
@@ -464,7 +476,7 @@ void AgentLoop::measure() {
     }
     cpu_busy_ = ticks.busy;
     cpu_total_ = ticks.total;
-    turn(core::LoadMeasured{load});
+    turn(core::LoadMeasured{load, usage_.sample(core_->running())});
     if (++measured_ % kDiskPeriods == 0) make_room();
     load_timer_.expires_after(kLoadPeriod);
     load_timer_.async_wait([this](boost::system::error_code error) {

@@ -27,6 +27,7 @@
 #include "kernel/control/outbox.hpp"
 #include "kernel/control/spare_images.hpp"
 #include "kernel/core/agent.hpp"
+#include "kernel/load/sampler.hpp"
 
 namespace gantry::control {
 
@@ -115,6 +116,8 @@ class AgentLoop {
     ImageFetch images_;
     LogReaders logs_;
     Execs execs_;
+    Lane machine_, heat_;  // a sensor that hangs holds up no other
+    load::Sampler usage_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;

@@ -200,6 +200,12 @@ Result<NodeConfig> read_node(Table table) {
     node.advertise = advertise;
     node.boot_id_file = boot_id_file;
     node.position_servers = servers;
+    GANTRY_TRY(disk_warn, table.integer("disk_warn", node.disk_warn_percent, 0, 100));
+    node.disk_warn_percent = disk_warn;
+    GANTRY_TRY(every, table.duration("measure_every", node.measure_every));
+    if (every < seconds(1) || every > seconds(3'600))
+        return table.wrong(*table.get("measure_every"), "measure_every", "a duration from \"1s\" to \"1h\"");
+    node.measure_every = every;
     GANTRY_TRY(cpu, table.text("cpu", "0"));
     GANTRY_TRY(memory, table.text("memory", "0"));
     auto milli = parse_cpu(cpu);

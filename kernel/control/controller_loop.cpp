@@ -41,7 +41,8 @@ ControllerLoop::ControllerLoop(Parts parts)
              }),
       log_writers_(parts_.io),
       files_(parts_.io, 1),
-      reload_timer_(parts_.io) {
+      reload_timer_(parts_.io),
+      load_timer_(parts_.io) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         const std::string text = "a message of " + std::to_string(bytes) +
                                  " bytes to a node is longer than the transport takes and was not sent";
@@ -69,13 +70,25 @@ void ControllerLoop::listen(host::Done<void> ready) {
         // Not what was uploaded a moment ago: its image may not have a name yet.
         files_.run([this, needed = core_->images_needed()] { parts_.blobs.keep(needed, kUploadKept); },
                    [](const Status&) {});
+        remember_load();
         ready({});
+    });
+}
+
+void ControllerLoop::remember_load() {
+    load_timer_.expires_after(load::History::kStep);
+    load_timer_.async_wait([this](boost::system::error_code cancelled) {
+        if (cancelled || stopping_) return;
+        const auto wall = std::chrono::system_clock::now().time_since_epoch();
+        if (core_) load_history_.take(*core_, wall / milliseconds(1));
+        remember_load();
     });
 }
 
 void ControllerLoop::stop() {
     stopping_ = true;
     reload_timer_.cancel();
+    load_timer_.cancel();
     timer_.stop();
 }
 

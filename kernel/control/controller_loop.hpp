@@ -25,6 +25,7 @@
 #include "kernel/control/outbox.hpp"
 #include "kernel/core/commit_gate.hpp"
 #include "kernel/core/controller.hpp"
+#include "kernel/load/history.hpp"
 
 namespace gantry::control {
 
@@ -66,6 +67,7 @@ class ControllerLoop {
     void read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer);
     // Answered when the policy has said what it thinks of the candidates. Errors: kNotFound.
     void explain(const std::string& service, Answer answer);
+    const load::History& load_history() const { return load_history_; }
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
     // An image was removed: its blobs go, but for those that another image or a service needs.
@@ -97,6 +99,7 @@ class ControllerLoop {
     void reply(core::RequestId request, Result<json::value> result);
     void fail_requests(const std::vector<core::RequestId>& requests, const Error& why);
     void listen(host::Done<void> ready);
+    void remember_load();
 
     Parts parts_;
     std::unique_ptr<core::Controller> core_;
@@ -105,7 +108,8 @@ class ControllerLoop {
     Outbox outbox_;
     LogWriters log_writers_;
     Lane files_;
-    boost::asio::steady_timer reload_timer_;
+    load::History load_history_;
+    boost::asio::steady_timer reload_timer_, load_timer_;
     std::set<host::PeerId> peers_, joined_;  // all; those that were welcomed
     std::map<std::string, std::string> expected_;
     std::optional<core::Names> names_;

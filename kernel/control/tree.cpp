@@ -207,6 +207,7 @@ void Tree::get_one(const Route& route, Answer answer) {
                 GANTRY_TRY(revisions, core.history(name));
                 return list_document(std::move(revisions), core.term());
             }
+            if (route.parts.size() == 3 && route.parts[2] == "load") return load_history(core, route);
             if (route.parts.size() != 2) return no_such_path(route);
             if (what == "services") return core.service(name);
             if (what == "nodes") return pick(nodes(core), name, "node");
@@ -221,6 +222,26 @@ void Tree::get_one(const Route& route, Answer answer) {
             return no_such_path(route);
         },
         std::move(answer));
+}
+
+// Of what is there and was never measured: no points.
+Result<json::value> Tree::load_history(const core::Controller& core, const Route& route) const {
+    const auto& what = route.parts[0];
+    const auto& name = route.parts[1];
+    const auto& history = parts_.controller->load_history();
+    json::array points;
+    if (what == "nodes") {
+        GANTRY_TRY(node, pick(nodes(core), name, "node"));
+        points = history.of_node(name);
+    } else if (what == "instances") {
+        points = history.of_instance(name);
+        if (const auto place = core.place(name); !place && place.error().code != Code::kUnavailable)
+            return std::unexpected(place.error());
+    } else {
+        return no_such_path(route);
+    }
+    return json::object{
+        {"every_ms", load::History::kStep / milliseconds(1)}, {"items", std::move(points)}, {"revision", core.term()}};
 }
 
 // Those that discovery expects and that have not joined stand among the others.

@@ -78,6 +78,7 @@ class Tree : public host::ResourceTree {
     void post_rollout(const Route& route, const std::string& body, Answer answer);
     void post(const Route& route, const std::string& body, Answer answer);
     json::array nodes(const core::Controller& core) const;
+    Result<json::value> load_history(const core::Controller& core, const Route& route) const;
     host::ControlResponse events(const Route& route) const;
     void stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
                      Answer answer);

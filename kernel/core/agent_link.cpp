@@ -12,7 +12,7 @@ namespace gantry::core {
 namespace {
 
 constexpr Duration kPullListAgain = milliseconds(300), kPullSpecsAgain = milliseconds(500);
-constexpr Duration kReportAgain = seconds(1), kTellAgain = seconds(60);
+constexpr Duration kReportAgain = seconds(1), kUsageAgain = seconds(60), kTellAgain = seconds(60);
 constexpr std::uint32_t kBeatsBetweenReports = 5;
 constexpr std::size_t kShortReason = 60;
 constexpr std::size_t kSpecsPerPull = 16;
@@ -54,6 +54,7 @@ void Agent::State::choose_controller() {
         current_ = peer;
     }
     last_report_.reset();
+    usage_due_ = {};
     next_heartbeat_ = current_ != 0 ? now_ + heartbeat_ : kNever;
     pull_specs_at_ = {};
     pulled_list_at_ = {INT64_MIN / 2};
@@ -224,6 +225,11 @@ void Agent::State::send_report() {
     };
     if (last_report_ && same(*last_report_, next)) return;
     last_report_ = next;
+    // What is measured goes with a report that goes anyway: when it is new to the controller, and now and then.
+    if (usage_ && now_ >= usage_due_) {
+        next.usage = usage_;
+        usage_due_ = now_ + kUsageAgain;
+    }
     reported_at_ = now_;
     next.id = identity();
     send(std::move(next));

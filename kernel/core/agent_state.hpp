@@ -26,6 +26,7 @@ class Agent::State {
         return current_ == 0 || silent_ ? deadline_ : std::min(deadline_, next_heartbeat_);
     }
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
+    std::vector<Running> running() const;
     json::value document() const;
     bool connected() const { return current_ != 0; }
 
@@ -139,7 +140,8 @@ class Agent::State {
     // Of something that reports show as well: told to the controller only if it happened while there was none.
     void event_of_report(std::string kind, std::string text, json::object fields = {});
     void wait_until(Instant at) { deadline_ = std::min(deadline_, at); }
-    void on(const LoadMeasured& input) { load_ = input.load; }
+    void on(const LoadMeasured& input);
+    void watch_disk();
     void on(const AgentTick&) {}
     void on(const ShutDown& input);
     void say_leaving();
@@ -299,6 +301,9 @@ class Agent::State {
     std::uint64_t last_beat_ = 0;
     std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;
+    std::optional<Usage> usage_;
+    Instant usage_due_{};  // when it is told (again)
+    bool disk_full_ = false;
 
     std::map<PeerId, Peer> peers_;
     PeerId current_ = 0;

@@ -37,6 +37,10 @@ Result<json::value> Controller::explain(
 std::string Controller::cluster_id() const { return state_->cluster_id_; }
 std::uint64_t Controller::term() const { return state_->term_; }
 Result<Controller::Place> Controller::place(const std::string& instance) const { return state_->place(instance); }
+void Controller::each_load(const std::function<void(const std::string&, const Load&, const Usage&)>& node,
+                           const std::function<void(const std::string&, const CopyUsage&)>& instance) const {
+    state_->each_load(node, instance);
+}
 std::vector<Entry> Controller::stored() const { return state_->stored(); }
 
 namespace {

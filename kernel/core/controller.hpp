@@ -152,6 +152,10 @@ class Controller {
     };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0"
 
+    // What nodes that are there use, and their instances; what a node has not said in this term is not known.
+    void each_load(const std::function<void(const std::string& node, const Load&, const Usage&)>& node,
+                   const std::function<void(const std::string& instance, const CopyUsage&)>& instance) const;
+
     // What the store holds once every write so far is committed, for tests and `load`.
     std::vector<Entry> stored() const;
 

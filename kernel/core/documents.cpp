@@ -43,6 +43,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
                      {"cpu_used_milli", node.load.cpu_used_milli},
                      {"copies", node.copies.size()},
                      {"heard_ms", ms(now - node.heard)}};
+    if (node.reported && !node.down()) show(out, node.usage);
     out["via"] = node.via;
     out["greatest_pause_ms"] = ms(node.pace.greatest());
     out["lost_after_ms"] = ms(window(node));
@@ -157,6 +158,8 @@ json::object Controller::State::instance_document(const Service& service, const 
                      {"exit_code", copy.exit_code},
                      {"reason", std::move(why)},
                      {"since_ms", ms(now_ - copy.since)}};
+    const auto* usage = copy.node ? copy.node->usage.of({instance.id(), copy.epoch}) : nullptr;
+    if (usage && copy.node->reported) show(out, *usage);
     if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
     out["pending"] = instance.pending() ? pending : json::array();
     if (service.forbid) out["lease"] = lease_document(instance);

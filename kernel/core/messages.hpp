@@ -99,6 +99,24 @@ struct Load {
     std::int64_t cpu_used_milli = 0;
 };
 
+// What is measured of a copy's container. None: not known.
+struct CopyUsage {
+    CopyId copy;
+    std::optional<std::int64_t> cpu_milli = {}, memory_bytes = {}, pids = {};
+    friend bool operator==(const CopyUsage&, const CopyUsage&) = default;
+};
+
+// What else is measured of a node, for people. None: its machine does not have it, or does not say.
+struct Usage {
+    std::optional<std::int64_t> disk_total_bytes = {}, disk_free_bytes = {};  // of the state folder's file system
+    std::optional<std::int64_t> received_per_s = {}, sent_per_s = {};         // bytes
+    std::optional<std::int64_t> pressure_cpu = {}, pressure_memory = {}, pressure_io = {};  // "some" of 10 s, permille
+    std::optional<std::int64_t> temperature_c = {};                                         // of the hottest zone
+    std::vector<CopyUsage> copies = {};                                                     // ordered by copy
+    friend bool operator==(const Usage&, const Usage&) = default;
+    const CopyUsage* of(const CopyId& copy) const;  // nullptr: not measured
+};
+
 struct Heartbeat {
     Identity id;
     ListNo applied;
@@ -137,6 +155,7 @@ struct Report {
     std::vector<std::string> images;    // manifest digests that are ready
     std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
     bool incomplete = false;
+    std::optional<Usage> usage = {};  // none: as it was
 };
 
 struct PullList {

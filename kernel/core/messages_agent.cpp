@@ -161,6 +161,7 @@ void put(json::object& out, const Report& m) {
     out["images"] = texts_json(m.images);
     out["fetching"] = texts_json(m.fetching);
     if (m.incomplete) out["incomplete"] = true;
+    if (m.usage) out["usage"] = usage_json(*m.usage);
 }
 
 Status take(Fields& f, Report& out) {
@@ -179,6 +180,11 @@ Status take(Fields& f, Report& out) {
     out.images = std::move(images);
     out.fetching = std::move(fetching);
     out.incomplete = incomplete;
+    const auto* used = f.member("usage");
+    if (!used) return {};
+    if (!used->is_object()) return fail(Code::kInvalid, "expected an object", f.path("usage"));
+    GANTRY_TRY(usage, take_usage(Fields(used, f.path("usage"))));
+    out.usage = std::move(usage);
     return {};
 }
 

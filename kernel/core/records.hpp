@@ -205,6 +205,7 @@ struct Node {
     bool reported = false;  // in this term and boot, and since it was last lost
     ListNo applied;
     Load load;
+    Usage usage;
     std::string reason;                 // of its liveness
     std::vector<std::uint32_t> images;  // ready, by number, sorted
     std::vector<std::string> fetching;

@@ -23,6 +23,7 @@ std::string times(std::uint32_t n) { return n == 1 ? "once" : std::to_string(n) 
 
 void Controller::State::report(Node& node, const Report& message) {
     heard_from(node, message.load, message.applied);
+    if (message.usage) node.usage = *message.usage;
     std::vector<std::uint32_t> images;
     for (const auto& digest : message.images) images.push_back(image_no(digest));
     std::sort(images.begin(), images.end());

@@ -86,6 +86,8 @@ class Controller::State {
     Instant next_deadline() const;
 
     // documents.cpp, explain.cpp
+    void each_load(const std::function<void(const std::string&, const Load&, const Usage&)>& node_used,
+                   const std::function<void(const std::string&, const CopyUsage&)>& instance_used) const;
     json::array nodes(Instant now) const;
     json::array services() const;
     json::array instances() const;

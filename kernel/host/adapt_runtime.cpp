@@ -119,6 +119,13 @@ class RuntimeAdapter final : public Runtime {
     void list(Duration limit, Done<std::vector<Container>> done) override {
         site_.ask<std::vector<Container>>("list", limit, std::move(done), &raise_containers, &gantry_runtime::list);
     }
+    void stats(const std::string& name, Duration limit, Done<ContainerStats> done) override {
+        const auto raise = [](const void* raw) {
+            const auto r = result<gantry_container_stats>(raw);
+            return ContainerStats{Duration(r.cpu_ns), r.memory_bytes, r.pids};
+        };
+        site_.ask<ContainerStats>("stats", limit, std::move(done), raise, &gantry_runtime::stats, str(name));
+    }
     std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd,
                        Done<void> done) override {
         const gantry_log_request request{sizeof(request), follow ? 1u : 0u, str(name), tail_lines, fd, 0};

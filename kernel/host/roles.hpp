@@ -109,6 +109,11 @@ struct Container {
     Labels labels;
 };
 
+struct ContainerStats {
+    Duration cpu{};  // used since its start
+    std::int64_t memory_bytes = 0, pids = 0;
+};
+
 class Runtime {
   public:
     virtual ~Runtime() = default;
@@ -124,6 +129,7 @@ class Runtime {
     virtual void kill(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void remove(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void list(Duration limit, Done<std::vector<Container>>) = 0;
+    virtual void stats(const std::string& name, Duration limit, Done<ContainerStats>) = 0;
     // Takes fd over. Returns an id for stop_logs.
     virtual std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd, Done<void>) = 0;
     virtual void stop_logs(std::uint64_t id) = 0;

@@ -21,6 +21,7 @@ from kills import kills
 from leases import LEASES
 from moves import MOVES
 from probes import PROBES
+from usage import USAGE
 
 
 def reboot():
@@ -416,7 +417,7 @@ def logs():
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *BAD_INPUT, *ISOLATED, *EXCHANGES,
-             *BEACONS, *DNS_SD, *PROBES]
+             *BEACONS, *DNS_SD, *PROBES, *USAGE]
 LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
 
 

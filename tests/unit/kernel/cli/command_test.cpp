@@ -19,16 +19,25 @@ const std::map<std::string, std::string> kDocuments = {
     {"GET /v1/cluster", R"({"cluster_id":"c1","term":3,"controller":"SNode1","version":"0.9.0","role":"both"})"},
     {"GET /v1/nodes",
      R"({"items":[{"name":"SNode1","liveness":"ready","intent":"active","copies":2,"cpu_milli":2000,"cpu_used_milli":350,
-         "memory_bytes":1073741824,"memory_free_bytes":536870912,"address":"10.0.0.1","heard_ms":120,"lost_after_ms":1000},
+         "memory_bytes":1073741824,"memory_free_bytes":536870912,"disk_total_bytes":1073741824,"disk_free_bytes":268435456,"sent_bytes_per_s":2048,
+         "pressure_io_permille":23,"temperature_celsius":-3,"address":"10.0.0.1","heard_ms":120,"lost_after_ms":1000},
         {"name":"SNode2","liveness":"lost","intent":"cordoned","copies":0,"cpu_milli":2000,"memory_bytes":1,
          "memory_free_bytes":0,"address":"10.0.0.2","heard_ms":61000,"reason":"silent for 61 s"}],"revision":7})"},
+    {"GET /v1/nodes/SNode1/load",
+     R"({"every_ms":10000,"items":[{"time_ms":1,"cpu_used_milli":0,"memory_free_bytes":1073741824,"temperature_celsius":41},
+        {"time_ms":2,"cpu_used_milli":2000,"memory_free_bytes":536870912},
+        {"time_ms":3,"cpu_used_milli":1000,"memory_free_bytes":536870912,"temperature_celsius":-3}],"revision":7})"},
+    {"GET /v1/instances/axis_server.0/load",
+     R"({"every_ms":10000,"items":[{"time_ms":1,"cpu_used_milli":250,"memory_used_bytes":1048576,"pids":3}],"revision":7})"},
+    {"GET /v1/nodes/SNode2/load", R"({"every_ms":10000,"items":[],"revision":7})"},
     {"GET /v1/services",
      R"({"items":[{"name":"陀螺仪","revision":4,"image":"axis:1.0","mode":"dynamic","policy":"least-loaded",
          "nodes":["SNode1","SNode2"],"desired":2,"placed":1,"running":1,"ready":1,"state":"pending","reason":"no node fits"},
         {"name":"axis_server","revision":1,"image":"axis:1.0","mode":"static","labels":{"site":"p3"},"desired":1,"ready":1,
          "state":"ready"}],"revision":7})"},
     {"GET /v1/instances",
-     R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000},
+     R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000,
+         "cpu_used_milli":125,"memory_used_bytes":8388608,"pids":2},
         {"instance":"陀螺仪.1","state":"pending","epoch":0,"restarts":0,"since_ms":5,
          "pending":[{"node":"SNode1","reason":"port 3002 is taken"},{"node":"SNode2","reason":"it is lost"}]}],"revision":7})"},
     {"GET /v1/services/%E9%99%80%E8%9E%BA%E4%BB%AA/explain",
@@ -104,6 +113,43 @@ TEST_CASE("nodes are listed") {
     CHECK(has(line_with(ran.out, "SNode2"), "silent for 61 s"));
 }
 
+TEST_CASE("what nodes and instances use is shown, and what is not known is not zero") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"top"});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(
+        line_with(ran.out, "NODE") ==
+        "NODE    STATE  CPU    MEMORY         DISK           RECEIVED/s  SENT/s  WAITS CPU  WAITS MEMORY  WAITS DISK  "
+        "HOTTEST");
+    CHECK(
+        line_with(ran.out, "SNode1") ==
+        "SNode1  ready  17.5%  512 MiB/1 GiB  768 MiB/1 GiB  -           2 KiB   -          -             2.3%        "
+        "-3 °C");
+    CHECK(line_with(ran.out, "SNode2  lost") ==
+          "SNode2  lost   -      -              -              -           -       -          -             -          "
+          " -");
+    CHECK(line_with(ran.out, "INSTANCE") == "INSTANCE  STATE    NODE    CPU OF A CORE  MEMORY  PROCESSES");
+    CHECK(line_with(ran.out, "陀螺仪.0") == "陀螺仪.0  ready    SNode1  12.5%          8 MiB   2");
+    CHECK(line_with(ran.out, "陀螺仪.1") == "陀螺仪.1  pending  -       -              -       -");
+    const auto served = parse_json(gantryd.run({"--json", "top"}).out);
+    REQUIRE(served);
+    CHECK(served->at("nodes").as_array().size() == 2);
+    CHECK(served->at("instances").as_array().front().at("pids").as_int64() == 2);
+}
+
+TEST_CASE("the last hour of a node or an instance is a chart") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"top", "SNode1"});
+    CHECK(line_with(ran.out, "CPU") == "CPU of a core  100.0%   0.0%     200.0%  ▁█▅");
+    CHECK(line_with(ran.out, "free memory") == "free memory    512 MiB  512 MiB  1 GiB   █▅▅");
+    CHECK(line_with(ran.out, "hottest") == "hottest        -3 °C    -3 °C    41 °C   █ ▁");
+    CHECK_FALSE(has(ran.out, "pids"));
+    CHECK(line_with(gantryd.run({"top", "axis_server.0"}).out, "processes") == "processes      3      3      3      █");
+    CHECK(has(gantryd.run({"top", "SNode2"}).err, "nothing is remembered of SNode2 yet"));
+    CHECK(gantryd.run({"top", "SNode9"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"top", "nobody.0"}).status == exit_status::kNotFound);
+}
+
 TEST_CASE("services and instances align with wide names, and reasons are whole in a pipe") {
     FakeGantryd gantryd;
     const auto services = gantryd.run({"services"});
@@ -152,7 +198,7 @@ TEST_CASE("the limit counts the events that are wanted, and who asked for a chan
 
 TEST_CASE("documents are shown as served with --json") {
     FakeGantryd gantryd;
-    for (const char* command : {"nodes", "services", "ps", "plugins", "status", "events"}) {
+    for (const char* command : {"nodes", "top", "services", "ps", "plugins", "status", "events"}) {
         INFO(command);
         const auto ran = gantryd.run({"--json", command});
         CHECK(ran.status == exit_status::kOk);

@@ -19,6 +19,7 @@ struct StillRuntime : host::Runtime {
     void kill(const std::string&, Duration, host::Done<void>) override {}
     void remove(const std::string&, Duration, host::Done<void>) override {}
     void list(Duration, host::Done<std::vector<host::Container>>) override {}
+    void stats(const std::string&, Duration, host::Done<host::ContainerStats>) override {}
     std::uint64_t logs(const std::string&, bool, std::int64_t, int, host::Done<void>) override { return 0; }
     void stop_logs(std::uint64_t) override {}
     void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,

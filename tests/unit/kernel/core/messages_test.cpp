@@ -182,6 +182,37 @@ TEST_CASE("the largest table and the largest spec fit a message that passes them
     }
 }
 
+TEST_CASE("a report carries what is measured, and none is not zero") {
+    Usage usage;
+    usage.disk_total_bytes = std::int64_t{1} << 40;
+    usage.disk_free_bytes = 0;
+    usage.pressure_io = 1'000;
+    usage.temperature_c = -21;
+    usage.copies = {{kCopy, 1'250, {}, 3}, {{{13, 0}, 1}}};
+    Report report{{"n", "b", 1, 5}, {2, 9}, {1, 2}, {}, {}, {}};
+    const auto none = decode_agent(encode(AgentMessage(report)));
+    REQUIRE(none);
+    CHECK_FALSE(std::get<Report>(none->message).usage);
+    report.usage = usage;
+    const auto bytes = encode(AgentMessage(report));
+    CHECK(bytes.find(R"("usage":{"disk":1099511627776,"disk_free":0,"io_some":1000,"celsius":-21,)"
+                     R"("copies":[["12.1#3",1250,null,3],["13.0#1",null,null,null]]})") != std::string::npos);
+    const auto back = decode_agent(bytes);
+    REQUIRE(back);
+    CHECK(std::get<Report>(back->message).usage == usage);
+    CHECK(std::get<Report>(back->message).usage->of(kCopy)->pids == 3);
+    CHECK(std::get<Report>(back->message).usage->of({{12, 0}, 3}) == nullptr);
+}
+
+TEST_CASE("copies that are measured are in order, whatever a node says") {
+    const auto back = decode_agent(framed(
+        R"({"v":1,"m":"report","node_id":"n","boot_id":"b","session":1,"seq":1,"usage":{"new":1,"copies":[["13.0#1",2,3,4,5],["12.1#3",1,1,1]]}})"));
+    REQUIRE(back);
+    const auto& usage = *std::get<Report>(back->message).usage;
+    CHECK(usage.copies.front().copy == kCopy);
+    CHECK(usage.of({{13, 0}, 1})->cpu_milli == 2);
+}
+
 TEST_CASE("wrong values name their field") {
     const auto where = [](const char* members) {
         return decode_agent(
@@ -202,6 +233,14 @@ TEST_CASE("wrong values name their field") {
           "message.copies[1].copy");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"sleepy"}])") == "message.copies[0].state");
     CHECK(where(R"("m":"blob_read","digest":"d","offset":0,"length":65537)") == "message.length");
+    CHECK(where(R"("m":"report","usage":[])") == "message.usage");
+    CHECK(where(R"("m":"report","usage":{"cpu_some":1001})") == "message.usage.cpu_some");
+    CHECK(where(R"("m":"report","usage":{"disk":-1})") == "message.usage.disk");
+    CHECK(where(R"("m":"report","usage":{"sent":"much"})") == "message.usage.sent");
+    CHECK(where(R"("m":"report","usage":{"copies":{}})") == "message.usage.copies");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",1,1,1],["12.0",1,1,1]]})") == "message.usage.copies[1]");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",-1,1,1]]})") == "message.usage.copies[0]");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",1,1]]})") == "message.usage.copies[0]");
     CHECK(where(R"("m":"dance")") == "message.m");
     CHECK(
         decode_agent(framed(R"({"v":1,"m":"hold","node_id":"n","boot_id":"b","session":1,"seq":-1})")).error().where ==
