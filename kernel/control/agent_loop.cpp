@@ -19,7 +19,7 @@ constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is
 constexpr std::size_t kStateMax = 64 << 20;
-constexpr std::size_t kAskingMax = 16;  // a controller asks through three
+constexpr std::size_t kAskingMax = 16;  // a controller asks through three; the rest are readers of images
 
 }  // namespace
 
@@ -29,11 +29,14 @@ AgentLoop::AgentLoop(Parts parts)
       state_file_(parts_.io, 1),
       image_files_(parts_.io, 1),
       images_(
-          image_files_, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
+          image_files_, parts_.blobs, [this](const core::BlobRead& read) { source_.read(read); },
           [this](const std::string& image, std::uint32_t percent, std::uint64_t bytes) {
               tell_progress(image, percent, bytes);
               turn(core::ImageProgress{image, percent});
           }),
+      source_({parts_.io, parts_.transport, [this](host::PeerId peer, const core::BlobRead& read) { send(peer, read); },
+               [this] { images_.again(); },
+               [this](const std::string& text) { parts_.log(host::LogLevel::kInfo, text); }}),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
       dial_timer_(parts_.io),
@@ -342,6 +345,7 @@ void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::
 void AgentLoop::peer_up(host::PeerId peer) {
     peers_.insert(peer);
     controller_ = peer;
+    source_.controller(peer);
     images_.connected(true);
     turn(core::Connected{peer});
 }
@@ -368,13 +372,16 @@ void AgentLoop::node_message(host::PeerId peer, std::string_view bytes) {
 
 void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     if (reached_.contains(peer)) return node_message(peer, bytes);
+    if (source_.owns(peer)) return blob_came(peer, bytes);
+    if (asking_.contains(peer) && serve_blob(peer, bytes)) return;
     auto decoded = core::decode_controller(bytes);
     if (!decoded) {
         parts_.log(host::LogLevel::kWarn, "message from the controller refused: " + decoded.error().text());
         return outbox_.close(peer);
     }
     if (const auto* blob = std::get_if<core::BlobData>(&decoded->message)) {
-        return images_.data(*blob, std::move(decoded->tail));
+        if (source_.take(peer, *blob)) images_.data(*blob, std::move(decoded->tail));
+        return;
     }
     if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) {
         const auto place = core_->container_of(open->copy);
@@ -394,11 +401,13 @@ void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {
                                          : reason == host::Down::kClosed ? core::Ended::kClosed
                                                                          : core::Ended::kSilent});
     }
+    if (source_.owns(peer)) return source_.peer_down(peer);
     logs_.peer_down(peer);
-    if (asking_.erase(peer)) return turn(core::Disconnected{peer});
+    if (asking_.erase(peer)) return readers_.erase(peer) ? void() : turn(core::Disconnected{peer});
     peers_.erase(peer);
     if (controller_ == peer) {
         controller_ = 0;
+        source_.controller(0);
         images_.connected(false);
     }
     turn(core::Disconnected{peer});

@@ -19,6 +19,7 @@
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
 #include "kernel/control/image_fetch.hpp"
+#include "kernel/control/image_source.hpp"
 #include "kernel/control/lane.hpp"
 #include "kernel/control/lease_guard.hpp"
 #include "kernel/control/log_streams.hpp"
@@ -62,7 +63,7 @@ class AgentLoop {
 
     // --- peers that we dialled, and other nodes that dialled us for the controller ---
     bool owns(host::PeerId peer) const {
-        return peers_.contains(peer) || asking_.contains(peer) || reached_.contains(peer);
+        return peers_.contains(peer) || asking_.contains(peer) || reached_.contains(peer) || source_.owns(peer);
     }
     void asked_by(host::PeerId peer);  // a connection came in
     void peer_message(host::PeerId peer, std::string_view bytes);
@@ -87,6 +88,8 @@ class AgentLoop {
     void unpack(const core::FetchImage& effect);
     void image_ready(const core::FetchImage& effect, Result<void> ready);
     void tell_progress(const std::string& image, std::uint32_t percent, std::uint64_t bytes);
+    void blob_came(host::PeerId peer, std::string_view bytes);
+    bool serve_blob(host::PeerId peer, std::string_view bytes);
     void keep_images(const core::KeepImages& effect);
     void drop_blobs();
     void make_room();
@@ -110,6 +113,7 @@ class AgentLoop {
     Outbox outbox_;
     Lane state_file_, image_files_;
     ImageFetch images_;
+    ImageSource source_;
     LogReaders logs_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
@@ -127,7 +131,8 @@ class AgentLoop {
     std::map<std::string, std::uint32_t> quarters_told_;  // of images on their way
     std::set<std::string> sound_;                         // images whose blobs were looked through
     std::set<host::PeerId> peers_;                        // controllers that we dialled
-    std::set<host::PeerId> asking_;                       // nodes that dialled us for one
+    std::set<host::PeerId> asking_;                       // nodes that dialled us for one, or for an image
+    std::set<host::PeerId> readers_;                      // those that are known to be there for an image
     std::set<host::PeerId> reached_;                      // nodes that we dialled for it
     host::PeerId controller_ = 0;
     Instant started_{};

@@ -5,6 +5,7 @@
 
 #include "kernel/base/limits.hpp"
 #include "kernel/control/files.hpp"
+#include "kernel/control/image_source.hpp"
 
 namespace gantry::control {
 namespace {
@@ -282,29 +283,15 @@ void ControllerLoop::peer_refused(const std::string& address, const std::string&
 }
 
 void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
-    struct Piece {
-        core::BlobData head;
-        std::string bytes;
-    };
-    auto piece = std::make_shared<Piece>();
-    const auto length = std::min<std::size_t>(read.length, limits::kBlobChunk);
-    files_.run(
-        [this, piece, read, length] {
-            piece->head = {read.digest, read.offset, 0, ""};
-            auto total = parts_.blobs.size(read.digest);
-            if (total) {
-                piece->head.total = *total;
-                auto bytes = parts_.blobs.read(read.digest, read.offset, length);
-                if (bytes) piece->bytes = std::move(*bytes);
-                if (!bytes) piece->head.error = bytes.error().text();
-            } else {
-                piece->head.error = total.error().text();
-            }
-        },
-        [this, piece, peer](const Status& ran) {
-            if (!ran) piece->head.error = ran.error().text();
-            outbox_.send(peer, host::Channel::kBulk, core::encode(piece->head, piece->bytes));
-        });
+    auto piece = std::make_shared<std::pair<core::BlobData, std::string>>();
+    auto near = read.image.empty() ? std::vector<std::string>{} : core_->neighbours_with(read.image, peer);
+    files_.run([this, piece, read] { *piece = answer(parts_.blobs, read); },
+               [this, piece, peer, near = std::move(near)](const Status& ran) {
+                   auto& [head, bytes] = *piece;
+                   if (!ran) head.error = ran.error().text();
+                   head.near = near;
+                   outbox_.send(peer, host::Channel::kBulk, core::encode(head, bytes));
+               });
 }
 
 void ControllerLoop::drop_blobs(const std::string& manifest) {

@@ -25,6 +25,9 @@ json::array Controller::services() const { return state_->services(); }
 json::array Controller::instances() const { return state_->instances(); }
 json::array Controller::images() const { return state_->images(); }
 std::vector<std::string> Controller::images_needed() const { return state_->images_needed(); }
+std::vector<std::string> Controller::neighbours_with(const std::string& image, PeerId reader) const {
+    return state_->neighbours_with(image, reader);
+}
 json::array Controller::secrets() const { return state_->secrets(); }
 json::array Controller::names() const { return state_->names(); }
 Result<json::value> Controller::service(const std::string& name) const { return state_->service(name); }

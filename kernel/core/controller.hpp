@@ -130,6 +130,8 @@ class Controller {
     json::array images() const;
     // Digests of every image that has a name, and of every stored revision of every service.
     std::vector<std::string> images_needed() const;
+    // IP:PORT of at most three nodes, but not of `reader`, that have the image whole and answer others.
+    std::vector<std::string> neighbours_with(const std::string& image, PeerId reader) const;
     json::array secrets() const;  // names only
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;

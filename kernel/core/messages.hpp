@@ -164,6 +164,7 @@ struct BlobRead {
     std::string digest;
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
+    std::string image = {};  // manifest's digest: the answer may name nodes that have it; empty: it need not
 };
 struct LogData {
     Identity id;
@@ -254,7 +255,8 @@ struct BlobData {
     std::string digest;
     std::uint64_t offset = 0, total = 0;
     std::string error;
-};  // bytes in the tail
+    std::vector<std::string> near = {};  // IP:PORT of other nodes that have the image
+};                                       // bytes in the tail
 struct LogOpen {
     std::uint64_t stream = 0;
     CopyId copy;

@@ -237,6 +237,7 @@ void put(json::object& out, const BlobRead& m) {
     out["digest"] = m.digest;
     out["offset"] = m.offset;
     out["length"] = m.length;
+    if (!m.image.empty()) out["image"] = m.image;
 }
 
 Status take(Fields& f, BlobRead& out) {
@@ -244,7 +245,9 @@ Status take(Fields& f, BlobRead& out) {
     GANTRY_TRY(digest, need_text(f, "digest"));
     GANTRY_TRY(offset, need_number<std::uint64_t>(f, "offset"));
     GANTRY_TRY(length, f.integer("length", 0, 0, static_cast<std::int64_t>(limits::kBlobChunk)));
+    GANTRY_TRY(image, f.text("image", ""));
     out.digest = std::move(digest);
+    out.image = std::move(image);
     out.offset = offset;
     out.length = static_cast<std::uint32_t>(length);
     return {};

@@ -110,6 +110,7 @@ void put(json::object& out, const BlobData& m) {
     out["offset"] = m.offset;
     out["total"] = m.total;
     out["error"] = m.error;
+    if (!m.near.empty()) out["near"] = texts_json(m.near);
 }
 
 Status take(Fields& f, BlobData& out) {
@@ -117,7 +118,8 @@ Status take(Fields& f, BlobData& out) {
     GANTRY_TRY(offset, read_number<std::uint64_t>(f, "offset"));
     GANTRY_TRY(total, read_number<std::uint64_t>(f, "total"));
     GANTRY_TRY(error, f.text("error", ""));
-    out = {std::move(digest), offset, total, std::move(error)};
+    GANTRY_TRY(near, f.texts("near"));
+    out = {std::move(digest), offset, total, std::move(error), std::move(near)};
     return {};
 }
 

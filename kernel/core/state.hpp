@@ -91,6 +91,7 @@ class Controller::State {
     json::array instances() const;
     json::array images() const;
     std::vector<std::string> images_needed() const;
+    std::vector<std::string> neighbours_with(const std::string& image, PeerId reader) const;
     json::array secrets() const;
     json::array names() const;
     Result<json::value> service(const std::string& name) const;
