@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "kernel/cli/commands.hpp"
 #include "kernel/cli/digest.hpp"
@@ -74,28 +75,47 @@ Outcome<std::string> read_file(const std::string& path, std::size_t most) {
     return out;
 }
 
-// Whole or not at all, also when the power goes.
-Outcome<void> write_file(const std::string& path, std::string_view text, mode_t mode) {
-    const std::string part = path + ".new";
-    std::error_code error;
-    fs::create_directories(fs::path(path).parent_path(), error);
-    if (error)
-        return trouble(exit_status::kFailed, Code::kFailed,
-                       "cannot make the folder of " + path + ": " + error.message());
-    const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
-    if (fd < 0) return failed("cannot write " + part);
-    const bool written = ::fchmod(fd, mode) == 0 &&
-                         ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
-    const int why = errno;
-    ::close(fd);
-    errno = why;
-    if (!written || ::rename(part.c_str(), path.c_str()) != 0) {
-        const auto out = failed("cannot write " + path);
-        ::unlink(part.c_str());
+// What is to replace a file, written beside it and safe there also when the power goes. Unless it is put in its place
+// it goes with the object.
+class Draft {
+  public:
+    static Outcome<Draft> write(const std::string& path, std::string_view text, mode_t mode) {
+        std::error_code error;
+        fs::create_directories(fs::path(path).parent_path(), error);
+        if (error)
+            return trouble(exit_status::kFailed, Code::kFailed,
+                           "cannot make the folder of " + path + ": " + error.message());
+        Draft out(path);
+        const int fd = ::open(out.part().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+        if (fd < 0) return failed("cannot write " + out.part());
+        const bool written = ::fchmod(fd, mode) == 0 &&
+                             ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                             ::fsync(fd) == 0;
+        const int why = errno;
+        ::close(fd);
+        errno = why;
+        if (!written) return failed("cannot write " + path);
         return out;
     }
-    return {};
-}
+
+    Draft(Draft&& from) noexcept : path_(std::exchange(from.path_, {})) {}
+    Draft& operator=(Draft&&) = delete;
+    ~Draft() {
+        if (!path_.empty()) ::unlink(part().c_str());
+    }
+
+    Outcome<void> put() {
+        if (::rename(part().c_str(), path_.c_str()) != 0) return failed("cannot write " + path_);
+        path_.clear();
+        return {};
+    }
+
+  private:
+    explicit Draft(std::string path) : path_(std::move(path)) {}
+    std::string part() const { return path_ + ".new"; }
+
+    std::string path_;
+};
 
 std::string marked(const std::string& text) {
     Sha256 sum;
@@ -118,11 +138,11 @@ Outcome<void> may_replace(const ClusterOptions& options, const std::string& inst
                        ", or give --force (the old one stays beside it, with .old at its end)");
 }
 
-Outcome<void> replace_config(const ClusterOptions& options, const std::string& text) {
+Outcome<Draft> draft_config(const ClusterOptions& options, const std::string& text) {
     std::error_code ignored;
     if (options.force && fs::exists(options.config))
         fs::copy_file(options.config, options.config + ".old", fs::copy_options::overwrite_existing, ignored);
-    return write_file(options.config, marked(text), 0644);
+    return Draft::write(options.config, marked(text), 0644);
 }
 
 std::string secret_path(const ClusterOptions& options) {
@@ -139,7 +159,8 @@ Outcome<void> make_secret(const std::string& path) {
         text += "0123456789abcdef"[byte >> 4];
         text += "0123456789abcdef"[byte & 15];
     }
-    return write_file(path, text + "\n", 0600);
+    GANTRY_TRY(draft, Draft::write(path, text + "\n", 0600));
+    return draft.put();
 }
 
 std::string filled(std::string text, std::string_view place, const std::string& with) {
@@ -166,8 +187,8 @@ Outcome<int> cluster_init(const Session& session, const ClusterOptions& options)
         return std::unexpected(ok.error());
     const std::string secret = secret_path(options);
     if (auto ok = make_secret(secret); !ok) return std::unexpected(ok.error());
-    if (auto ok = replace_config(options, node_text(options) + filled(kController, "@ADDRESS@", listen)); !ok)
-        return std::unexpected(ok.error());
+    GANTRY_TRY(config, draft_config(options, node_text(options) + filled(kController, "@ADDRESS@", listen)));
+    if (auto ok = config.put(); !ok) return std::unexpected(ok.error());
     if (session.json()) {
         session.show(json::object{{"config", options.config}, {"secret_file", secret}, {"listen", listen}});
         return exit_status::kOk;
@@ -192,6 +213,11 @@ Outcome<int> cluster_join(const Session& session, const ClusterOptions& options)
                            " bytes, got " + std::to_string(secret.size()));
     if (auto ok = may_replace(options, "remove [controller] there and name the controller in [discovery.static]"); !ok)
         return std::unexpected(ok.error());
+    // Both files can be written before either is replaced, and the state stays until they are.
+    GANTRY_TRY(new_secret, Draft::write(secret_path(options), secret, 0600));
+    GANTRY_TRY(new_config, draft_config(options, node_text(options) + filled(kAgent, "@ADDRESS@", options.address)));
+    if (auto ok = new_config.put(); !ok) return std::unexpected(ok.error());
+    if (auto ok = new_secret.put(); !ok) return std::unexpected(ok.error());
     // What binds this node to the cluster that it was in; its identity stays.
     const fs::path state = options.state_dir, aside = state / "before-join";
     std::error_code error;
@@ -201,11 +227,9 @@ Outcome<int> cluster_join(const Session& session, const ClusterOptions& options)
         fs::rename(state / name, aside / name, error);
         if (error)
             return trouble(exit_status::kFailed, Code::kFailed,
-                           "cannot move " + (state / name).string() + " to " + aside.string() + ": " + error.message());
+                           "cannot move " + (state / name).string() + " to " + aside.string() + ": " + error.message() +
+                               "; this gateway is configured for its new cluster: mend that, then join again");
     }
-    if (auto ok = write_file(secret_path(options), secret, 0600); !ok) return std::unexpected(ok.error());
-    if (auto ok = replace_config(options, node_text(options) + filled(kAgent, "@ADDRESS@", options.address)); !ok)
-        return std::unexpected(ok.error());
     if (session.json()) {
         session.show(json::object{{"config", options.config}, {"controller", options.address}});
         return exit_status::kOk;

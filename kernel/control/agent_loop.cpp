@@ -39,6 +39,7 @@ AgentLoop::AgentLoop(Parts parts)
                [this](const std::string& text) { parts_.log(host::LogLevel::kInfo, text); }}),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+      execs_(parts_.io),
       dial_timer_(parts_.io),
       load_timer_(parts_.io),
       spare_(parts_.config.image_high_watermark, parts_.config.image_low_watermark) {
@@ -478,6 +479,14 @@ void AgentLoop::measure() {
     load_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) measure();
     });
+}
+
+void AgentLoop::exec(const std::string& container, const json::value& document, Execs::Answer answer) {
+    const auto parsed = core::parse_container_name(container);
+    const auto place = parsed && core_ ? core_->container_of(parsed->copy) : std::nullopt;
+    auto* runtime = place && place->container == container ? parts_.host.runtime(place->runtime) : nullptr;
+    if (!runtime) return answer(fail(Code::kNotFound, "no container " + container + " is here"));
+    execs_.run(*runtime, container, document, std::move(answer));
 }
 
 json::value AgentLoop::document() const { return core_ ? core_->document() : json::value(nullptr); }

@@ -18,6 +18,7 @@
 
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
+#include "kernel/control/exec.hpp"
 #include "kernel/control/image_fetch.hpp"
 #include "kernel/control/image_source.hpp"
 #include "kernel/control/lane.hpp"
@@ -70,6 +71,8 @@ class AgentLoop {
     void peer_down(host::PeerId peer, host::Down reason);
     void peer_writable(host::PeerId peer) { outbox_.writable(peer); }
 
+    // One more process in a container of this node, to its end; see Execs::run.
+    void exec(const std::string& container, const json::value& document, Execs::Answer answer);
     json::value document() const;
 
   private:
@@ -115,6 +118,7 @@ class AgentLoop {
     ImageFetch images_;
     ImageSource source_;
     LogReaders logs_;
+    Execs execs_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
     std::deque<core::AgentEffect> effects_;

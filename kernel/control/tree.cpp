@@ -375,6 +375,12 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         answer(json::object{{"leaving", true}});
         return parts_.leave(*reboot);
     }
+    if (parts.size() == 4 && parts[0] == "node" && parts[1] == "containers" && parts[3] == "exec") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        auto document = parse_json(body, limits::kDocument);
+        if (!document) return answer(std::unexpected(document.error()));
+        return parts_.agent->exec(parts[2], *document, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
         return reload_plugin(route, body, std::move(answer));
     }

@@ -134,6 +134,20 @@ class RuntimeAdapter final : public Runtime {
         if (!accepted) ::close(fd);
         return id;
     }
+    void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,
+              Done<int> done) override {
+        const std::vector<gantry_str> list = lower(args);
+        const gantry_exec_request request{sizeof(request), 0, str(name), list.data(), list.size(), fd, 0};
+        const auto raise = [](const void* raw) { return static_cast<int>(result<gantry_exec_result>(raw).exit_code); };
+        bool accepted = false;
+        site_.ask_result<int>("exec", limit, std::move(done), raise, [&](gantry_op op) {
+            const gantry_status status =
+                site_.has(&gantry_runtime::exec) ? site_.table->exec(site_.self, op, &request) : GANTRY_UNSUPPORTED;
+            accepted = status == GANTRY_OK;
+            return status;
+        });
+        if (!accepted) ::close(fd);
+    }
     void stop_logs(std::uint64_t id) override { site_.context->core->operations.cancel(id); }
 
   private:

@@ -46,16 +46,23 @@ struct Site {
     template <class T, class Raise, class Slot, class... Args>
     std::uint64_t ask(const char* name, Duration limit, Done<T> done, Raise raise, Slot Table::*slot,
                       Args... args) const {
+        return ask_result<T>(name, limit, std::move(done), raise, [&](gantry_op op) {
+            return has(slot) ? (table->*slot)(self, op, args...) : GANTRY_UNSUPPORTED;
+        });
+    }
+
+    // The same, with the slot called by call(gantry_op).
+    template <class T, class Raise, class Call>
+    std::uint64_t ask_result(const char* name, Duration limit, Done<T> done, Raise raise, Call&& call) const {
         auto value = std::make_shared<std::optional<T>>();
-        Operations::Call call = frame(limit);
-        call.decode = [value, raise](const void* raw) { *value = raise(raw); };
-        call.ended = [value, done = std::move(done), who = who(name)](gantry_status status, const std::string& text) {
+        Operations::Call framed = frame(limit);
+        framed.decode = [value, raise](const void* raw) { *value = raise(raw); };
+        framed.ended = [value, done = std::move(done), who = who(name)](gantry_status status, const std::string& text) {
             if (status != GANTRY_OK) return done(failed(who, status, text));
             if (!*value) return done(fail(Code::kUnknown, who + ": answered without a result"));
             done(std::move(**value));
         };
-        return begin(name, std::move(call),
-                     [&](gantry_op op) { return has(slot) ? (table->*slot)(self, op, args...) : GANTRY_UNSUPPORTED; });
+        return begin(name, std::move(framed), call);
     }
 
     // The same for an operation without a result.

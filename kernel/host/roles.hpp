@@ -127,6 +127,10 @@ class Runtime {
     // Takes fd over. Returns an id for stop_logs.
     virtual std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd, Done<void>) = 0;
     virtual void stop_logs(std::uint64_t id) = 0;
+    // One more process in a container, with fd (taken over) as its input and output; answers its exit code. At the
+    // limit nobody waits for it any more, and the runtime ends it.
+    virtual void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,
+                      Done<int> exit_code) = 0;
 };
 
 // ---- probe -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@
     tests/bench/figures.py start [ROUNDS]      exec of gantryd -> it answers on its socket
     tests/bench/figures.py exchange [ROUNDS]   longest wait of a request while gantryd starts anew on itself
     tests/bench/figures.py memory [SECONDS]    PSS and private dirty of an agent with 10 instances; of a controller of 10 nodes
+    tests/bench/figures.py writes [SECONDS]    bytes written to disk in an hour at rest: three nodes, a controller, 10 instances
     tests/bench/figures.py deploy [ROUNDS]     gantry deploy of a stored image -> running, beside runc run of the same bundle
     tests/bench/figures.py quiet [SECONDS]     false "lost" while both cores are busy
     tests/bench/figures.py lossy [SECONDS]     false "lost" while every host loses 5% of its packets, profile "lossy"
     tests/bench/figures.py build               a release build from nothing, without ccache
     tests/bench/figures.py rebuild [--all]     one .cpp touched -> dev is built again; a sample, or every .cpp of the product
 
-The first six start real hosts (GANTRY_BUILD names the build, default build/release). failover also draws its times as
+The first eight start real hosts (GANTRY_BUILD names the build, default build/release). failover also draws its times as
 curves, build/curves/failover.svg (GANTRY_CURVES names another folder). The last two build in temporary
 folders.
 """
@@ -187,6 +188,51 @@ def memory(figures, seconds="30"):
     figures.add("the agent as the only gantryd of the machine: PSS", alone, 9, "MiB")
 
 
+WRITTEN = """cd /proc; for p in [0-9]*; do
+case $(cat $p/comm 2>/dev/null) in
+  gantryd|gantry-guard|gantry-process-|conmon) echo $(cat $p/comm) $p $(grep ^write_bytes $p/io) ;;
+esac; done; true"""
+
+
+def written(c):
+    """Bytes that each process of Gantry has had written to disk, by (host, program, pid)."""
+    found = {}
+    for host in c.hosts.values():
+        for line in host.inside("sh", "-c", WRITTEN).stdout.splitlines():
+            program, pid, _, count = line.split()
+            found[host.name, program, int(pid)] = int(count)
+    return found
+
+
+def writes(figures, seconds="60"):
+    if not pathlib.Path("/proc/self/io").exists():
+        raise Failure("this kernel does not count what a process writes (CONFIG_TASK_IO_ACCOUNTING)")
+    with fleet(NAMES) as c:
+        up(c)
+        for number in range(10):
+            deploy(c, manifest(f"axis{number}", nodes=NAMES, port=4000 + number))
+        for number in range(10):
+            c.wait_ready(f"axis{number}")
+        time.sleep(30)  # what was to be done for them is on disk
+        before, events = written(c), last_event(c)
+        time.sleep(float(seconds))
+        after = written(c)
+        told = [event["text"] for event in c.events(events)]
+    if not any(count for (_, program, _), count in before.items() if program == "gantryd"):
+        raise Failure("nothing was counted while the services were deployed: the disk of this folder is no disk")
+    if before.keys() != after.keys() or told:
+        raise Failure(f"the cluster was not at rest: {sorted(before.keys() ^ after.keys())} {told}")
+    by_program = {}
+    for (_, program, _), count in after.items():
+        by_program[program] = by_program.get(program, 0) + count
+    for (_, program, _), count in before.items():
+        by_program[program] -= count
+    hours = float(seconds) / 3600
+    print(", ".join(f"{program}: {count} bytes" for program, count in sorted(by_program.items())),
+          f"(until then gantryd: {sum(n for (_, program, _), n in before.items() if program == 'gantryd')})")
+    figures.add(f"written by {len(after)} processes in {seconds} s, for an hour", sum(by_program.values()) / hours / 1e6, 1, "MB")
+
+
 def deploy_time(figures, rounds="10"):
     """Both start the same program from the same layer with the same config.json; each round one of either."""
     ours, theirs = [], []
@@ -270,8 +316,8 @@ def rebuild(figures, which=""):
         figures.add(f"{name} touched -> dev is built again", seconds, builds.limit_s(name), "s")
 
 
-ON_HOSTS = {"failover": failover, "start": start, "exchange": exchange, "memory": memory, "deploy": deploy_time, "quiet": quiet,
-            "lossy": lossy}
+ON_HOSTS = {"failover": failover, "start": start, "exchange": exchange, "memory": memory, "writes": writes,
+            "deploy": deploy_time, "quiet": quiet, "lossy": lossy}
 FIGURES = {**ON_HOSTS, "build": build, "rebuild": rebuild}
 
 

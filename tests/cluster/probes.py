@@ -115,4 +115,50 @@ def startup_holds_back():
         wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
 
 
-PROBES = [liveness_restarts, readiness_names, startup_holds_back]
+def alive(host):
+    """Processes of the command, the dead that nobody asked for apart."""
+    script = "cd /proc; for p in [0-9]*; do grep -qs '^[0-9]* (ash) [^ZX]' $p/stat && echo $p; done; true"
+    return host.inside("sh", "-c", script).stdout.split()
+
+
+def command_in_container():
+    """A command in the container says whether it is well; one that forks without end is killed at its time, all of it."""
+    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    if not is_root() or busybox is None:
+        print("skipped: commands in containers need root and busybox-static")
+        sys.exit(77)
+    with with_probes("exec") as c:
+        up(c)
+        flag = c.dir / "flag"
+        flag.mkdir()
+        mounts = [{"source": busybox, "target": "/bin/sh", "read_only": True},
+                  {"source": busybox, "target": "/bin/ash", "read_only": True}, {"source": str(flag), "target": "/flag"}]
+        document = probing("readiness", kind="exec", timeout="1s", command="read x < /flag/status && echo it says $x && exit $x")
+        document["resources"] |= {"cpu": 0.5}
+        (flag / "status").write_text("7\n")
+        deploy(c, document | {"mount": mounts})
+        wait_for(lambda: "exit status 7: it says 7" in c.instances("axis_server")[0]["reason"], 15,
+                 lambda: f"the command's status and words: {c.instances('axis_server')}")
+        (flag / "status").write_text("0\n")
+        node = c.wait_ready("axis_server")[0]["node"]
+        before = processes(c)
+        # It forks for ever, and what it makes leaves its parents.
+        bomb = "f() { (while :; do :; done) & (sleep 0.05; f) & }; f; f; f; while :; do :; done"
+        document["probe"][0] |= {"command": ["/bin/ash", "-c", bomb], "purpose": "liveness", "interval": "3s"}
+        document["resources"] |= {"pids": 64}
+        after = last_event(c)
+        deploy(c, document | {"mount": mounts})
+        wait_for(lambda: processes(c) != before and sum(counts(c).values()) == 1, 20, lambda: f"its successor: {processes(c)}")
+        node = wait_for(lambda: next((host for host in c.hosts.values() if host.node and host.pids("axis_server")), None), 5,
+                        "its node")
+        wait_for(lambda: alive(node), 10, "the command runs")
+        wait_for(lambda: not alive(node), 10, lambda: f"all of it is killed: {alive(node)}")
+        expect("processes of the service", 1, sum(counts(c).values()))
+        # axis_server asks for none of the dead: they fill its limit, and the probe says so from then on.
+        event = c.wait_event("exited", 30, after=after, service="axis_server")
+        if "liveness probe exec failed: " not in event["text"]:
+            raise Failure(f"the event does not say why: {event}")
+        wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
+
+
+PROBES = [liveness_restarts, readiness_names, startup_holds_back, command_in_container]

@@ -161,6 +161,11 @@ class World:
         self.stack.callback(server.shutdown)
         self.tables["probe"] = {"healthy": f"127.0.0.1:{server.server_port}", "params": ["status=204"]}
 
+    def probe_exec(self):
+        """It asks the node's resource tree, which answers here what gantryd would."""
+        self.tables["probe"] = {"healthy": "127.0.0.1:1", "params": ["command=exit 0"],
+                                "tree": json.dumps({"exit_code": 0, "output": "well", "cut": False})}
+
     def probe_vsoa(self):
         server = subprocess.Popen([self.build / "tests" / "vsoa_tools_server", "secret"], text=True,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)

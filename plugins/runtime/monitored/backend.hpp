@@ -17,6 +17,7 @@
 #include <string>
 
 #include "plugins/runtime/image-store/store.hpp"
+#include "plugins/runtime/monitored/process.hpp"
 #include "plugins/runtime/monitored/record.hpp"
 
 namespace monitored {
@@ -51,6 +52,20 @@ class Backend {
     // The log may have been replaced since the last call (or is new): sees to it that the one before it stays as
     // log.1. Only where the monitor does not do that itself. Quick, never throws. [loop]
     virtual void keep_log(const Home&) {}
+    // How a further process is run in it, with GANTRY_EXEC=mark among its variables. The file exec-<mark> of its
+    // folder, made empty, and exec-<mark>.pid are the backend's while it runs. Errors: kUnsupported, kNotFound (the
+    // program, where that is known before).
+    virtual Command exec(const Home& home, const Record& record, const std::vector<std::string>& args,
+                         const std::string& mark) = 0;
+    // Why there was no such process: its command ended with `code`. Nothing: it ran, and that is its own code.
+    virtual std::optional<gantry::Status> exec_failure(const Home&, const std::string& mark, int code) {
+        return (void)mark, (void)code, std::nullopt;
+    }
+    // The process has ended, though its command may still wait for what it left behind. [loop]
+    virtual bool exec_over(const Home&, const std::string& mark) { return (void)mark, false; }
+    // SIGKILL to what an exec made and left, known by its mark (has_mark), until nothing is left. Gives up after a
+    // second.
+    virtual void end_exec(const Record& record, const std::string& mark) = 0;
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
 };

@@ -125,6 +125,9 @@ void MonitoredRuntime::stop(gantry::Instant deadline) {
     stopping_ = true;
     const auto left = std::max(deadline - now(), gantry::Duration::zero());
     const bool idle = changed_.wait_for(lock, left, [this] { return jobs_ == 0; });
+    lock.unlock();
+    end_execs();
+    lock.lock();
     std::deque<ImageStep> dropped = std::move(image_steps_);
     lock.unlock();
     dropped.clear();

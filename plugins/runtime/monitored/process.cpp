@@ -17,6 +17,7 @@
 #include <charconv>
 #include <climits>
 #include <cstring>
+#include <fstream>
 #include <gantry/status.hpp>
 #include <string_view>
 
@@ -175,9 +176,9 @@ bool wait_end(const Fd& process, gantry::Instant deadline) {
     }
 }
 
-Outcome run(const Command& command, gantry::Instant deadline, const std::function<bool()>& cancelled) {
+Child spawn(const Command& command) {
     const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    const Fd errors(static_cast<int>(::memfd_create("stderr", MFD_CLOEXEC)));
+    Fd errors(static_cast<int>(::memfd_create("stderr", MFD_CLOEXEC)));
     int pipe_fds[2] = {-1, -1};
     if (!null || !errors || ::pipe2(pipe_fds, O_CLOEXEC) != 0) {
         throw Failure(Code::kFailed, command.argv[0] + ": cannot prepare to run it: " + std::strerror(errno));
@@ -205,23 +206,42 @@ Outcome run(const Command& command, gantry::Instant deadline, const std::functio
     if (pid == 0) become(p, report_high.get());
     report_high.reset();
 
-    const Fd child(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!child) {  // its end could not be waited for with a deadline
+    Child child{pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), std::move(errors)};
+    if (!child.process) {  // its end could not be waited for with a deadline
         const int error = errno;
         (void)::kill(pid, SIGKILL);
         (void)reap(pid);
         throw Failure(Code::kFailed, command.argv[0] + ": pidfd_open: " + std::strerror(error));
     }
-    const bool ended = await(child, deadline, cancelled);
-    if (!ended) (void)::kill(pid, SIGKILL);
-    Outcome out = reap(pid);
-    out.errors = words_in(errors.get());
     ChildError failure{};
-    if (::read(report_in.get(), &failure, sizeof(failure)) == static_cast<ssize_t>(sizeof(failure))) {
-        const std::string object = failure.stage == 0 ? " " + command.cwd : "";
-        throw Failure(Code::kFailed,
-                      command.argv[0] + " " + kStages[failure.stage] + object + ": " + std::strerror(failure.error));
+    ssize_t said = 0;
+    do {
+        said = ::read(report_in.get(), &failure, sizeof(failure));
+    } while (said < 0 && errno == EINTR);
+    if (said != static_cast<ssize_t>(sizeof(failure))) return child;
+    (void)reap(pid);
+    const std::string object = failure.stage == 0 ? " " + command.cwd : "";
+    throw Failure(Code::kFailed,
+                  command.argv[0] + " " + kStages[failure.stage] + object + ": " + std::strerror(failure.error));
+}
+
+bool has_mark(pid_t pid, const std::string& mark) {
+    std::ifstream environment("/proc/" + std::to_string(pid) + "/environ");
+    const std::string wanted = "GANTRY_EXEC=" + mark;
+    for (std::string variable; std::getline(environment, variable, '\0');) {
+        if (variable == wanted) return true;
     }
+    return false;
+}
+
+int reap(const Child& child) { return reap(child.pid).code; }
+
+Outcome run(const Command& command, gantry::Instant deadline, const std::function<bool()>& cancelled) {
+    const Child child = spawn(command);
+    const bool ended = await(child.process, deadline, cancelled);
+    if (!ended) (void)::kill(child.pid, SIGKILL);
+    Outcome out = reap(child.pid);
+    out.errors = words_in(child.errors.get());
     if (!ended) {
         const bool late = now() >= deadline;
         throw Failure(late ? Code::kDeadline : Code::kCancelled,

@@ -48,6 +48,23 @@ struct Command {
     std::vector<std::pair<int, int>> fds;  // (number in the child, descriptor here)
 };
 
+// A program that runs.
+struct Child {
+    pid_t pid = 0;
+    gantry::Fd process;  // its pidfd: readable when it has ended
+    gantry::Fd errors;   // the file that is its stderr, unless the command gives it another
+};
+
+// Begins to run a program; the caller reaps it. Throws Failure(kFailed): it cannot be run. Waits until the program has
+// taken the place of the fork, no longer. Signals are reset to their defaults in the child.
+Child spawn(const Command& command);
+
+// Whether a process carries the mark of an exec: GANTRY_EXEC=mark among the variables that it was begun with.
+bool has_mark(pid_t pid, const std::string& mark);
+
+// How it ended, once `process` is readable. Does not wait then.
+int reap(const Child& child);
+
 struct Outcome {
     int code = 0;        // exit status, 128 + signal when killed
     int signal = 0;      // that killed it
@@ -56,7 +73,7 @@ struct Outcome {
 
 // Runs a program until it ends and answers how. Its stderr is a file of its own, so that what it leaves behind in the
 // background holds nothing of ours. Throws Failure: kFailed if it cannot be run, kDeadline, kCancelled (then it was
-// killed). Blocks; `cancelled`, if given, is asked meanwhile. Signals are reset to their defaults in the child.
+// killed). Blocks; `cancelled`, if given, is asked meanwhile.
 Outcome run(const Command& command, gantry::Instant deadline, const std::function<bool()>& cancelled = {});
 
 }  // namespace monitored

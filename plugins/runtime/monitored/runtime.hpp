@@ -45,6 +45,7 @@ class MonitoredRuntime : public gantry::Runtime {
     void list_containers(gantry::Operation<gantry::ContainerList> op) override;
     void stats(gantry::Operation<gantry::ContainerStats> op, std::string name) override;
     void logs(gantry::Operation<> op, gantry::LogRequest request) override;
+    void exec(gantry::Operation<gantry::ExecResult> op, gantry::ExecRequest request) override;
 
   protected:
     // To be called from init. store.dir is set here, and store.unpack where it is not given: by gantry-unpack, which
@@ -78,6 +79,26 @@ class MonitoredRuntime : public gantry::Runtime {
         int log_watch = -1;  // inotify, of its folder
     };
     using Shared = std::shared_ptr<Container>;
+
+    // exec.cpp: further processes in a container
+    struct Exec {
+        gantry::Operation<gantry::ExecResult> op;
+        gantry::ExecRequest request;
+        Record record;
+        std::string mark;
+        Child child{};
+        gantry::WatchId end_watch = 0;
+        gantry::TimerId look = 0;
+        bool ending = false, over = false;
+    };
+    using SharedExec = std::shared_ptr<Exec>;
+    void watch_exec(const SharedExec& exec);
+    void look_at_exec(const SharedExec& exec);
+    void exec_ended(const SharedExec& exec);
+    void end_by_force(const Exec& exec);
+    void end_execs();
+    void forget_exec(const std::string& name, const std::string& mark);
+    void end_left_execs(const Record& record);
 
     // What a job makes; the loop takes it over.
     struct Made {
@@ -142,6 +163,8 @@ class MonitoredRuntime : public gantry::Runtime {
     std::vector<std::unique_ptr<LogStream>> parting_streams_;  // of removed containers
     std::vector<gantry::Operation<gantry::ContainerList>> lists_;
     std::set<std::string> doomed_images_;
+    std::set<SharedExec> execs_;
+    std::uint64_t last_exec_ = 0;
     gantry::Fd inotify_;
     gantry::WatchId inotify_watch_ = 0;
 

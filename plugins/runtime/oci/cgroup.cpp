@@ -150,14 +150,46 @@ std::vector<pid_t> Cgroups::members(const std::string& name) const {
     return {out.begin(), out.end()};
 }
 
+// The file, and what is in it of a group that is not frozen.
+std::pair<fs::path, std::string> Cgroups::freezer(const std::string& name) const {
+    const Hierarchy* tree = with("freezer");
+    if (tree == nullptr) return {};
+    const fs::path group = folder(*tree, name);
+    return tree->unified() ? std::pair(group / "cgroup.freeze", "0") : std::pair(group / "freezer.state", "THAWED");
+}
+
+bool Cgroups::freeze(const std::string& name) const {
+    const auto [file, moving] = freezer(name);
+    // One that somebody else has frozen stays so.
+    return read_file(file, kMaxFile).value_or("").starts_with(moving) &&
+           write_file(file, moving == "0" ? "1" : "FROZEN");
+}
+
+void Cgroups::thaw(const std::string& name) const {
+    const auto [file, moving] = freezer(name);
+    (void)write_file(file, moving);
+}
+
+void Cgroups::kill_marked(const std::string& name, const std::string& mark) const {
+    const gantry::Instant end = monitored::now() + std::chrono::seconds(1);
+    for (bool again = false; monitored::now() < end; again = true) {
+        // At first only looked at: as a rule nothing is left, and the container is not to stand still for that.
+        const bool frozen = again && freeze(name);
+        std::vector<pid_t> left = members(name);
+        std::erase_if(left, [&](pid_t pid) { return !monitored::has_mark(pid, mark); });
+        for (const pid_t pid : left) (void)::kill(pid, SIGSTOP);
+        for (const pid_t pid : left) (void)::kill(pid, SIGKILL);
+        if (frozen) thaw(name);
+        if (left.empty()) return;
+        (void)::nanosleep(&kPause, nullptr);
+    }
+}
+
 void Cgroups::freeze_and_signal(const std::string& name) const {
-    const Hierarchy* freezer = with("freezer");
-    const fs::path state =
-        freezer != nullptr && !freezer->unified() ? folder(*freezer, name) / "freezer.state" : fs::path();
     // Frozen while they are signalled, they cannot multiply.
-    if (!state.empty()) (void)write_file(state, "FROZEN");
+    (void)freeze(name);
     for (const pid_t pid : members(name)) (void)::kill(pid, SIGKILL);
-    if (!state.empty()) (void)write_file(state, "THAWED");
+    thaw(name);
 }
 
 pid_t Cgroups::kill(const std::string& name) const {
@@ -194,6 +226,13 @@ bool Cgroups::out_of_memory(const std::string& name) const {
     const char* file = memory->unified() ? "memory.events" : "memory.oom_control";
     const std::string text = read_file(folder(*memory, name) / file, kMaxFile).value_or("");
     return keyed(text, "oom_kill").value_or(0) > 0;
+}
+
+bool Cgroups::no_more_processes(const std::string& name) const {
+    constexpr long long kOfEngine = 16;  // threads that the engine itself needs inside until the program is begun
+    const auto now = value("pids", name, "pids.current", "pids.current"),
+               most = value("pids", name, "pids.max", "pids.max");
+    return now && most && *now + kOfEngine > *most;
 }
 
 std::optional<long long> Cgroups::value(std::string_view controller, const std::string& name, const char* v1,

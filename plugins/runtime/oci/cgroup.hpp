@@ -32,6 +32,11 @@ class Cgroups {
 
     // SIGKILL to everything in the container's groups. Does not wait: answers a process that is still there, or 0.
     pid_t kill(const std::string& name) const;
+    // SIGKILL to those of its processes that carry the mark (monitored::has_mark), again and again until none is left,
+    // for a second at most.
+    void kill_marked(const std::string& name, const std::string& mark) const;
+    // Its limit leaves no room for what begins one more.
+    bool no_more_processes(const std::string& name) const;
     // Deletes the container's groups, which must be empty; then what of the monitors' and the parent is not used.
     void remove(const std::string& name, gantry::Instant deadline);
 
@@ -48,6 +53,9 @@ class Cgroups {
     const Hierarchy* with(std::string_view controller) const;
     std::filesystem::path folder(const Hierarchy& hierarchy, const std::string& name) const;
     std::vector<pid_t> members(const std::string& name) const;
+    std::pair<std::filesystem::path, std::string> freezer(const std::string& name) const;
+    bool freeze(const std::string& name) const;  // false: it was frozen already, or the node cannot
+    void thaw(const std::string& name) const;
     void freeze_and_signal(const std::string& name) const;
     std::optional<long long> value(std::string_view controller, const std::string& name, const char* v1,
                                    const char* v2) const;

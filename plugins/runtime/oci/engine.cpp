@@ -238,6 +238,47 @@ std::string Engine::exit_detail(const Home&, const Record& record, int exit_code
     return exit_code != 0 && cgroups_.out_of_memory(record.name) ? "out of memory" : "";
 }
 
+namespace {
+
+fs::path exec_log(const Home& home, const std::string& mark) { return home.dir / ("exec-" + mark); }
+fs::path exec_pid(const Home& home, const std::string& mark) { return home.dir / ("exec-" + mark + ".pid"); }
+
+}  // namespace
+
+monitored::Command Engine::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
+                                const std::string& mark) {
+    monitored::Command command;
+    command.argv = {
+        options_.engine, "--root",     options_.engine_root.string(), "--log", exec_log(home, mark).string(),
+        "exec",          "--pid-file", exec_pid(home, mark).string(), "--env", "GANTRY_EXEC=" + mark,
+        record.name};
+    command.argv.insert(command.argv.end(), args.begin(), args.end());
+    command.env = kEnvironment;
+    return command;
+}
+
+// The engine logs into a file of its own, so what is in there is no word of the program.
+std::optional<gantry::Status> Engine::exec_failure(const Home& home, const std::string& mark, int code) {
+    const std::string log = monitored::read_file(exec_log(home, mark), kMaxAnswer).value_or("");
+    if (code == 0 || log.find("level=error") == std::string::npos) return std::nullopt;
+    const std::string text = words(log);
+    const bool missing =
+        text.find("executable file not found") != std::string::npos || text.find("no such file") != std::string::npos;
+    const std::string name = home.dir.filename().string();
+    if (!missing && cgroups_.no_more_processes(name))
+        return gantry::Status(Code::kFull,
+                              "exec: the limit of processes of container \"" + name + "\" is reached: " + text);
+    return gantry::Status(missing ? Code::kNotFound : Code::kFailed, "exec: " + text);
+}
+
+// runc copies what a process writes, and goes on until nobody can write any more.
+bool Engine::exec_over(const Home& home, const std::string& mark) {
+    const auto pid = monitored::parse_number(monitored::read_file(exec_pid(home, mark), 32).value_or(""));
+    return pid && !monitored::identify(static_cast<pid_t>(*pid));
+}
+
+void Engine::end_exec(const Record& record, const std::string& mark) { cgroups_.kill_marked(record.name, mark); }
+
 std::optional<gantry::ContainerStats> Engine::stats(const Record& record) { return cgroups_.stats(record.name); }
 
 }  // namespace oci

@@ -33,6 +33,11 @@ class Engine : public monitored::Backend {
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
     void keep_log(const monitored::Home& home) override;
     std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
+    monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
+                            const std::vector<std::string>& args, const std::string& mark) override;
+    std::optional<gantry::Status> exec_failure(const monitored::Home& home, const std::string& mark, int code) override;
+    bool exec_over(const monitored::Home& home, const std::string& mark) override;
+    void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
 
   private:

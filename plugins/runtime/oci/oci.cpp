@@ -68,7 +68,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
     gantry::RuntimeFacts facts() const override {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
-        out.fenceable = out.stats = out.limits = true;
+        out.fenceable = out.stats = out.limits = out.exec = true;
         return out;
     }
 };

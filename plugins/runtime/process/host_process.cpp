@@ -285,6 +285,54 @@ void HostProcess::clean(const Home& home, const Record& record, Instant deadline
     (void)monitored::wait_end(monitor, deadline);
 }
 
+monitored::Command HostProcess::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
+                                     const std::string& mark) {
+    json::error_code error;
+    const json::value plan = json::parse(monitored::read_file(home.dir / "plan.json", kMaxFile).value_or(""), error);
+    if (error) throw Failure(Code::kFailed, "container \"" + record.name + "\": its plan.json is damaged");
+    const json::array& all = plan.at("args").as_array();
+    if (all.at(0).as_string() != "-1") {
+        throw Failure(Code::kUnsupported, "container \"" + record.name + "\" runs as user " +
+                                              std::string(all.at(0).as_string()) +
+                                              ", and runtime/process runs further programs as the daemon only; use "
+                                              "runtime/oci");
+    }
+    monitored::Program program;
+    program.args = args;
+    program.cwd = "/";
+    std::string root;
+    for (const json::value& line : plan.at("env").as_array()) {
+        program.env.emplace_back(line.as_string());
+        if (program.env.back().starts_with("GANTRY_ROOT=")) root = program.env.back().substr(12);
+    }
+    monitored::Command command;
+    try {
+        command.argv = {find_program(monitored::RootFolder(root), program, record.name)};
+    } catch (const Failure& failure) {
+        throw Failure(Code::kNotFound, failure.what());
+    }
+    command.argv.insert(command.argv.end(), args.begin() + 1, args.end());
+    command.env = program.env;
+    command.env.push_back("GANTRY_EXEC=" + mark);
+    command.cwd = std::string(all.at(3).as_string());
+    return command;
+}
+
+void HostProcess::end_exec(const Record&, const std::string& mark) {
+    const Instant end = monitored::now() + std::chrono::seconds(1);
+    // Each is killed as it is seen, before it can fork again; its children have greater numbers, so that the same look
+    // comes to them. Numbers begin anew at some time: what had a process is looked through twice more.
+    for (int looks = 1; looks > 0 && monitored::now() < end; --looks) {
+        std::error_code error;
+        for (fs::directory_iterator it("/proc", error), last; !error && it != last; it.increment(error)) {
+            const auto pid = monitored::parse_number(it->path().filename().string());
+            if (!pid || !monitored::has_mark(static_cast<pid_t>(*pid), mark)) continue;
+            (void)::kill(static_cast<pid_t>(*pid), SIGKILL);
+            looks = 3;
+        }
+    }
+}
+
 std::optional<gantry::ContainerStats> HostProcess::stats(const Record& record) {
     gantry::ContainerStats out;
     const long ticks = ::sysconf(_SC_CLK_TCK), page = ::sysconf(_SC_PAGESIZE);

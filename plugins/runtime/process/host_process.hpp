@@ -24,6 +24,9 @@ class HostProcess : public monitored::Backend {
     pid_t kill(const monitored::Home& home, const monitored::Record& record) override;
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
     std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
+    monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
+                            const std::vector<std::string>& args, const std::string& mark) override;
+    void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
 
   private:

@@ -23,7 +23,7 @@ class ProcessRuntime : public monitored::MonitoredRuntime {
     gantry::RuntimeFacts facts() const override {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
-        out.stats = true;
+        out.stats = out.exec = true;
         return out;
     }
 };

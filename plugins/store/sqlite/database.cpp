@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 namespace gantry::sqlite {
@@ -82,7 +83,13 @@ bool no_room(sqlite3* db) {
 void Database::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
 void Database::Close::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 
-Database::Database(const std::string& path, std::int64_t reserve_bytes)
+std::int64_t version_number(const char* version) {
+    int major = 0, minor = 0, patch = 0;
+    if (std::sscanf(version, "%d.%d.%d", &major, &minor, &patch) != 3) return 0;
+    return (std::int64_t{major} * 1000 + minor) * 1000 + patch;
+}
+
+Database::Database(const std::string& path, std::int64_t reserve_bytes, std::int64_t writer)
     : path_(path), reserve_(path + ".reserve", reserve_bytes) {
     make_folder(path_);
     const auto absent = absent_beside(path_);
@@ -90,6 +97,7 @@ Database::Database(const std::string& path, std::int64_t reserve_bytes)
     try {
         if (!inspect(path_)) create();
         connect();
+        keep_copy(writer);
     } catch (...) {
         remove_empty(absent);  // what is refused stays as it was found, and so does its folder
         throw;
@@ -98,6 +106,42 @@ Database::Database(const std::string& path, std::int64_t reserve_bytes)
 }
 
 Database::~Database() { disconnect(); }
+
+// The way back to the version that wrote this: it may not read what this one is about to write.
+void Database::keep_copy(std::int64_t writer) {
+    {
+        const Statement read = prepare("SELECT value FROM meta WHERE name = 'writer'");
+        if (sqlite3_step(read.get()) == SQLITE_ROW && sqlite3_column_int64(read.get(), 0) == writer) return;
+    }
+    const std::string file = path_ + ".before-upgrade";
+    try {
+        if (newest() != 0) copy_to(file);  // nothing was written yet: nothing to go back to
+        const Statement note =
+            prepare("INSERT INTO meta VALUES('writer', ?1) ON CONFLICT(name) DO UPDATE SET value = ?1");
+        sqlite3_bind_int64(note.get(), 1, writer);
+        if (sqlite3_step(note.get()) != SQLITE_DONE) fail("cannot note the version in the database");
+    } catch (const Failure& failure) {  // a full disk, say: no reason to leave a cluster without its controller
+        no_copy_ = std::string("there is no way back to the version that ran before: ") + failure.what();
+    }
+}
+
+void Database::copy_to(const std::string& file) const {
+    const std::string fresh = file + ".new";
+    for (const char* part : {"", "-wal", "-shm", "-journal"}) unlink((fresh + part).c_str());
+    Fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)).reset();
+    sqlite3* raw = nullptr;
+    const int opened = sqlite3_open_v2(fresh.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+    Connection target(raw);
+    sqlite3_backup* backup = opened == SQLITE_OK ? sqlite3_backup_init(raw, "main", db_.get(), "main") : nullptr;
+    if (backup != nullptr) sqlite3_backup_step(backup, -1);
+    const bool copied = backup != nullptr && sqlite3_backup_finish(backup) == SQLITE_OK;
+    const std::string detail = copied ? "" : raw != nullptr ? sqlite3_errmsg(raw) : "out of memory";
+    target.reset();
+    if (copied && rename(fresh.c_str(), file.c_str()) == 0) return sync_folder(file);
+    const std::string why = copied ? std::strerror(errno) : detail;
+    unlink(fresh.c_str());
+    throw Failure(Code::kFailed, "cannot copy the database to " + file + ": " + why);
+}
 
 void Database::fail(const std::string& what) const {
     const int code = sqlite3_errcode(db_.get()) & 0xff;

@@ -21,10 +21,14 @@ struct sqlite3_stmt;
 
 namespace gantry::sqlite {
 
+// "0.9.1" as a number that a database can hold: 9001. What is no such version is 0.
+std::int64_t version_number(const char* version);
+
 class Database {
   public:
-    // Opens the file, or makes it. Throws with the text an operator needs; a file that is refused is not changed.
-    Database(const std::string& path, std::int64_t reserve_bytes);
+    // Opens the file, or makes it. Throws with the text an operator needs; a file that is refused is not changed. What
+    // another `writer` (a version, see version_number) wrote is copied to PATH.before-upgrade first.
+    Database(const std::string& path, std::int64_t reserve_bytes, std::int64_t writer = 0);
     ~Database();
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
@@ -35,6 +39,8 @@ class Database {
     std::uint64_t commit(const std::vector<StoreChange>& changes, bool use_reserve);
     // Moves the log's content into the database once there is enough of it. Call it when nobody waits.
     void tidy();
+    // Why there is no copy of what another version wrote; empty if there is one, or none was wanted.
+    const std::string& no_copy() const { return no_copy_; }
 
   private:
     struct Close {
@@ -51,6 +57,8 @@ class Database {
     void connect();
     void disconnect();
     void verify();
+    void keep_copy(std::int64_t writer);
+    void copy_to(const std::string& file) const;
     void settle();
     std::uint64_t write(const std::vector<StoreChange>& changes);
     void apply(const StoreChange& change, std::uint64_t revision);
@@ -64,6 +72,7 @@ class Database {
     Reserve reserve_;
     Connection db_;
     Statements sql_;
+    std::string no_copy_;
     int log_pages_ = 0;
     bool settled_ = true;  // false: it is not known whether the last commit is on disk
 };

@@ -31,7 +31,8 @@ class SqliteStore final : public Store {
     }
 
     void start() override {
-        database_.emplace(path_, reserve_bytes_);
+        database_.emplace(path_, reserve_bytes_, version_number(GANTRY_VERSION));
+        if (!database_->no_copy().empty()) host().warn(database_->no_copy());
         thread_ = std::thread([this] { run(); });
     }
 

@@ -67,6 +67,14 @@ struct Asking {
     explicit Asking(Trial& trial_in) : trial(trial_in), rig(trial, true), instance(rig.make()), driver(instance) {
         instance.start();
     }
+    // One that asks the node's resource tree rather than an address is answered so there, unless nothing is said at
+    // all.
+    void tree_answers(std::optional<ControlResponse> response) {
+        rig.host.tree = [this, response = std::move(response)](testing::ControlCall call) {
+            if (response) return call.answer(*response);
+            silent.push_back(std::move(call));
+        };
+    }
     testing::Pending<ProbeResult> begin(const std::string& address, std::uint16_t port) {
         return driver.check({"container", address, port, params(trial)});
     }
@@ -89,6 +97,7 @@ struct Asking {
     Rig rig;
     testing::Instance& instance;
     testing::ProbeDriver driver;
+    std::vector<testing::ControlCall> silent;
 };
 
 std::string_view name_of(Verdict verdict) {
@@ -108,6 +117,8 @@ void judge(Trial& trial) {
     }
     const std::string& healthy = trial.subject.world.text("probe.healthy");
     if (healthy.empty()) return trial.remark("no probe.healthy in --config: nothing was asked that is well");
+    if (const std::string& said = trial.subject.world.text("probe.tree"); !said.empty())
+        asking.tree_answers(ControlResponse{200, 0, said});
     const std::size_t colon = healthy.rfind(':');
     const auto port =
         static_cast<std::uint16_t>(std::atoi(healthy.c_str() + (colon == std::string::npos ? 0 : colon + 1)));
@@ -119,6 +130,7 @@ void judge(Trial& trial) {
 void keep_deadline(Trial& trial) {
     Asking asking(trial);
     asking.instance.limit = 1s;
+    asking.tree_answers(std::nullopt);
     const Silent silent;
     const Unreachable unreachable;
     auto first = asking.begin("127.0.0.1", silent.number);

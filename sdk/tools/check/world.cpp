@@ -11,9 +11,9 @@ namespace gantry::check {
 namespace {
 
 // What roles may be told of their surroundings; docs/plugins/check.md says what each is for.
-constexpr std::array kKnown{"probe.healthy",  "probe.params",         "directory.lookup",
-                            "runtime.layout", "runtime.image",        "runtime.sleeps",
-                            "runtime.exits",  "runtime.ignores_stop", "frontend.request"};
+constexpr std::array kKnown{"probe.healthy",        "probe.params",    "probe.tree",     "directory.lookup",
+                            "runtime.layout",       "runtime.image",   "runtime.sleeps", "runtime.exits",
+                            "runtime.ignores_stop", "frontend.request"};
 
 class Reader {
   public:

@@ -105,6 +105,22 @@ class Setup(unittest.TestCase):
         self.assertIn("No such file", self.join("--secret-file", self.dir / "nowhere", status=1))
         self.assertEqual(self.config.read_text(), before)
 
+    def test_a_configuration_that_cannot_be_written_leaves_all_as_it_was(self):
+        self.init("--local")
+        secret = self.dir / "secret"
+        secret.write_text("0123456789abcdef0123456789abcdef\n")
+        self.state.mkdir()
+        (self.state / "agent.json").write_text("{}")
+        (self.config.parent / "gantry.toml.new").mkdir()  # in the way, for root as well
+        before = {path.name: path.read_text() for path in self.config.parent.iterdir() if path.is_file()}
+        self.assertIn("cannot write", self.join("--secret-file", secret, status=1))
+        after = {path.name: path.read_text() for path in self.config.parent.iterdir() if path.is_file()}
+        self.assertEqual(after, before)
+        self.assertEqual([path.name for path in self.state.iterdir()], ["agent.json"])
+        (self.config.parent / "gantry.toml.new").rmdir()
+        self.join("--secret-file", secret)
+        self.assertEqual([path.name for path in self.state.iterdir()], ["before-join"])
+
     def test_a_node_does_not_join_while_its_gantryd_runs(self):
         secret = self.dir / "secret"
         secret.write_text("0123456789abcdef0123456789abcdef\n")

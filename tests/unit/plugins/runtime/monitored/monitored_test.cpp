@@ -66,6 +66,11 @@ class ScriptedBackend : public monitored::Backend {
         if (current->clean_fails) throw Failure(Code::kFailed, "the mount is busy");
     }
     std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
+    monitored::Command exec(const monitored::Home&, const monitored::Record&, const std::vector<std::string>&,
+                            const std::string&) override {
+        throw Failure(Code::kUnsupported, "the backend runs nothing");
+    }
+    void end_exec(const monitored::Record&, const std::string&) override {}
     std::optional<gantry::ContainerStats> stats(const monitored::Record&) override { return std::nullopt; }
 };
 

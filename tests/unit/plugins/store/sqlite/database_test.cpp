@@ -22,6 +22,7 @@ using gantry::kRevisionAny;
 using gantry::kRevisionNone;
 using gantry::StoreChange;
 using gantry::sqlite::Database;
+using gantry::sqlite::version_number;
 
 namespace {
 
@@ -76,6 +77,51 @@ std::int64_t size_of(const std::string& path) {
 }
 
 }  // namespace
+
+TEST_CASE("what another version wrote is copied before anything is written, and the copy is a database") {
+    TemporaryFolder folder;
+    const std::string path = folder / "state.db", copy = path + ".before-upgrade";
+    {
+        Database older(path, 0, version_number("0.9.0"));
+        older.commit({put("meta", "as 0.9.0 wrote it")}, false);
+    }
+    CHECK(size_of(copy) == -1);  // a new database has no way back
+    {
+        Database newer(path, 0, version_number("0.9.1"));
+        CHECK(newer.no_copy() == "");
+        newer.commit({put("meta", "as 0.9.1 wrote it")}, false);
+    }
+    struct stat have {};
+    REQUIRE(stat(copy.c_str(), &have) == 0);
+    CHECK((have.st_mode & 0777) == 0600);
+    const auto noted = have.st_mtim;
+    {
+        Database same(path, 0, version_number("0.9.1"));
+        CHECK(same.load("").entries.at(0).value == "as 0.9.1 wrote it");
+    }
+    REQUIRE(stat(copy.c_str(), &have) == 0);
+    CHECK(have.st_mtim.tv_nsec == noted.tv_nsec);  // not again
+
+    std::filesystem::rename(copy, path);
+    Database back(path, 0, version_number("0.9.0"));
+    CHECK(back.load("").entries.at(0).value == "as 0.9.0 wrote it");
+    CHECK(back.load("").revision == 1);
+    CHECK(size_of(copy) == -1);  // it is its own
+}
+
+TEST_CASE("a copy that cannot be made keeps no controller from its state") {
+    TemporaryFolder folder;
+    const std::string path = folder / "state.db";
+    {
+        Database older(path, 0, 1);
+        older.commit({put("a", "1")}, false);
+    }
+    std::filesystem::create_directories(path + ".before-upgrade/in the way");
+    Database newer(path, 0, 2);
+    CHECK_THAT(newer.no_copy(), Contains("cannot copy the database to " + path + ".before-upgrade"));
+    CHECK(newer.load("").entries.at(0).value == "1");
+    CHECK(newer.commit({put("a", "2")}, false) == 2);
+}
 
 TEST_CASE("a new database is empty, and what is committed is there after it was opened again") {
     const TemporaryFolder folder;
