@@ -274,23 +274,25 @@ Outcome<Answer> Client::upload(const std::string& target, std::int64_t size, con
     return receive(socket, *this, what, silence_);
 }
 
-Outcome<std::unique_ptr<Client::Stream>> Client::open(const std::string& target) const {
+Outcome<std::unique_ptr<Client::Stream>> Client::open(const std::string& target, const std::string& body) const {
     GANTRY_TRY(socket, Socket::connect(socket_));
-    const auto what = doing("GET", target);
+    const auto* method = body.empty() ? "GET" : "POST";
+    const auto what = doing(method, target);
+    const auto size = static_cast<std::int64_t>(body.size());
     bool early = false;
-    auto error = send(socket, head("GET", target, 0, ""), silence_, early);
+    auto error = send(socket, head(method, target, size, "application/json") + body, silence_, early);
     if (error && !early) return std::unexpected(transport_trouble(socket_, what, error, silence_));
     auto stream = std::make_unique<BodyStream>(std::move(socket), socket_, what);
     error = stream->read_head(silence_);
     if (error) return std::unexpected(transport_trouble(socket_, what, error, silence_));
     if (stream->code() < 400) return std::unique_ptr<Stream>(std::move(stream));
-    std::string body, part;
-    while (body.size() < (1 << 20)) {
+    std::string refused, part;
+    while (refused.size() < (1 << 20)) {
         GANTRY_TRY(got, stream->read(part, silence_));
         if (got != Stream::Got::kData) break;
-        body += part;
+        refused += part;
     }
-    return std::unexpected(refusal(as_answer(stream->code(), body)));
+    return std::unexpected(refusal(as_answer(stream->code(), refused)));
 }
 
 }  // namespace gantry::cli

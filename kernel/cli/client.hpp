@@ -53,8 +53,8 @@ class Client {
         // Bytes of the whole body, -1 if nobody said.
         virtual std::int64_t length() const = 0;
     };
-    // Errors: as ask, and refusal() of what gantryd answers.
-    Outcome<std::unique_ptr<Stream>> open(const std::string& target) const;
+    // GET, or, with a body, POST. Errors: as ask, and refusal() of what gantryd answers.
+    Outcome<std::unique_ptr<Stream>> open(const std::string& target, const std::string& body = {}) const;
 
     const std::string& socket() const { return socket_; }
 

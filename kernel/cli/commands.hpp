@@ -24,6 +24,9 @@ struct DeployOptions {
 Outcome<int> deploy(const Session& session, const DeployOptions& options);
 
 Outcome<int> nodes(const Session& session);
+// What nodes and instances use now, or with a name what that one used in the last hour; `watch`: again every 5 s until
+// SIGINT.
+Outcome<int> top(const Session& session, const std::string& name, bool watch);
 Outcome<int> node_remove(const Session& session, const std::string& name, bool dead);
 Outcome<int> node_confirm_lost(const Session& session, const std::vector<std::string>& names);
 // Announces that the machine behind the socket goes down; with `wait` ends when its gantryd has, or after 40 s.
@@ -45,6 +48,15 @@ Outcome<int> cluster_join(const Session& session, const ClusterOptions& options)
 // What Gantry needs of this machine, and the cure for what is missing. kFailed if anything is.
 Outcome<int> doctor(const Session& session, const ClusterOptions& options);
 
+// Has a node fail as its configuration permits, and says what that cost every service that moved. kNotReady if a budget
+// broke, or what moved was not ready again in time.
+struct DrillOptions {
+    std::string node, kind;
+    std::string duration = "20s";
+    std::string timeout = "2m";  // beyond the duration
+};
+Outcome<int> drill(const Session& session, const DrillOptions& options);
+
 Outcome<int> services(const Session& session);
 Outcome<int> instances(const Session& session);
 Outcome<int> explain(const Session& session, const std::string& service);
@@ -65,6 +77,15 @@ struct EventsOptions {
 };
 Outcome<int> events(const Session& session, const EventsOptions& options);
 Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail);
+
+struct ExecOptions {
+    std::string target;                // "axis_server", "axis_server.0", or a container's name
+    std::vector<std::string> command;  // a program and its arguments
+    bool input = false;                // pass standard input on
+    bool terminal = false;             // the command has a terminal, as this program has; with input
+};
+// Runs a command where the instance is; answers its exit status.
+Outcome<int> exec(const Session& session, const ExecOptions& options);
 
 // server: "ip:port,..." of position servers that are asked as well; empty: VSOA_POS_SERVER.
 Outcome<int> resolve(const Session& session, const std::string& name, const std::string& server);

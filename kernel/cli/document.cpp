@@ -56,6 +56,25 @@ std::string endpoint_text(const std::string& address, const std::string& port) {
     return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + port;
 }
 
+namespace {
+
+std::string seconds_text(std::int64_t ms) {
+    char text[48];
+    std::snprintf(text, sizeof text, "%lld.%03lld s", static_cast<long long>(ms / 1'000),
+                  static_cast<long long>(ms % 1'000));
+    return text;
+}
+
+}  // namespace
+
+std::string figure_text(const json::value* figure) {
+    if (!figure || !figure->is_object()) return "";
+    const auto value = number_of(*figure, "ms"), error = number_of(*figure, "error_ms");
+    if (error == 0) return value == 0 ? "0 s" : seconds_text(value);
+    return value <= error ? "at most " + seconds_text(value + error)
+                          : seconds_text(value) + " ± " + seconds_text(error);
+}
+
 std::string age_text(std::int64_t ms) { return ms < 0 ? "-" : format_duration(milliseconds(ms)); }
 
 std::string local_time(std::chrono::system_clock::time_point at, bool with_date) {

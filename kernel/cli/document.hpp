@@ -26,6 +26,8 @@ std::string endpoint_text(const std::string& address, const std::string& port);
 
 // "1.2 s", "3 min 5 s"; "-" for a negative one.
 std::string age_text(std::int64_t ms);
+// Of {"ms", "error_ms"}: "1.240 s ± 0.005 s", "at most 0.300 s", "0 s"; "" if there is none.
+std::string figure_text(const json::value* figure);
 // RFC 3339 to local time with milliseconds: "2026-11-22 12:03:04.123", or without the date. What is no time: as it is.
 std::string local_time(std::string_view rfc3339, bool with_date);
 std::string local_time(std::chrono::system_clock::time_point at, bool with_date);

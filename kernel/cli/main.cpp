@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "kernel/cli/commands.hpp"
+#include "kernel/cli/volumes.hpp"
 
 namespace gantry::cli {
 namespace {
@@ -36,6 +37,8 @@ struct Given {
     Session::Options session;
     DeployOptions deploy;
     EventsOptions events;
+    DrillOptions drill;
+    ExecOptions exec;
     ImportOptions import;
     ClusterOptions cluster;
     PullOptions pull;
@@ -116,6 +119,17 @@ void add_service_commands(CLI::App& app, Given& given) {
                            ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
     log_app->footer("Example:\n  gantry logs axis_server.0 -f --tail 20");
 
+    auto* exec_app = add(app, given, "exec", "Run a command in the container of an instance, wherever it is",
+                         [&](const Session& s) { return exec(s, given.exec); });
+    exec_app->add_option("TARGET", given.exec.target, "SERVICE, SERVICE.NUMBER or the name of a container")->required();
+    exec_app->add_option("COMMAND", given.exec.command, "The program and its arguments, behind --")->required();
+    exec_app->add_flag("-i,--input", given.exec.input, "Pass standard input on");
+    exec_app->add_flag("-t,--terminal", given.exec.terminal, "Give it a terminal, as this one; with -i");
+    exec_app->footer(
+        "Its exit status is the command's.\n\nExamples:\n  gantry exec axis_server -- /bin/axis --list\n  gantry exec "
+        "-t "
+        "axis_server.0 -- /bin/sh");
+
     auto* resolve_app = add(app, given, "resolve", "Say who answers a name, and how long it has",
                             [&](const Session& s) { return resolve(s, given.name, given.server); });
     resolve_app->add_option("NAME", given.name)->required();
@@ -126,6 +140,11 @@ void add_service_commands(CLI::App& app, Given& given) {
 
 void add_node_commands(CLI::App& app, Given& given) {
     add(app, given, "nodes", "List nodes", nodes);
+    auto* top_app = add(app, given, "top", "What nodes and instances use now, or one of them in the last hour",
+                        [&](const Session& s) { return top(s, given.name, given.follow); });
+    top_app->add_option("NAME", given.name, "A node, or an instance like axis_server.0");
+    top_app->add_flag("-w,--watch", given.follow, "Again every 5 seconds, until Ctrl-C");
+    top_app->footer("Examples:\n  gantry top\n  gantry top SNode1");
     auto* group = add_group(app, "node", "Forget nodes, say that silent ones are lost, leave");
     auto* rm = add(*group, given, "rm", "Forget a node",
                    [&](const Session& s) { return node_remove(s, given.name, given.dead); });
@@ -148,6 +167,16 @@ void add_node_commands(CLI::App& app, Given& given) {
     intent("drain", "Move everything away from a node and place nothing on it", "draining");
     intent("cordon", "Place nothing new on a node", "cordoned");
     intent("uncordon", "Use a node again, after drain or cordon", "active");
+    auto* drill_app = add(app, given, "drill", "Have a node fail for real, and say what that costs",
+                          [&](const Session& s) { return drill(s, given.drill); });
+    drill_app->add_option("NODE", given.drill.node)->required();
+    drill_app->add_option("--kind", given.drill.kind, "kill, cut, freeze or reboot, as its [node.drill] permits")
+        ->required()
+        ->check(CLI::IsMember({"kill", "cut", "freeze", "reboot"}));
+    drill_app->add_option("--for", given.drill.duration, "How long it fails, 1s to 1h")->capture_default_str();
+    drill_app->add_option("--timeout", given.drill.timeout, "How long to wait for figures when that is over")
+        ->capture_default_str();
+    drill_app->footer("Example:\n  gantry drill SNode2 --kind cut --for 20s");
     auto* even =
         add(app, given, "rebalance", "Move instances from nodes with many to nodes with few; shows the plan first",
             [&](const Session& s) { return rebalance(s, given.at_once, given.dry_run); });
@@ -245,6 +274,12 @@ void add_store_commands(CLI::App& app, Given& given) {
     auto* secret_rm =
         add(*group, given, "rm", "Remove a secret", [&](const Session& s) { return secret_remove(s, given.name); });
     secret_rm->add_option("NAME", given.name)->required();
+
+    group = add_group(app, "volume", "Named volumes of this node");
+    add(*group, given, "ls", "List the volumes of this node and who uses them", volumes);
+    auto* volume_rm = add(*group, given, "rm", "Remove a volume and what is in it",
+                          [&](const Session& s) { return volume_remove(s, given.name); });
+    volume_rm->add_option("NAME", given.name)->required();
 }
 
 void add_other_commands(CLI::App& app, Given& given) {
@@ -305,7 +340,14 @@ std::string did_you_mean(const CLI::App& root, int argc, char** argv) {
             }
         }
         const auto bare = word.substr(0, word.find('='));
-        if (std::find(known.begin(), known.end(), bare) != known.end()) continue;
+        if (std::find(known.begin(), known.end(), bare) != known.end()) {
+            const CLI::Option* found = nullptr;
+            for (const auto* level = at; level && !found; level = level->get_parent())
+                found = level->get_option_no_throw(bare);
+            const bool takes_value = found && found->get_items_expected_max() > 0 && bare == word;
+            i += takes_value;  // which is no word of the command
+            continue;
+        }
         const std::vector<std::string_view> views(known.begin(), known.end());
         if (const auto guess = nearest(bare, views)) return "`" + word + "`: did you mean `" + *guess + "`?";
         if (!option && at->get_parent() == nullptr) return "`" + word + "` is no command";

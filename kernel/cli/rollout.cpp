@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <functional>
+#include <vector>
+
 #include "kernel/cli/commands.hpp"
 #include "kernel/cli/document.hpp"
 
@@ -21,6 +25,23 @@ Outcome<int> history(const Session& session, const std::string& service) {
                    note});
     }
     session.show(list, table, "no revisions");
+    if (session.json()) return exit_status::kOk;
+    std::vector<const json::value*> all;
+    for (const auto& revision : items_of(list))
+        for (const auto& move : items_of(revision, "moves")) all.push_back(&move);
+    if (all.empty()) return exit_status::kOk;
+    std::ranges::sort(all, std::greater(), [](const json::value* move) { return number_of(*move, "move"); });
+    Table moves({"MOVE", "INSTANCE", "FROM", "TO", "REVISION", "GAP", "OVERLAP", "WHY"});
+    for (const auto* move : all) {
+        const bool again = number_of(*move, "epoch") == number_of(*move, "from_epoch");
+        auto overlap = figure_text(member_of(*move, "overlap"));
+        if (overlap.empty() && !again)
+            overlap =
+                flag_of(*move, "complete") ? "not known" : "not known until " + text_of(*move, "from") + " is back";
+        moves.add({text_of(*move, "move"), text_of(*move, "instance"), text_of(*move, "from"), text_of(*move, "to"),
+                   text_of(*move, "revision"), figure_text(member_of(*move, "gap")), overlap, text_of(*move, "why")});
+    }
+    session.show(moves);
     return exit_status::kOk;
 }
 

@@ -56,11 +56,22 @@ std::string written_key(const std::string& name, const json::value& key) {
     return format_size(std::abs(key.as_int64()));
 }
 
+// What the last move cost, and the worst one behind it where that is another.
+std::string last_and_worst(const json::value& service, const char* figure, const char* worst) {
+    const auto* moves = member_of(service, "moves");
+    const auto* last = moves ? member_of(*moves, "last") : nullptr;
+    if (!last || !last->is_object()) return "";
+    auto text = figure_text(member_of(*last, figure));
+    if (text.empty()) text = "not known";
+    const auto most = figure_text(member_of(*moves, worst));
+    return most.empty() || most == text ? text : text + ", worst " + most;
+}
+
 }  // namespace
 
 Outcome<int> services(const Session& session) {
     GANTRY_TRY(list, session.get("/v1/services"));
-    Table table({"NAME", "STATE", "READY", "MODE", "REVISION", "IMAGE", "POLICY", "POOL", "REASON"});
+    Table table({"NAME", "STATE", "READY", "MODE", "REVISION", "IMAGE", "POLICY", "POOL", "GAP", "OVERLAP", "REASON"});
     for (const auto& service : items_of(list)) {
         const auto state = text_of(service, "state");
         table.add({text_of(service, "name"),
@@ -71,6 +82,8 @@ Outcome<int> services(const Session& session) {
                    text_of(service, "image"),
                    text_of(service, "policy"),
                    pool_of(service),
+                   last_and_worst(service, "gap", "worst_gap"),
+                   last_and_worst(service, "overlap", "worst_overlap"),
                    text_of(service, "reason")});
     }
     session.show(list, table, "no services yet: `gantry deploy FILE` makes one");

@@ -11,6 +11,7 @@ namespace {
 constexpr Duration kListLimit = seconds(10);
 constexpr Duration kRemoveLimit = seconds(60);
 constexpr Duration kUnpackLimit = seconds(600);
+constexpr std::size_t kReaders = 8;                // other nodes that read images here at once
 constexpr std::uint64_t kProgressBytes = 8 << 20;  // a smaller image is here before anybody looks
 
 }  // namespace
@@ -31,9 +32,35 @@ void AgentLoop::fetch(const core::FetchImage& effect) {
                                      [](const Status&) {});
     }
     images_.fetch(effect.digest, effect.urgent, [this, effect](Result<void> fetched) {
+        source_.ended(effect.digest, fetched.has_value());
         if (!fetched) return image_ready(effect, std::move(fetched));
         unpack(effect);
     });
+}
+
+// Of a neighbour. As every node that is dialled it also says hello, as if to a controller.
+void AgentLoop::blob_came(host::PeerId peer, std::string_view bytes) {
+    auto decoded = core::decode_controller(bytes);
+    const auto* blob = decoded ? std::get_if<core::BlobData>(&decoded->message) : nullptr;
+    if (blob && source_.take(peer, *blob)) images_.data(*blob, std::move(decoded->tail));
+}
+
+// True if another node reads of an image here. From its first read on that is no connection of a controller.
+bool AgentLoop::serve_blob(host::PeerId peer, std::string_view bytes) {
+    const auto decoded = core::decode_agent(bytes);
+    const auto* read = decoded ? std::get_if<core::BlobRead>(&decoded->message) : nullptr;
+    if (!read) return false;
+    if (readers_.size() >= kReaders && !readers_.contains(peer)) return outbox_.close(peer), true;
+    if (readers_.insert(peer).second) turn(core::Disconnected{peer});
+    auto piece = std::make_shared<std::pair<core::BlobData, std::string>>();
+    image_files_.run([this, piece, read = *read] { *piece = answer(parts_.blobs, read); },
+                     [this, piece, peer](const Status& ran) {
+                         auto& [head, text] = *piece;
+                         if (!ran) head.error = ran.error().text();
+                         if (readers_.contains(peer))
+                             outbox_.send(peer, host::Channel::kBulk, core::encode(head, text));
+                     });
+    return true;
 }
 
 void AgentLoop::unpack(const core::FetchImage& effect) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
 #include "kernel/control/machine.hpp"
 
@@ -13,13 +14,14 @@ constexpr Duration kDialLimit = seconds(2);
 constexpr Duration kDialPauseMin = milliseconds(50);
 constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
+constexpr Duration kStatsLimit = seconds(5);
 constexpr Duration kGoodbye = milliseconds(200);
 constexpr Duration kListLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is
 constexpr std::size_t kStateMax = 64 << 20;
-constexpr std::size_t kAskingMax = 16;  // a controller asks through three
+constexpr std::size_t kAskingMax = 16;  // a controller asks through three; the rest are readers of images
 
 }  // namespace
 
@@ -28,17 +30,34 @@ AgentLoop::AgentLoop(Parts parts)
       timer_(parts_.io, [this](Duration) { turn(core::AgentTick{}); }),
       state_file_(parts_.io, 1),
       image_files_(parts_.io, 1),
+      volumes_(parts_.state_dir / "volumes", parts_.host, image_files_),
       images_(
-          image_files_, parts_.blobs, [this](const core::BlobRead& read) { send(controller_, read); },
+          image_files_, parts_.blobs, [this](const core::BlobRead& read) { source_.read(read); },
           [this](const std::string& image, std::uint32_t percent, std::uint64_t bytes) {
               tell_progress(image, percent, bytes);
               turn(core::ImageProgress{image, percent});
           }),
+      source_({parts_.io, parts_.transport, [this](host::PeerId peer, const core::BlobRead& read) { send(peer, read); },
+               [this] { images_.again(); },
+               [this](const std::string& text) { parts_.log(host::LogLevel::kInfo, text); }}),
       logs_(parts_.io, outbox_,
-            [this](host::PeerId peer, const core::LogData& data, std::string_view text) { send(peer, data, text); }),
+            [this](host::PeerId peer, const core::LogData& data, std::string_view text) {
+                outbox_.send(peer, host::Channel::kBulk, core::encode(data, text));  // its end behind all of it
+            }),
       execs_(parts_.io),
+      machine_(parts_.io, 1),
+      heat_(parts_.io, 1),
+      usage_({parts_.state_dir, [this](auto work, auto done) { machine_.run(std::move(work), std::move(done)); },
+              [this](auto work, auto done) { heat_.run(std::move(work), std::move(done)); },
+              [this](const auto& place, auto done) {
+                  auto* runtime = parts_.host.runtime(place.runtime);
+                  if (!runtime || !runtime->facts().stats) return done(fail(Code::kUnsupported, "not measured"));
+                  runtime->stats(place.container, kStatsLimit, std::move(done));
+              },
+              parts_.config.measure_every}),
       dial_timer_(parts_.io),
       load_timer_(parts_.io),
+      drill_(parts_.io),
       spare_(parts_.config.image_high_watermark, parts_.config.image_low_watermark) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         parts_.log(host::LogLevel::kError, "a message of " + std::to_string(bytes) +
@@ -62,7 +81,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         const auto known = runtime->facts();
         facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits,
-                                  known.fenceable && !parts_.guard.empty()});
+                                  known.fenceable && !parts_.guard.empty(), known.settings});
     }
     for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
@@ -78,6 +97,8 @@ Result<core::AgentFacts> AgentLoop::facts() {
     }
     cpu_milli_ = facts.cpu_milli;
     facts.ask_port = parts_.config.ask_port();
+    facts.disk_warn_percent = parts_.config.disk_warn_percent;
+    for (const auto& [kind, command] : parts_.config.drill) facts.drills.push_back(kind);
     return facts;
 }
 
@@ -263,6 +284,22 @@ void AgentLoop::act(core::AgentEffect effect) {
     }
 }
 
+namespace {
+
+// As the manifest has them, with the ports that a network of its own is to publish.
+std::string settings_of(const core::ServiceSpec& spec) {
+    json::object out = spec.settings;
+    auto* container = out.if_contains("container");
+    if (container && container->get_object().contains("network")) {
+        json::array ports;
+        for (const auto& endpoint : spec.endpoints) ports.push_back(endpoint.port);
+        if (!ports.empty()) container->get_object()["ports"] = std::move(ports);
+    }
+    return to_text(out);
+}
+
+}  // namespace
+
 void AgentLoop::act_container(core::Create effect) {
     auto* runtime = parts_.host.runtime(effect.runtime);
     if (!runtime) {
@@ -273,6 +310,10 @@ void AgentLoop::act_container(core::Create effect) {
         return turn(core::OperationDone{effect.id, fail(Code::kFull, "the agent's state cannot be saved")});
     }
     auto& wanted = effect.wanted;
+    if (const auto named = wanted.spec.setting_names(); !named.empty() && !runtime->facts().settings) {
+        return turn(core::OperationDone{
+            effect.id, fail(Code::kUnsupported, "runtime " + effect.runtime + " cannot apply " + named.front())});
+    }
     host::ContainerSpec spec;
     spec.name = wanted.name;
     spec.image = wanted.image_digest;
@@ -281,12 +322,19 @@ void AgentLoop::act_container(core::Create effect) {
     spec.user = wanted.spec.user;
     spec.args = wanted.spec.args;
     spec.env = wanted.env;
-    for (const auto& mount : wanted.spec.mounts) spec.mounts.push_back({mount.source, mount.target, mount.read_only});
+    for (const auto& mount : wanted.spec.mounts)
+        spec.mounts.push_back({mount.source, mount.target, mount.read_only, mount.no_exec});
     spec.cpu_milli = wanted.spec.cpu_milli;
     spec.memory_bytes = wanted.spec.memory_bytes;
     spec.pids = wanted.spec.pids;
+    spec.stop_signal = wanted.spec.stop_signal;
+    if (!wanted.spec.settings.empty()) spec.settings = settings_of(wanted.spec);
     spec.labels = wanted.labels;
-    runtime->create(spec, kContainerLimit, done_with(effect.id));
+    if (auto there = volumes_.prepare(spec); !there) return turn(core::OperationDone{effect.id, std::move(there)});
+    runtime->create(spec, kContainerLimit, [this, spec, done = done_with(effect.id)](Result<void> result) {
+        volumes_.prepared(spec);
+        done(std::move(result));
+    });
 }
 
 void AgentLoop::list_containers(const std::string& name) {
@@ -343,6 +391,7 @@ void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::
 void AgentLoop::peer_up(host::PeerId peer) {
     peers_.insert(peer);
     controller_ = peer;
+    source_.controller(peer);
     images_.connected(true);
     turn(core::Connected{peer});
 }
@@ -369,23 +418,54 @@ void AgentLoop::node_message(host::PeerId peer, std::string_view bytes) {
 
 void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     if (reached_.contains(peer)) return node_message(peer, bytes);
+    if (source_.owns(peer)) return blob_came(peer, bytes);
+    if (asking_.contains(peer) && serve_blob(peer, bytes)) return;
     auto decoded = core::decode_controller(bytes);
     if (!decoded) {
         parts_.log(host::LogLevel::kWarn, "message from the controller refused: " + decoded.error().text());
         return outbox_.close(peer);
     }
     if (const auto* blob = std::get_if<core::BlobData>(&decoded->message)) {
-        return images_.data(*blob, std::move(decoded->tail));
+        if (source_.take(peer, *blob)) images_.data(*blob, std::move(decoded->tail));
+        return;
     }
-    if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) {
-        const auto place = core_->container_of(open->copy);
+    const auto open_stream = [&](const auto& open, auto begin) {
+        const auto place = core_->container_of(open.copy);
         auto* runtime = place ? parts_.host.runtime(place->runtime) : nullptr;
-        if (!runtime) return send(peer, core::LogData{{}, open->stream, true, "no container of " + open->copy.text()});
-        return logs_.open(peer, *open, *runtime, place->container);
+        if (!runtime) return send(peer, core::LogData{{}, open.stream, true, "no container of " + open.copy.text()});
+        (logs_.*begin)(peer, open, *runtime, place->container);
+    };
+    if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) return open_stream(*open, &LogReaders::open);
+    if (const auto* open = std::get_if<core::ExecOpen>(&decoded->message)) return open_stream(*open, &LogReaders::exec);
+    if (const auto* input = std::get_if<core::ExecInput>(&decoded->message)) {
+        return logs_.input(peer, *input, decoded->tail);
     }
     if (const auto* close = std::get_if<core::LogClose>(&decoded->message)) return logs_.close(peer, close->stream);
+    if (const auto* what = std::get_if<core::Drill>(&decoded->message)) return drill(*what);
     welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);
     turn(core::FromController{peer, std::move(decoded->message)});
+}
+
+// Only what this node's own configuration permits, whatever the controller takes for permitted.
+void AgentLoop::drill(const core::Drill& what) {
+    const auto command = parts_.config.drill.find(what.kind);
+    const json::object fields{{"kind", what.kind}};
+    const std::string name = facts_.node + ": drill " + what.kind;
+    if (command == parts_.config.drill.end())
+        return tell("drill-failed", name + " is not in [node.drill] here", fields);
+    parts_.log(host::LogLevel::kWarn, name + " for " + format_duration(milliseconds(what.for_ms)) + " begins");
+    drill_.run(what.kind, command->second, milliseconds(what.for_ms), [this, name, fields](const Status& ended) {
+        if (!ended) tell("drill-failed", name + ": " + ended.error().text(), fields);
+    });
+}
+
+void AgentLoop::tell(std::string kind, std::string text, json::object fields) {
+    parts_.log(host::LogLevel::kWarn, kind + ": " + text);
+    if (controller_ == 0 || !welcomed_ || stopping_) return;
+    say({controller_, core::NodeEvent{{facts_.node_id, facts_.boot_id, facts_.session, 0},
+                                      std::move(kind),
+                                      std::move(text),
+                                      std::move(fields)}});
 }
 
 void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {
@@ -395,11 +475,13 @@ void AgentLoop::peer_down(host::PeerId peer, host::Down reason) {
                                          : reason == host::Down::kClosed ? core::Ended::kClosed
                                                                          : core::Ended::kSilent});
     }
+    if (source_.owns(peer)) return source_.peer_down(peer);
     logs_.peer_down(peer);
-    if (asking_.erase(peer)) return turn(core::Disconnected{peer});
+    if (asking_.erase(peer)) return readers_.erase(peer) ? void() : turn(core::Disconnected{peer});
     peers_.erase(peer);
     if (controller_ == peer) {
         controller_ = 0;
+        source_.controller(0);
         images_.connected(false);
     }
     turn(core::Disconnected{peer});
@@ -464,7 +546,7 @@ void AgentLoop::measure() {
     }
     cpu_busy_ = ticks.busy;
     cpu_total_ = ticks.total;
-    turn(core::LoadMeasured{load});
+    turn(core::LoadMeasured{load, usage_.sample(core_->running())});
     if (++measured_ % kDiskPeriods == 0) make_room();
     load_timer_.expires_after(kLoadPeriod);
     load_timer_.async_wait([this](boost::system::error_code error) {

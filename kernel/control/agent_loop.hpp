@@ -18,15 +18,19 @@
 
 #include "kernel/control/blobs.hpp"
 #include "kernel/control/config.hpp"
+#include "kernel/control/drill.hpp"
 #include "kernel/control/exec.hpp"
 #include "kernel/control/image_fetch.hpp"
+#include "kernel/control/image_source.hpp"
 #include "kernel/control/lane.hpp"
 #include "kernel/control/lease_guard.hpp"
 #include "kernel/control/log_streams.hpp"
 #include "kernel/control/loop_timer.hpp"
 #include "kernel/control/outbox.hpp"
 #include "kernel/control/spare_images.hpp"
+#include "kernel/control/volumes.hpp"
 #include "kernel/core/agent.hpp"
+#include "kernel/load/sampler.hpp"
 
 namespace gantry::control {
 
@@ -63,7 +67,7 @@ class AgentLoop {
 
     // --- peers that we dialled, and other nodes that dialled us for the controller ---
     bool owns(host::PeerId peer) const {
-        return peers_.contains(peer) || asking_.contains(peer) || reached_.contains(peer);
+        return peers_.contains(peer) || asking_.contains(peer) || reached_.contains(peer) || source_.owns(peer);
     }
     void asked_by(host::PeerId peer);  // a connection came in
     void peer_message(host::PeerId peer, std::string_view bytes);
@@ -73,6 +77,7 @@ class AgentLoop {
     // One more process in a container of this node, to its end; see Execs::run.
     void exec(const std::string& container, const json::value& document, Execs::Answer answer);
     json::value document() const;
+    Volumes& volumes() { return volumes_; }
 
   private:
     Result<core::AgentFacts> facts();
@@ -90,6 +95,8 @@ class AgentLoop {
     void unpack(const core::FetchImage& effect);
     void image_ready(const core::FetchImage& effect, Result<void> ready);
     void tell_progress(const std::string& image, std::uint32_t percent, std::uint64_t bytes);
+    void blob_came(host::PeerId peer, std::string_view bytes);
+    bool serve_blob(host::PeerId peer, std::string_view bytes);
     void keep_images(const core::KeepImages& effect);
     void drop_blobs();
     void make_room();
@@ -105,6 +112,8 @@ class AgentLoop {
     void dial_later();
     void peer_up(host::PeerId peer);
     void measure();
+    void drill(const core::Drill& what);
+    void tell(std::string kind, std::string text, json::object fields);
 
     Parts parts_;
     core::AgentFacts facts_;
@@ -112,11 +121,16 @@ class AgentLoop {
     LoopTimer timer_;
     Outbox outbox_;
     Lane state_file_, image_files_;
+    Volumes volumes_;
     ImageFetch images_;
+    ImageSource source_;
     LogReaders logs_;
     Execs execs_;
+    Lane machine_, heat_;  // a sensor that hangs holds up no other
+    load::Sampler usage_;
     std::optional<LeaseGuard> guard_;  // where a runtime is guarded
     boost::asio::steady_timer dial_timer_, load_timer_;
+    Drill drill_;
     std::deque<core::AgentEffect> effects_;
     bool saving_ = false, save_failed_ = false, stopping_ = false, dialling_ = false, draining_ = false,
          welcomed_ = false;
@@ -131,7 +145,8 @@ class AgentLoop {
     std::map<std::string, std::uint32_t> quarters_told_;  // of images on their way
     std::set<std::string> sound_;                         // images whose blobs were looked through
     std::set<host::PeerId> peers_;                        // controllers that we dialled
-    std::set<host::PeerId> asking_;                       // nodes that dialled us for one
+    std::set<host::PeerId> asking_;                       // nodes that dialled us for one, or for an image
+    std::set<host::PeerId> readers_;                      // those that are known to be there for an image
     std::set<host::PeerId> reached_;                      // nodes that we dialled for it
     host::PeerId controller_ = 0;
     Instant started_{};

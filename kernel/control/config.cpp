@@ -148,12 +148,29 @@ class Table {
         return {};
     }
 
+    const std::filesystem::path& file() const { return file_; }
+
   private:
     const std::filesystem::path& file_;
     const toml::table& table_;
     std::string name_;
     std::vector<std::string_view> asked_;
 };
+
+// Each kind that is here is permitted, with the command that does it.
+Result<std::map<std::string, std::vector<std::string>>> read_drill(Table table) {
+    std::map<std::string, std::vector<std::string>> out;
+    for (const auto* kind : {"kill", "cut", "freeze", "reboot"}) {
+        const auto* node = table.get(kind);
+        if (!node) continue;
+        GANTRY_TRY(command, table.texts(kind));
+        if (command.empty() || !command.front().starts_with('/'))
+            return table.wrong(*node, kind, "a command such as [\"/usr/lib/gantry/gantry-drill\", \"cut\"]");
+        out[kind] = std::move(command);
+    }
+    GANTRY_CHECK(table.finish());
+    return out;
+}
 
 Result<NodeConfig> read_node(Table table) {
     NodeConfig node;
@@ -200,6 +217,12 @@ Result<NodeConfig> read_node(Table table) {
     node.advertise = advertise;
     node.boot_id_file = boot_id_file;
     node.position_servers = servers;
+    GANTRY_TRY(disk_warn, table.integer("disk_warn", node.disk_warn_percent, 0, 100));
+    node.disk_warn_percent = disk_warn;
+    GANTRY_TRY(every, table.duration("measure_every", node.measure_every));
+    if (every < seconds(1) || every > seconds(3'600))
+        return table.wrong(*table.get("measure_every"), "measure_every", "a duration from \"1s\" to \"1h\"");
+    node.measure_every = every;
     GANTRY_TRY(cpu, table.text("cpu", "0"));
     GANTRY_TRY(memory, table.text("memory", "0"));
     auto milli = parse_cpu(cpu);
@@ -208,6 +231,11 @@ Result<NodeConfig> read_node(Table table) {
     if (!bytes) return table.wrong(*table.get("memory"), "memory", "a size such as \"512MiB\"");
     node.cpu_milli = *milli;
     node.memory_bytes = *bytes;
+    if (const auto* drill = table.get("drill")) {
+        if (!drill->is_table()) return table.wrong(*drill, "drill", "a table");
+        GANTRY_TRY(commands, read_drill(Table(table.file(), *drill->as_table(), "node.drill")));
+        node.drill = std::move(commands);
+    }
     GANTRY_TRY(high, table.integer("image_high_watermark", node.image_high_watermark, 0, 100));
     GANTRY_TRY(low,
                table.integer("image_low_watermark", std::min<std::int64_t>(node.image_low_watermark, high), 0, high));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,9 +25,13 @@ struct NodeConfig {
     std::vector<std::string> position_servers;  // further ones for containers, behind the node's own
     std::int64_t cpu_milli = 0;                 // 0: what the machine has
     std::int64_t memory_bytes = 0;
-    std::string listen;  // where other nodes dial, to answer for this one; empty: nowhere
+    std::int64_t disk_warn_percent = 90;  // 0: no event
+    Duration measure_every = seconds(5);  // what load::Sampler measures
+    std::string listen;                   // where other nodes dial, to answer for this one; empty: nowhere
     // Percent of the disk of state_dir: images that are not needed go once it is filled to the one, down to the other.
     unsigned image_high_watermark = 85, image_low_watermark = 80;
+
+    std::map<std::string, std::vector<std::string>> drill;  // kind -> command; what is not here is not permitted
 
     std::uint16_t ask_port() const;  // of listen; 0: none
 };

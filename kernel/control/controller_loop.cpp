@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/control/files.hpp"
+#include "kernel/control/image_source.hpp"
 
 namespace gantry::control {
 namespace {
@@ -41,7 +43,8 @@ ControllerLoop::ControllerLoop(Parts parts)
              }),
       log_writers_(parts_.io),
       files_(parts_.io, 1),
-      reload_timer_(parts_.io) {
+      reload_timer_(parts_.io),
+      load_timer_(parts_.io) {
     outbox_.use(&parts_.transport, [this](host::PeerId, std::size_t bytes) {
         const std::string text = "a message of " + std::to_string(bytes) +
                                  " bytes to a node is longer than the transport takes and was not sent";
@@ -49,6 +52,9 @@ ControllerLoop::ControllerLoop(Parts parts)
         parts_.events.add("message-too-long", text, {{"bytes", bytes}});
     });
     log_writers_.on_abandoned([this](std::uint64_t stream, host::PeerId peer) { send(peer, core::LogClose{stream}); });
+    log_writers_.on_taken([this](std::uint64_t stream, host::PeerId peer, std::uint64_t bytes) {
+        send(peer, core::ExecInput{stream, false, bytes});
+    });
 }
 
 void ControllerLoop::start(host::Done<void> ready) {
@@ -69,13 +75,25 @@ void ControllerLoop::listen(host::Done<void> ready) {
         // Not what was uploaded a moment ago: its image may not have a name yet.
         files_.run([this, needed = core_->images_needed()] { parts_.blobs.keep(needed, kUploadKept); },
                    [](const Status&) {});
+        remember_load();
         ready({});
+    });
+}
+
+void ControllerLoop::remember_load() {
+    load_timer_.expires_after(load::History::kStep);
+    load_timer_.async_wait([this](boost::system::error_code cancelled) {
+        if (cancelled || stopping_) return;
+        const auto wall = std::chrono::system_clock::now().time_since_epoch();
+        if (core_) load_history_.take(*core_, wall / milliseconds(1));
+        remember_load();
     });
 }
 
 void ControllerLoop::stop() {
     stopping_ = true;
     reload_timer_.cancel();
+    load_timer_.cancel();
     timer_.stop();
 }
 
@@ -282,29 +300,15 @@ void ControllerLoop::peer_refused(const std::string& address, const std::string&
 }
 
 void ControllerLoop::serve_blob(host::PeerId peer, const core::BlobRead& read) {
-    struct Piece {
-        core::BlobData head;
-        std::string bytes;
-    };
-    auto piece = std::make_shared<Piece>();
-    const auto length = std::min<std::size_t>(read.length, limits::kBlobChunk);
-    files_.run(
-        [this, piece, read, length] {
-            piece->head = {read.digest, read.offset, 0, ""};
-            auto total = parts_.blobs.size(read.digest);
-            if (total) {
-                piece->head.total = *total;
-                auto bytes = parts_.blobs.read(read.digest, read.offset, length);
-                if (bytes) piece->bytes = std::move(*bytes);
-                if (!bytes) piece->head.error = bytes.error().text();
-            } else {
-                piece->head.error = total.error().text();
-            }
-        },
-        [this, piece, peer](const Status& ran) {
-            if (!ran) piece->head.error = ran.error().text();
-            outbox_.send(peer, host::Channel::kBulk, core::encode(piece->head, piece->bytes));
-        });
+    auto piece = std::make_shared<std::pair<core::BlobData, std::string>>();
+    auto near = read.image.empty() ? std::vector<std::string>{} : core_->neighbours_with(read.image, peer);
+    files_.run([this, piece, read] { *piece = answer(parts_.blobs, read); },
+               [this, piece, peer, near = std::move(near)](const Status& ran) {
+                   auto& [head, bytes] = *piece;
+                   if (!ran) head.error = ran.error().text();
+                   head.near = near;
+                   outbox_.send(peer, host::Channel::kBulk, core::encode(head, bytes));
+               });
 }
 
 void ControllerLoop::drop_blobs(const std::string& manifest) {
@@ -382,6 +386,65 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
     const auto stream = log_writers_.open(place->peer, owned.release());
     send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
     started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
+                           Answer answer) {
+    if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto peer = core_->drilled(node, kind);
+    if (!peer) return answer(std::unexpected(peer.error()));
+    const Instant now = host::boottime_now();
+    if (now < drill_until_)
+        return answer(fail(Code::kConflict, "a drill is under way for another " + format_duration(drill_until_ - now) +
+                                                "; there is one at a time"));
+    drill_until_ = now + duration;
+    json::object fields{{"node", node}, {"kind", kind}, {"for_ms", duration / milliseconds(1)}};
+    send(*peer, core::Drill{kind, duration / milliseconds(1)});
+    json::object said = fields;
+    if (!who.empty()) said["by"] = who;
+    parts_.events.add("drill", node + ": drill " + kind + " for " + format_duration(duration), std::move(said));
+    answer(std::move(fields));
+}
+
+void ControllerLoop::exec(const std::string& instance, const json::value& document, int fd, const std::string& who,
+                          Answer started) {
+    FileDescriptor owned(fd);
+    if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto place = core_->place(instance);
+    if (!place) return started(std::unexpected(place.error()));
+    if (!place->exec)
+        return started(
+            fail(Code::kUnsupported, "gantryd of " + place->node + " is older and runs no commands; upgrade it"));
+    if (log_writers_.size() >= limits::kLogStreams)
+        return started(fail(Code::kFull, "too many read logs or run commands already (" +
+                                             std::to_string(limits::kLogStreams) + "); try again"));
+    Fields f(&document, "");
+    const auto args = f.texts("args");
+    const auto terminal = f.boolean("terminal", false), input = f.boolean("input", false);
+    const auto rows = f.integer("rows", 24, 1, UINT16_MAX), columns = f.integer("columns", 80, 1, UINT16_MAX);
+    const auto known = f.finish();
+    for (const Error* error :
+         {args ? nullptr : &args.error(), terminal ? nullptr : &terminal.error(), input ? nullptr : &input.error(),
+          rows ? nullptr : &rows.error(), columns ? nullptr : &columns.error(), known ? nullptr : &known.error()})
+        if (error) return started(std::unexpected(*error));
+    if (args->empty()) return started(fail(Code::kInvalid, "expected a program and its arguments", "args"));
+    const auto stream = log_writers_.open(place->peer, owned.release(), true);
+    log_writers_.say(stream, 's', json::object{{"exec", stream}, {"instance", instance}, {"node", place->node}});
+    parts_.log(host::LogLevel::kInfo,
+               who + " runs \"" + one_line(args->front(), 200) + "\" in " + instance + " on " + place->node);
+    send(place->peer, core::ExecOpen{stream, place->copy, *args, *terminal, *input, static_cast<std::uint16_t>(*rows),
+                                     static_cast<std::uint16_t>(*columns)});
+    started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::exec_input(core::ExecInput input, const std::string& bytes, Answer answer) {
+    const auto peer = log_writers_.command(input.stream);
+    if (!peer) return answer(fail(Code::kNotFound, "command " + std::to_string(input.stream) + " has ended"));
+    if (bytes.size() > limits::kBlobChunk)
+        return answer(fail(Code::kInvalid, "expected at most " + std::to_string(limits::kBlobChunk) +
+                                               " bytes of input at once, got " + std::to_string(bytes.size())));
+    outbox_.send(*peer, host::Channel::kBulk, core::encode(input, bytes));
+    answer(json::object{});
 }
 
 void ControllerLoop::reply(core::RequestId request, Result<json::value> result) {

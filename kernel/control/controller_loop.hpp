@@ -25,6 +25,7 @@
 #include "kernel/control/outbox.hpp"
 #include "kernel/core/commit_gate.hpp"
 #include "kernel/core/controller.hpp"
+#include "kernel/load/history.hpp"
 
 namespace gantry::control {
 
@@ -66,8 +67,16 @@ class ControllerLoop {
     void read(const std::function<Result<json::value>(const core::Controller&)>& make, Answer answer);
     // Answered when the policy has said what it thinks of the candidates. Errors: kNotFound.
     void explain(const std::string& service, Answer answer);
+    const load::History& load_history() const { return load_history_; }
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
+    void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
+               Answer answer);
+    // Runs a command in an instance ("axis_server.0") or container: {"args", "terminal", "input", "rows", "columns"}.
+    // Its output is written to fd, which is taken over, in frames; its input comes by exec_input.
+    void exec(const std::string& instance, const json::value& document, int fd, const std::string& who, Answer started);
+    void exec_input(core::ExecInput input, const std::string& bytes, Answer answer);
     // An image was removed: its blobs go, but for those that another image or a service needs.
     void drop_blobs(const std::string& manifest);
     std::string listening() const { return listening_; }
@@ -97,6 +106,7 @@ class ControllerLoop {
     void reply(core::RequestId request, Result<json::value> result);
     void fail_requests(const std::vector<core::RequestId>& requests, const Error& why);
     void listen(host::Done<void> ready);
+    void remember_load();
 
     Parts parts_;
     std::unique_ptr<core::Controller> core_;
@@ -105,7 +115,8 @@ class ControllerLoop {
     Outbox outbox_;
     LogWriters log_writers_;
     Lane files_;
-    boost::asio::steady_timer reload_timer_;
+    load::History load_history_;
+    boost::asio::steady_timer reload_timer_, load_timer_;
     std::set<host::PeerId> peers_, joined_;  // all; those that were welcomed
     std::map<std::string, std::string> expected_;
     std::optional<core::Names> names_;
@@ -113,7 +124,7 @@ class ControllerLoop {
     core::RequestId next_request_ = 1;
     std::map<std::string, Instant> refused_logged_;
     std::function<void(Status)> loaded_;
-    Instant full_until_{};
+    Instant full_until_{}, drill_until_{};
     std::string listening_;
     std::uint64_t cores_ = 0;  // loaded so far: what a policy answers to one that is gone is dropped
     bool stopping_ = false;

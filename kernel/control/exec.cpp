@@ -40,7 +40,7 @@ void Execs::run(host::Runtime& runtime, const std::string& container, const json
     run->answer = std::move(answer);
     ++*running_;
     read(run);
-    runtime.exec(container, *args, ends[1], run->limit, [run, running = running_](Result<int> code) {
+    (void)runtime.exec(container, *args, false, ends[1], run->limit, [run, running = running_](Result<int> code) {
         --*running;
         run->ended = std::move(code);
         finish(run);

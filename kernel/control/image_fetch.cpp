@@ -85,7 +85,7 @@ void ImageFetch::ask() {
     if (!connected_ || blob_->busy) return;
     const bool first = !blob_->total;
     while (blob_->asked - blob_->written < kWindow && (first || blob_->asked < *blob_->total)) {
-        read_({{}, blob_->digest, blob_->asked, static_cast<std::uint32_t>(limits::kBlobChunk)});
+        read_({{}, blob_->digest, blob_->asked, static_cast<std::uint32_t>(limits::kBlobChunk), jobs_.front().image});
         blob_->asked += limits::kBlobChunk;
         if (first) return;
     }

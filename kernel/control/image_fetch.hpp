@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ImageFetch: brings images from the controller to this node, blob by blob, resumable, checked against their digests.
+// ImageFetch: brings images to this node, blob by blob, resumable, checked against their digests.
 // A few reads are under way at once, so a slow link is used but heartbeats still pass. One image at a time; what a copy
 // waits for goes before what is only to be ready, which stops where it is and goes on later.
 //
@@ -22,7 +22,7 @@ namespace gantry::control {
 
 class ImageFetch {
   public:
-    using Read = std::function<void(const core::BlobRead&)>;  // asks the controller; the answer comes by data()
+    using Read = std::function<void(const core::BlobRead&)>;  // asks whoever has it; the answer comes by data()
     using Progress = std::function<void(const std::string& image, std::uint32_t percent, std::uint64_t bytes)>;
 
     ImageFetch(Lane& files, BlobStore& blobs, Read read, Progress progress)
@@ -34,6 +34,7 @@ class ImageFetch {
     bool hurry(const std::string& image);
     // What was asked for on an earlier connection will not come.
     void connected(bool yes);
+    void again() { connected(connected_); }  // nor what was asked of somebody else
     void data(const core::BlobData& data, std::string bytes);
 
   private:

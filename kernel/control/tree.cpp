@@ -175,6 +175,10 @@ void Tree::get_list(const Route& route, Answer answer) {
         if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
         return answer(parts_.agent->document());
     }
+    if (what == "volumes") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        return parts_.agent->volumes().list(std::move(answer));
+    }
     if (!parts_.controller) {
         if (what == "cluster") return answer(cluster(nullptr));
         return answer(no_controller());
@@ -207,6 +211,7 @@ void Tree::get_one(const Route& route, Answer answer) {
                 GANTRY_TRY(revisions, core.history(name));
                 return list_document(std::move(revisions), core.term());
             }
+            if (route.parts.size() == 3 && route.parts[2] == "load") return load_history(core, route);
             if (route.parts.size() != 2) return no_such_path(route);
             if (what == "services") return core.service(name);
             if (what == "nodes") return pick(nodes(core), name, "node");
@@ -221,6 +226,26 @@ void Tree::get_one(const Route& route, Answer answer) {
             return no_such_path(route);
         },
         std::move(answer));
+}
+
+// Of what is there and was never measured: no points.
+Result<json::value> Tree::load_history(const core::Controller& core, const Route& route) const {
+    const auto& what = route.parts[0];
+    const auto& name = route.parts[1];
+    const auto& history = parts_.controller->load_history();
+    json::array points;
+    if (what == "nodes") {
+        GANTRY_TRY(node, pick(nodes(core), name, "node"));
+        points = history.of_node(name);
+    } else if (what == "instances") {
+        points = history.of_instance(name);
+        if (const auto place = core.place(name); !place && place.error().code != Code::kUnavailable)
+            return std::unexpected(place.error());
+    } else {
+        return no_such_path(route);
+    }
+    return json::object{
+        {"every_ms", load::History::kStep / milliseconds(1)}, {"items", std::move(points)}, {"revision", core.term()}};
 }
 
 // Those that discovery expects and that have not joined stand among the others.
@@ -345,6 +370,10 @@ Tree::Answer Tree::drop_blobs_after(const std::string& name, Answer answer) {
 }
 
 void Tree::remove(const Route& route, Answer answer) {
+    if (route.parts.size() == 2 && route.parts[0] == "volumes") {
+        if (!parts_.agent) return answer(fail(Code::kNotFound, "this gantryd is no node"));
+        return parts_.agent->volumes().remove(route.parts[1], std::move(answer));
+    }
     if (!parts_.controller) return answer(no_controller());
     if (route.parts.size() != 2) return answer(no_such_path(route));
     const auto& what = route.parts[0];
@@ -381,6 +410,16 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
         if (!document) return answer(std::unexpected(document.error()));
         return parts_.agent->exec(parts[2], *document, std::move(answer));
     }
+    if (parts.size() == 2 && parts[0] == "execs") {
+        if (!parts_.controller) return answer(no_controller());
+        std::uint64_t stream = 0;
+        (void)std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), stream);
+        const auto rows = route.number("rows", 0, 0, UINT16_MAX), columns = route.number("columns", 0, 0, UINT16_MAX);
+        if (!rows || !columns) return answer(std::unexpected((rows ? columns : rows).error()));
+        return parts_.controller->exec_input(
+            {stream, route.flag("end"), 0, static_cast<std::uint16_t>(*rows), static_cast<std::uint16_t>(*columns)},
+            body, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "plugins" && parts[2] == "reload") {
         return reload_plugin(route, body, std::move(answer));
     }
@@ -401,7 +440,26 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
             },
             route.who, std::move(answer));
     }
+    if (parts.size() == 3 && parts[0] == "nodes" && parts[2] == "drill")
+        return post_drill(route, body, std::move(answer));
     answer(no_such_path(route));
+}
+
+void Tree::post_drill(const Route& route, const std::string& body, Answer answer) {
+    if (!parts_.controller) return answer(no_controller());
+    auto document = parse_json(body.empty() ? "{}" : body, limits::kDocument);
+    if (!document) return answer(std::unexpected(document.error()));
+    Fields fields(&*document, "");
+    const auto kind = fields.text("kind");
+    if (!kind) return answer(std::unexpected(kind.error()));
+    const bool said = fields.has("for_ms");
+    const auto for_ms = said ? fields.integer("for_ms", 0, 1'000, 3'600'000) : fields.integer("for_ms");
+    if (!for_ms) return answer(std::unexpected(for_ms.error()));
+    if (const auto known = fields.finish(); !known) return answer(std::unexpected(known.error()));
+    static constexpr std::string_view kKinds[] = {"kill", "cut", "freeze", "reboot"};
+    if (std::ranges::find(kKinds, *kind) == std::end(kKinds))
+        return answer(fail(Code::kInvalid, "expected kill, cut, freeze or reboot, got \"" + *kind + "\"", "kind"));
+    parts_.controller->drill(route.parts[1], *kind, milliseconds(*for_ms), route.who, std::move(answer));
 }
 
 void Tree::post_rebalance(const Route& route, const std::string& body, Answer answer) {
@@ -453,6 +511,11 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
         const auto tail = route->number("tail", -1, -1, INT32_MAX);
         if (!tail) return answer(std::unexpected(tail.error()));
         return parts_.controller->logs(parts[1], route->flag("follow"), *tail, owned->release(), answer);
+    }
+    if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "exec" && request.method == "POST") {
+        const auto document = parse_json(request.body, limits::kDocument);
+        if (!document) return answer(std::unexpected(document.error()));
+        return parts_.controller->exec(parts[1], *document, owned->release(), request.principal.text(), answer);
     }
     if (parts.size() != 2 || parts[0] != "blobs" || (request.method != "GET" && request.method != "PUT")) {
         return answer(no_such_path(*route));

@@ -74,10 +74,12 @@ class Tree : public host::ResourceTree {
     void put_image(const Route& route, const json::value& document, Answer answer);
     Answer drop_blobs_after(const std::string& name, Answer answer);
     void remove(const Route& route, Answer answer);
+    void post_drill(const Route& route, const std::string& body, Answer answer);
     void post_rebalance(const Route& route, const std::string& body, Answer answer);
     void post_rollout(const Route& route, const std::string& body, Answer answer);
     void post(const Route& route, const std::string& body, Answer answer);
     json::array nodes(const core::Controller& core) const;
+    Result<json::value> load_history(const core::Controller& core, const Route& route) const;
     host::ControlResponse events(const Route& route) const;
     void stream_blob(const std::string& method, const std::string& digest, std::shared_ptr<FileDescriptor> stream,
                      Answer answer);

@@ -5,6 +5,7 @@
 
 #include "kernel/base/limits.hpp"
 #include "kernel/core/agent_state.hpp"
+#include "kernel/core/message_fields.hpp"
 
 namespace gantry::core {
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr Duration kLeaveLimit = seconds(30);  // above the controller's
 constexpr Duration kAloneLimit = seconds(2);   // without one
+constexpr std::int64_t kDiskBack = 5;          // percent below the threshold, where there is room again
 
 }  // namespace
 
@@ -23,6 +25,7 @@ Agent& Agent::operator=(Agent&&) noexcept = default;
 AgentEffects Agent::step(const AgentInput& input, Instant now) { return state_->step(input, now); }
 Instant Agent::next_deadline() const { return state_->next_deadline(); }
 std::optional<Agent::CopyPlace> Agent::container_of(const CopyId& copy) const { return state_->container_of(copy); }
+std::vector<Agent::Running> Agent::running() const { return state_->running(); }
 json::value Agent::document() const { return state_->document(); }
 bool Agent::connected() const { return state_->connected(); }
 
@@ -62,7 +65,7 @@ bool Agent::State::changes_nothing(const AgentInput& input) const {
     if (std::holds_alternative<AgentTick>(input) || std::holds_alternative<LoadMeasured>(input)) return true;
     const auto* message = std::get_if<FromController>(&input);
     const auto* ack = message ? std::get_if<HeartbeatAck>(&message->message) : nullptr;
-    return ack && ack->grants.empty() && out_.empty();
+    return ack && ack->grants.empty() && out_.empty() && !has_news();
 }
 
 void Agent::State::work() {
@@ -76,6 +79,7 @@ void Agent::State::work() {
         for (const auto& [peer, state] : peers_) hello(peer);
     }
     keep_leases();
+    keep_records();
     for (auto& [id, copy] : copies_) drive(id, copy);
     for (auto& [key, container] : containers_)
 #ifdef GANTRY_BUG_STOPS_ALONE
@@ -142,6 +146,36 @@ std::optional<Agent::CopyPlace> Agent::State::container_of(const CopyId& copy) c
     return CopyPlace{at->first.runtime, name_of(at->first)};
 }
 
+std::vector<Agent::Running> Agent::State::running() const {
+    std::vector<Running> out;
+    for (const auto& [id, copy] : copies_)
+        if (copy.current && containers_.at(*copy.current).is == Is::kRunning)
+            out.push_back({id, {copy.current->runtime, name_of(*copy.current)}});
+    return out;
+}
+
+// A node that is at rest walks only if there is something to tell.
+void Agent::State::on(const LoadMeasured& input) {
+    load_ = input.load;
+    if (!input.usage || input.usage == usage_) return;
+    usage_ = input.usage;
+    usage_due_ = {};
+    watch_disk();
+}
+
+void Agent::State::watch_disk() {
+    const auto total = usage_->disk_total_bytes.value_or(0), free = usage_->disk_free_bytes.value_or(-1);
+    if (facts_.disk_warn_percent == 0 || total <= 0 || free < 0 || free > total) return;
+    const auto used = (total - free) * 100 / total;  // both below 2^53
+    const bool full = disk_full_ ? used > facts_.disk_warn_percent - kDiskBack : used >= facts_.disk_warn_percent;
+    if (full == std::exchange(disk_full_, full)) return;
+    at_rest_ = false;
+    event(full ? "disk-filling" : "disk-has-room",
+          facts_.node + ": the disk of gantryd's state is " + std::to_string(used) + "% full, " + format_size(free) +
+              " are free",
+          {{"used_percent", used}, {"free_bytes", free}});
+}
+
 json::value Agent::State::document() const {
     json::array copies;
     for (const auto& c : report().copies) {
@@ -156,13 +190,12 @@ json::value Agent::State::document() const {
     json::object runtimes;
     for (const auto& [name, runtime] : runtimes_)
         runtimes[name] = runtime.trouble.empty() ? (runtime.listed ? "ready" : "being listed") : runtime.trouble;
-    return json::object{{"node", facts_.node},
-                        {"cluster_id", cluster_id_},
-                        {"connected", connected()},
-                        {"list", json::array{applied_.term, applied_.no}},
-                        {"list_confirmed", confirmed_},
-                        {"names", served_.size()},
-                        {"runtimes", std::move(runtimes)},
+    json::object used{{"cpu_used_milli", load_.cpu_used_milli}, {"memory_free_bytes", load_.memory_free_bytes}};
+    if (usage_) show(used, *usage_);
+    return json::object{{"node", facts_.node},          {"cluster_id", cluster_id_},
+                        {"connected", connected()},     {"list", json::array{applied_.term, applied_.no}},
+                        {"list_confirmed", confirmed_}, {"names", served_.size()},
+                        {"load", std::move(used)},      {"runtimes", std::move(runtimes)},
                         {"copies", std::move(copies)}};
 }
 

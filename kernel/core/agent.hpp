@@ -32,6 +32,8 @@ struct AgentFacts {
     std::uint16_t directory_port = 0;  // of this node's own directory; 0: none
     std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
     std::uint16_t ask_port = 0;                             // where other nodes reach this one; 0: nowhere
+    std::int64_t disk_warn_percent = 0;                     // an event when the disk is so full; 0: never
+    std::vector<std::string> drills = {};                   // kinds that the configuration permits
 };
 
 // A container as its runtime lists it.
@@ -111,6 +113,7 @@ struct Probed {
 };
 struct LoadMeasured {
     Load load;
+    std::optional<Usage> usage = {};  // none: not measured yet
 };
 // Answers Arm: the guard holds the deadline, or why not.
 struct Armed {
@@ -246,6 +249,12 @@ class Agent {
         std::string runtime, container;
     };
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
+    // The containers that run for copies of the list, in the order of their copies.
+    struct Running {
+        CopyId copy;
+        CopyPlace place;
+    };
+    std::vector<Running> running() const;
     json::value document() const;  // what the node has, for people
     bool connected() const;        // a controller welcomed us
 

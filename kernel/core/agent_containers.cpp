@@ -30,6 +30,7 @@ void Agent::State::ask(const std::string& name, Runtime& runtime) {
     runtime.asking = true;
     runtime.ask_again = false;
     runtime.began = turn_;
+    runtime.asked_at = now_;
     runtime.list_at = kNever;
     out_.emplace_back(ListContainers{name});
 }
@@ -66,7 +67,9 @@ void Agent::State::on(const ContainersListed& input) {
         runtime.trouble.clear();
         runtime.list_at = now_ + kListSometimes;
         take_list(input.runtime, runtime, *input.result);
+        runtime.gone.clear();
     } else {
+        runtime.gone.clear();
         const auto trouble = one_line(input.result.error().text(), kReasonMost);
         if (trouble != runtime.trouble)
             event("runtime-trouble",
@@ -103,6 +106,7 @@ void Agent::State::take_list(const std::string& name, Runtime& runtime, const st
 }
 
 void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runtime) {
+    if (runtime.gone.contains(key)) return;
     const auto [at, fresh] = containers_.try_emplace(key);
     Container& container = at->second;
     if (!fresh && (container.doing != Doing::kNothing || container.touched > runtime.began)) {
@@ -114,6 +118,11 @@ void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runti
     container.is = seen.running ? Is::kRunning : seen.created ? Is::kCreated : Is::kExited;
     container.exit_code = seen.exit_code;
     container.detail = one_line(seen.detail, kReasonMost);
+    container.never_ran = seen.created && !seen.running;
+    if (seen.running) record_seen(key, runtime.asked_at);
+    // It had not begun yet; an earlier start may be under way.
+    if (seen.created && (fresh || container.may_start)) container.start_at = runtime.asked_at;
+    container.may_start = container.may_start || fresh;
     if (fresh) {
         take_held(key, container);
         if (without_state_) raise_floor();  // there must have been one
@@ -154,7 +163,10 @@ void Agent::State::erase(std::map<ContainerKey, Container>::iterator at, const s
         copy->running_since = kNever;
         if (!known_end) crash(*copy, why);
     }
+    if (const auto record = records_.find(at->first); record != records_.end() && !record->second.ended)
+        record_end(record->second, at->second);
     if (at->second.leased) out_.emplace_back(Disarm{name_of(at->first)});
+    if (auto& runtime = runtimes_[at->first.runtime]; runtime.asking) runtime.gone.insert(at->first);
     containers_.erase(at);
 }
 
@@ -162,7 +174,10 @@ void Agent::State::on(const ContainerExited& input) {
     if (!started_) return;
     if (const auto parsed = parse_container_name(input.name)) {
         const auto at = containers_.find({parsed->copy, parsed->attempt, input.runtime});
-        if (at != containers_.end() && name_of(at->first) == input.name) at->second.unsure = true;
+        if (at != containers_.end() && name_of(at->first) == input.name) {
+            at->second.unsure = true;
+            at->second.hint_at = now_;
+        }
     }
     want_list(input.runtime);
 }
@@ -213,6 +228,7 @@ void Agent::State::done(const ContainerKey& key, Container& container, Doing wha
             }
             container.trouble = "cannot be started: " + error;
             container.start_failed = true;
+            container.may_start = unknown;
             break;
         case Doing::kStopping:
             if (result) {
@@ -246,6 +262,7 @@ void Agent::State::drive_out(const ContainerKey& key, Container& container) {
     if (now_ < container.retry_at) return wait_until(container.retry_at);
     if (container.is == Is::kRunning) {
         container.asked_to_stop = true;
+        if (container.end_at == Instant()) container.end_at = now_;
         const auto id = begin(key, container, Doing::kStopping);
         out_.emplace_back(Stop{id, key.runtime, name_of(key), container.grace});
     } else {

@@ -140,7 +140,9 @@ void Agent::State::drive(const CopyId& id, Copy& copy) {
     } else {
         create(id, copy, *spec, name);
     }
-    if (was_ready != copy.ready) names_changed_ = true;
+    if (was_ready == copy.ready) return;
+    names_changed_ = true;
+    if (copy.current) record_ready(*copy.current, copy.ready);
 }
 
 void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* spec) {
@@ -151,6 +153,7 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
     if (container.unsure) return need_list(key.runtime);
     if (container.is == Is::kCreated) {
         if (!may_start(copy, container)) return;
+        if (!std::exchange(container.may_start, true)) container.start_at = now_;
         const auto start = begin(key, container, Doing::kStarting);
         out_.emplace_back(Start{start, key.runtime, name_of(key)});
     } else if (container.is == Is::kExited) {

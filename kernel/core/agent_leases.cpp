@@ -18,7 +18,7 @@ constexpr Duration kArmAgain = milliseconds(100);
 Heartbeat Agent::State::heartbeat() {
     std::erase_if(beats_sent_, [&](const auto& beat) { return beat.second + timing_.lease <= now_; });
     beats_sent_[++last_beat_] = now_;
-    return {identity(), shown_applied(), load_, last_beat_};
+    return {identity(), shown_applied(), load_, last_beat_, told()};
 }
 
 void Agent::State::take_grants(const HeartbeatAck& message) {
@@ -108,6 +108,7 @@ void Agent::State::fence(const ContainerKey& key, Container& container) {
     container.fenced = container.asked_to_stop = true;
     container.grace = Duration(0);
     container.retry_at = {};
+    container.end_at = covered ? container.armed : now_;
     Copy* copy = owner(key);
     const std::string name = copy ? instance_name(copy->entry) : name_of(key);
     event("fenced", name + (covered ? " is killed: its lease is over" : " is killed: no guard holds its lease"),

@@ -12,7 +12,7 @@ namespace gantry::core {
 namespace {
 
 constexpr Duration kPullListAgain = milliseconds(300), kPullSpecsAgain = milliseconds(500);
-constexpr Duration kReportAgain = seconds(1), kTellAgain = seconds(60);
+constexpr Duration kReportAgain = seconds(1), kUsageAgain = seconds(60), kTellAgain = seconds(60);
 constexpr std::uint32_t kBeatsBetweenReports = 5;
 constexpr std::size_t kShortReason = 60;
 constexpr std::size_t kSpecsPerPull = 16;
@@ -33,10 +33,13 @@ void Agent::State::on(const Connected& input) {
 // Only after every runtime was asked for its list. What is said to be applied counts over reboots, and a table of names
 // too: of anything older nothing would be accepted, and the controller must know.
 void Agent::State::hello(PeerId peer) {
-    out_.emplace_back(Send{peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels,
-                                       facts_.runtimes, facts_.probes, facts_.cpu_milli, facts_.memory_bytes,
-                                       std::max(applied_, ListNo{names_.term, 0}), facts_.version, facts_.ask_port}});
-    peers_[peer].give_up = now_ + kWelcomeLimit;
+    out_.emplace_back(Send{
+        peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
+                    facts_.probes, facts_.cpu_milli, facts_.memory_bytes, std::max(applied_, ListNo{names_.term, 0}),
+                    facts_.version, facts_.ask_port, facts_.drills, true}});
+    Peer& state = peers_[peer];
+    state.give_up = now_ + kWelcomeLimit;
+    if (state.hello_at == Instant()) state.hello_at = now_;
 }
 
 void Agent::State::on(const Disconnected& input) {
@@ -46,14 +49,16 @@ void Agent::State::on(const Disconnected& input) {
 
 void Agent::State::choose_controller() {
     end_relays();
-    current_ = 0;
+    const PeerId before = std::exchange(current_, 0);
     std::uint64_t newest = 0;
     for (const auto& [peer, state] : peers_) {
         if (!state.welcomed || state.order <= newest) continue;
         newest = state.order;
         current_ = peer;
     }
+    clock_known_ = clock_known_ && current_ == before;
     last_report_.reset();
+    usage_due_ = {};
     next_heartbeat_ = current_ != 0 ? now_ + heartbeat_ : kNever;
     pull_specs_at_ = {};
     pulled_list_at_ = {INT64_MIN / 2};
@@ -98,7 +103,7 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
         address_ = message.address;
         dirty_ = names_changed_ = true;
     }
-    peers_[peer] = {true, ++welcomes_, kNever, peers_[peer].through_node};
+    peers_[peer] = {true, ++welcomes_, kNever, peers_[peer].through_node, peers_[peer].hello_at};
     heartbeat_ = milliseconds(std::max(message.heartbeat_ms, kHeartbeatMinMs));
     timing_.restart_delay = milliseconds(message.restart_delay_ms);
     timing_.stable_after = milliseconds(message.stable_after_ms);
@@ -106,6 +111,8 @@ void Agent::State::welcome(PeerId peer, const Welcome& message) {
     timing_.restart_delay_max = milliseconds(message.restart_delay_max_ms);
     timing_.lease = milliseconds(message.lease_ms);
     choose_controller();
+    compare_clocks(peers_[peer].hello_at, message.at);
+    tell_again();
     // What failed for want of a controller is tried again at once.
     for (auto& [digest, fetch] : fetches_) fetch.retry_at = {};
     say_leaving();
@@ -119,7 +126,12 @@ void Agent::State::on(const FromController& input) {
         return leave(input.peer, "refused by the controller: " + one_line(m->reason, kReasonMost));
     if (!at->second.welcomed) return;
     if (const auto* m = std::get_if<HeartbeatAck>(&input.message)) {
-        if (input.peer == current_) take_grants(*m);
+        if (input.peer == current_) {
+            take_grants(*m);
+            if (const auto beat = beats_sent_.find(m->beat); beat != beats_sent_.end())
+                compare_clocks(beat->second, m->at);
+            take_runs_no(*m);
+        }
         take_ack(*m);
     }
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
@@ -222,9 +234,16 @@ void Agent::State::send_report() {
         return a.applied == b.applied && a.copies == b.copies && a.images == b.images && a.fetching == b.fetching &&
                a.incomplete == b.incomplete;
     };
-    if (last_report_ && same(*last_report_, next)) return;
+    if (last_report_ && same(*last_report_, next) && !has_news()) return;
     last_report_ = next;
+    // What is measured goes with a report that goes anyway: when it is new to the controller, and now and then.
+    if (usage_ && now_ >= usage_due_) {
+        next.usage = usage_;
+        usage_due_ = now_ + kUsageAgain;
+    }
     reported_at_ = now_;
+    put_runs(next);
+    next.told = told();
     next.id = identity();
     send(std::move(next));
 }

@@ -91,7 +91,11 @@ void Agent::State::on(const Probed& input) {
     // The container may have ended meanwhile, or another one been asked about.
     if (!spec || index >= copy.probes.size() || copy.probes[index].asked != input.id) return;
     if (copy.probed_spec != digest_of(copy) || index >= spec->spec.probes.size()) return;
-    answer(copy, spec->spec.probes[index], copy.probes[index], input);
+    const ProbeSpec& asked = spec->spec.probes[index];
+    ProbeRun& run = copy.probes[index];
+    if (input.healthy && !input.unknown && copy.current)
+        record_seen(*copy.current, run.give_up - asked.timeout - kBeyondLimit);
+    answer(copy, asked, run, input);
 }
 
 void Agent::State::answer(Copy& copy, const ProbeSpec& spec, ProbeRun& run, const Probed& input) {
@@ -140,6 +144,7 @@ void Agent::State::failed(Copy& copy, const ProbeSpec& spec, ProbeRun& run) {
 // What it was restarted for counts as a crash, with its pauses and, elsewhere, its moves.
 void Agent::State::condemn(const ContainerKey& key, Container& container) {
     if (now_ < container.retry_at) return wait_until(container.retry_at);
+    if (container.end_at == Instant()) container.end_at = now_;
     const auto id = begin(key, container, Doing::kStopping);
     out_.emplace_back(Stop{id, key.runtime, name_of(key), container.grace});
 }

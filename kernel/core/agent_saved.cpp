@@ -83,6 +83,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
         Fields inner(value, "names");
         GANTRY_CHECK(take(inner, out.names));
     }
+    if (const auto* value = f.member("records")) GANTRY_CHECK(read_records(*value, out));
     out.boot_id = std::move(boot_id);
     out.address = std::move(address);
     out.attempt_floor = floor;
@@ -125,6 +126,7 @@ std::string Agent::State::saved_document() const {
         put(members, names_);
         out["names"] = std::move(members);
     }
+    if (records_since_ != 0) out["records"] = records_document();
     return to_text(out);
 }
 
@@ -143,6 +145,8 @@ void Agent::State::on(const AgentStart& input) {
                                           "; containers are found by their names, the list comes from the controller");
         }
     }
+    // No other run of gantryd, and no later loss, gives them this number.
+    if (records_since_ == 0) records_since_ = (facts_.session % (1ULL << 40)) << 10 | 1;
     for (auto& [name, runtime] : runtimes_) {
         ask(name, runtime);
         out_.emplace_back(ListImages{name});
@@ -160,6 +164,12 @@ void Agent::State::load(Saved saved) {
     attempt_floor_ = saved.attempt_floor;
     names_ = std::move(saved.names);
     same_boot_ = accepted_ = list_boot_ == facts_.boot_id;
+    if (saved.records_boot == facts_.boot_id) {
+        offset_ = saved.offset;
+        records_since_ = saved.records_since;
+        records_ = std::move(saved.records);
+        untold_ = !records_.empty();
+    }
     for (auto& entry : saved.list) {
         Copy& copy = copies_[entry.copy];
         copy.entry = std::move(entry);

@@ -26,8 +26,36 @@ class Agent::State {
         return current_ == 0 || silent_ ? deadline_ : std::min(deadline_, next_heartbeat_);
     }
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
+    std::vector<Running> running() const;
     json::value document() const;
     bool connected() const { return current_ != 0; }
+
+    // What the controller's clock shows more than ours is between low and high, as of our time `at`.
+    struct Offset {
+        Duration low{}, high{};
+        Instant at{};
+        std::uint64_t clock = 0;  // which clock: grows when it turns out to be another one; 0: none is known
+    };
+    // When something happened by our clock, and what was known of the controller's then.
+    struct Stamp {
+        Instant from{}, to{};
+        Offset by{};
+    };
+    struct Record {  // of one run of a container
+        Stamp began;
+        std::vector<Stamp> turns{};  // became ready, was not any more, was again, ...
+        std::optional<Stamp> ended{};
+        Instant seen{};                  // running, for the last time
+        std::optional<Instant> blind{};  // since then an earlier gantryd may have known more of its turns
+        std::uint64_t told = 0;          // in the report of runs with this number first; 0: in none since it changed
+        bool taken = false;              // the controller has it
+    };
+    struct ContainerKey {
+        CopyId copy;
+        std::uint64_t attempt = 0;
+        std::string runtime;
+        friend auto operator<=>(const ContainerKey&, const ContainerKey&) = default;
+    };
 
     // The durable part: what Save holds.
     struct Saved {
@@ -41,25 +69,27 @@ class Agent::State {
         std::map<CopyId, std::string> run_by;  // copies whose list names a spec that had not come yet
         std::uint64_t attempt_floor = 0;
         Names names;
+        Offset offset;
+        std::string records_boot;
+        std::uint64_t records_since = 0;
+        std::map<ContainerKey, Record> records;
     };
     static Result<Saved> parse_saved(std::string_view document);
 
   private:
-    struct ContainerKey {
-        CopyId copy;
-        std::uint64_t attempt = 0;
-        std::string runtime;
-        friend auto operator<=>(const ContainerKey&, const ContainerKey&) = default;
-    };
     enum class Is : std::uint8_t { kCreated, kRunning, kExited };
     enum class Doing : std::uint8_t { kNothing, kCreating, kStarting, kStopping, kRemoving };
 
     struct Container {
         Is is = Is::kCreated;
         Doing doing = Doing::kNothing;
-        std::uint64_t touched = 0;  // turn of the last operation's begin or end: an older list is no evidence
-        bool unsure = false;        // list before acting on it
-        bool missed = false;        // one list did not show it though it should run
+        std::uint64_t touched = 0;     // turn of the last operation's begin or end: an older list is no evidence
+        bool unsure = false;           // list before acting on it
+        bool missed = false;           // one list did not show it though it should run
+        Instant start_at{}, end_at{};  // it ran at the earliest, was to end since; 0: from the boot on, not at all
+        bool may_start = false;        // a start has begun since, or may have
+        bool never_ran = false;        // as its runtime says
+        Instant hint_at{};             // its runtime said that it ended
         bool start_failed = false;
         bool asked_to_stop = false;  // its end is no crash
         bool cannot_stop = false;
@@ -109,12 +139,14 @@ class Agent::State {
 
     struct Runtime {
         bool answered = false, listed = false, images_listed = false;
+        Instant asked_at{};
         bool asking = false, ask_again = false;
         std::uint64_t began = 0;  // turn in which the list was asked for
         Instant list_at = kNever;
         std::string trouble;
         std::set<std::string> images;
         std::vector<Seen> unclaimed;  // before the cluster is known
+        std::set<ContainerKey> gone;  // since the list was asked for: one of them in it says nothing
     };
 
     struct Fetch {
@@ -130,6 +162,7 @@ class Agent::State {
         std::uint64_t order = 0;   // the newest welcome wins
         Instant give_up = kNever;  // no welcome by then: the connection is dropped
         bool through_node = false;
+        Instant hello_at{};  // when the first hello was sent
     };
 
     // agent.cpp
@@ -139,7 +172,8 @@ class Agent::State {
     // Of something that reports show as well: told to the controller only if it happened while there was none.
     void event_of_report(std::string kind, std::string text, json::object fields = {});
     void wait_until(Instant at) { deadline_ = std::min(deadline_, at); }
-    void on(const LoadMeasured& input) { load_ = input.load; }
+    void on(const LoadMeasured& input);
+    void watch_disk();
     void on(const AgentTick&) {}
     void on(const ShutDown& input);
     void say_leaving();
@@ -199,6 +233,26 @@ class Agent::State {
     void fence(const ContainerKey& key, Container& container);
     bool may_start(Copy& copy, const Container& container) const;
     bool lease_ended(const ContainerKey& key, Container& container, bool forbid);
+
+    // agent_records.cpp: when what ran, by this node's clock and the controller's
+    void compare_clocks(Instant sent, Instant at);
+    Duration wander(Duration passed) const;
+    Stamp stamp(Instant from, Instant to) const { return {from, to, offset_}; }
+    Span by_controller(const Stamp& stamp) const;
+    void keep_records();
+    void keep_record(const ContainerKey& key, const Container& container);
+    void record_seen(const ContainerKey& key, Instant at);
+    void record_ready(const ContainerKey& key, bool ready);
+    void record_end(Record& record, const Container& container);
+    void changed(Record& record);
+    bool has_news() const { return untold_ && clock_known_; }
+    Told told() const;
+    Instant sure_until() const;
+    void tell_again();
+    void put_runs(Report& report);
+    void take_runs_no(const HeartbeatAck& message);
+    json::object records_document() const;
+    static Status read_records(const json::value& value, Saved& out);
 
     // agent_probes.cpp
     void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
@@ -296,9 +350,17 @@ class Agent::State {
     std::map<std::uint64_t, std::pair<ContainerKey, Instant>> arms_;  // under way
     std::map<CopyId, Instant> granted_;                               // D
     std::map<std::uint64_t, Instant> beats_sent_;                     // when they were sent
+    Offset offset_;
+    std::map<ContainerKey, Record> records_;  // of what runs, and of what ended and the controller does not know yet
+    bool untold_ = false;                     // of some record
+    bool clock_known_ = false;                // that of the controller, by an answer of this connection
+    std::uint64_t runs_no_ = 0, records_since_ = 0;
     std::uint64_t last_beat_ = 0;
     std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;
+    std::optional<Usage> usage_;
+    Instant usage_due_{};  // when it is told (again)
+    bool disk_full_ = false;
 
     std::map<PeerId, Peer> peers_;
     PeerId current_ = 0;

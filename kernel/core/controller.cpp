@@ -25,6 +25,9 @@ json::array Controller::services() const { return state_->services(); }
 json::array Controller::instances() const { return state_->instances(); }
 json::array Controller::images() const { return state_->images(); }
 std::vector<std::string> Controller::images_needed() const { return state_->images_needed(); }
+std::vector<std::string> Controller::neighbours_with(const std::string& image, PeerId reader) const {
+    return state_->neighbours_with(image, reader);
+}
 json::array Controller::secrets() const { return state_->secrets(); }
 json::array Controller::names() const { return state_->names(); }
 Result<json::value> Controller::service(const std::string& name) const { return state_->service(name); }
@@ -37,6 +40,13 @@ Result<json::value> Controller::explain(
 std::string Controller::cluster_id() const { return state_->cluster_id_; }
 std::uint64_t Controller::term() const { return state_->term_; }
 Result<Controller::Place> Controller::place(const std::string& instance) const { return state_->place(instance); }
+void Controller::each_load(const std::function<void(const std::string&, const Load&, const Usage&)>& node,
+                           const std::function<void(const std::string&, const CopyUsage&)>& instance) const {
+    state_->each_load(node, instance);
+}
+Result<PeerId> Controller::drilled(const std::string& node, const std::string& kind) const {
+    return state_->drilled(node, kind);
+}
 std::vector<Entry> Controller::stored() const { return state_->stored(); }
 
 namespace {

@@ -130,6 +130,8 @@ class Controller {
     json::array images() const;
     // Digests of every image that has a name, and of every stored revision of every service.
     std::vector<std::string> images_needed() const;
+    // IP:PORT of at most three nodes, but not of `reader`, that have the image whole and answer others.
+    std::vector<std::string> neighbours_with(const std::string& image, PeerId reader) const;
     json::array secrets() const;  // names only
     json::array names() const;    // who answers what
     Result<json::value> service(const std::string& name) const;
@@ -149,8 +151,16 @@ class Controller {
         std::string node;
         PeerId peer = 0;
         CopyId copy;
+        bool exec = false;  // its gantryd can run commands
     };
-    Result<Place> place(const std::string& instance) const;  // "axis_server.0"
+    Result<Place> place(const std::string& instance) const;  // "axis_server.0", or a container's name
+    // The peer of a node on which a drill of this kind may begin now. Errors: kNotFound, kConflict (it is not ready),
+    // kRefused (its configuration does not permit it).
+    Result<PeerId> drilled(const std::string& node, const std::string& kind) const;
+
+    // What nodes that are there use, and their instances; what a node has not said in this term is not known.
+    void each_load(const std::function<void(const std::string& node, const Load&, const Usage&)>& node,
+                   const std::function<void(const std::string& instance, const CopyUsage&)>& instance) const;
 
     // What the store holds once every write so far is committed, for tests and `load`.
     std::vector<Entry> stored() const;

@@ -19,7 +19,7 @@ ServiceSpec container_of(ServiceSpec spec) {
     spec.constraints.clear();
     spec.policy.clear();
     spec.prepull = true;
-    spec.max_gap = {};
+    spec.max_gap = spec.max_overlap = {};
     spec.mode = Mode::kDynamic;
     spec.update = {};
     spec.after.clear();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kernel/core/agent.hpp"
 #include "kernel/core/message_fields.hpp"
 #include "kernel/core/state.hpp"
 
@@ -43,6 +44,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
                      {"cpu_used_milli", node.load.cpu_used_milli},
                      {"copies", node.copies.size()},
                      {"heard_ms", ms(now - node.heard)}};
+    if (node.reported && !node.down()) show(out, node.usage);
     out["via"] = node.via;
     out["greatest_pause_ms"] = ms(node.pace.greatest());
     out["lost_after_ms"] = ms(window(node));
@@ -56,6 +58,7 @@ json::object Controller::State::node_document(const Node& node, Instant now) con
     out["images"] = std::move(images);
     out["fetching"] = texts_json(node.fetching);
     out["stale"] = std::move(stale);
+    out["drills"] = texts_json(node.drills);
     out["version"] = node.version;
     return out;
 }
@@ -115,7 +118,8 @@ json::object Controller::State::service_document(const Service& service) const {
             {"running", running},
             {"ready", service.ready},
             {"state", std::move(state)},
-            {"reason", std::move(why)}};
+            {"reason", std::move(why)},
+            {"moves", moves_document(service)}};
 }
 
 json::array Controller::State::services() const {
@@ -157,6 +161,8 @@ json::object Controller::State::instance_document(const Service& service, const 
                      {"exit_code", copy.exit_code},
                      {"reason", std::move(why)},
                      {"since_ms", ms(now_ - copy.since)}};
+    const auto* usage = copy.node ? copy.node->usage.of({instance.id(), copy.epoch}) : nullptr;
+    if (usage && copy.node->reported) show(out, *usage);
     if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
     out["pending"] = instance.pending() ? pending : json::array();
     if (service.forbid) out["lease"] = lease_document(instance);
@@ -253,7 +259,33 @@ json::array Controller::State::names() const {
     return out;
 }
 
+// Whom to tell to begin a drill.
+Result<PeerId> Controller::State::drilled(const std::string& name, const std::string& kind) const {
+    const auto at = nodes_.find(name);
+    if (at == nodes_.end()) return fail(Code::kNotFound, "there is no node " + name, "node");
+    const Node& node = at->second;
+    if (node.liveness != Liveness::kReady || node.peer == 0 || !node.via.empty())
+        return fail(
+            Code::kConflict,
+            name + " is " + std::string(liveness_name(node.liveness)) + ": a drill begins on a node that is ready",
+            "node");
+    if (std::ranges::count(node.drills, kind) != 0) return node.peer;
+    std::string permitted;
+    for (const auto& known : node.drills) permitted += (permitted.empty() ? "" : ", ") + known;
+    return fail(Code::kRefused,
+                name + " permits no drill of kind " + kind + (permitted.empty() ? "" : ", only " + permitted) +
+                    "; its configuration does that with [node.drill] " + kind + " = [COMMAND, ...]",
+                "kind");
+}
+
 Result<Controller::Place> Controller::State::place(const std::string& instance) const {
+    if (const auto named = parse_container_name(instance)) {
+        for (const auto& [name, service] : services_)
+            for (const auto& [index, each] : service.instances)
+                if (each.id() == named->copy.instance && each.shown().epoch == named->copy.epoch)
+                    return place(each.text());
+        return fail(Code::kNotFound, "no instance is in container " + instance + " now");
+    }
     const auto dot = instance.rfind('.');
     std::uint32_t index = 0;
     if (dot == std::string::npos ||
@@ -273,7 +305,7 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     if (node.peer == 0 || !node.via.empty())
         return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is " +
                                             (node.via.empty() ? "not connected" : node.reason));
-    return Place{node.name, node.peer, {at->second.id(), copy.epoch}};
+    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec};
 }
 
 }  // namespace gantry::core

@@ -90,6 +90,7 @@ void Controller::State::hello(const PeerMessage& input, const Hello& message) {
         if (same_machine) leases_over(node);
         if (!node.down() && !node.expected) node_lost(node, Liveness::kLost, "new boot id");
         if (same_machine && (node.away || node.expected)) rebooted(node);
+        same_machine ? boot_over(node) : machine_over(node);
         forget_stale(node);
     }
     if (std::exchange(node.expected, false)) dirty(node);
@@ -134,6 +135,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     const std::string address = node.public_address();
     node.node_id = message.id.node_id;
     node.boot_id = message.id.boot_id;
+    if (node.session != message.id.session || joins) node.runs_no = 0;
     node.session = message.id.session;
     node.seq = message.id.seq;
     node.address = input.address;
@@ -146,6 +148,8 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.memory_bytes = message.memory_bytes;
     node.version = message.version;
     node.ask_port = message.ask_port;
+    node.drills = message.drills;
+    node.exec = message.exec;
     node.applied = message.applied;
     pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {
@@ -186,13 +190,13 @@ void Controller::State::welcome(Node& node, PeerId peer) {
     node.via = is_route(peer) ? routes_.at(peer).via : "";
     node.peer = peer;
     node.quiet = Quiet::kConnected;
-    node.heard = now_;
+    node.heard = node.last_word = now_;
     node.ask_at = kNever;
     peers_[peer] = &node;
     send(node, Welcome{cluster_id_, term_, timing_.heartbeat / milliseconds(1), node.public_address(),
                        timing_.restart_delay / milliseconds(1), timing_.stable_after / milliseconds(1),
                        timing_.crashes_to_move, timing_.restart_delay_max / milliseconds(1),
-                       timing_.lease / milliseconds(1)});
+                       timing_.lease / milliseconds(1), now_});
 }
 
 }  // namespace gantry::core

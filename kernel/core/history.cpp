@@ -123,6 +123,13 @@ Result<json::array> Controller::State::history(const std::string& name) const {
     for (const auto& [index, instance] : service.instances)
         if (const Copy& copy = instance.shown(); copy.node) ++copies[copy.revision];
     json::array out;
+    std::map<std::uint64_t, std::map<std::uint64_t, json::object>> moves;  // by revision, by number
+    for (const auto& [index, instance] : service.instances)
+        for (const auto& move : instance.moved) {
+            json::object document = move_document(move, !open_moves_.contains(move.no));
+            document["instance"] = instance.text();
+            moves[move.revision][move.no] = std::move(document);
+        }
     for (auto entry = service.revisions.rbegin(); entry != service.revisions.rend(); ++entry) {
         const Revision& revision = entry->second;
         const bool last = &revision == &service.last();
@@ -131,6 +138,9 @@ Result<json::array> Controller::State::history(const std::string& name) const {
                             : last                   ? "deployed"
                             : revision.good          ? "was ready"
                                                      : "replaced";
+        json::array moved;
+        for (auto move = moves[revision.number].rbegin(); move != moves[revision.number].rend(); ++move)
+            moved.push_back(std::move(move->second));
         out.push_back(json::object{{"revision", revision.number},
                                    {"state", state},
                                    {"image", revision.spec.image},
@@ -139,7 +149,8 @@ Result<json::array> Controller::State::history(const std::string& name) const {
                                    {"copies", copies[revision.number]},
                                    {"rollback_of", revision.rollback_of},
                                    {"failed_on", json::array(revision.failed.begin(), revision.failed.end())},
-                                   {"document", to_json(revision.spec)}});
+                                   {"document", to_json(revision.spec)},
+                                   {"moves", std::move(moved)}});
     }
     return out;
 }

@@ -34,6 +34,24 @@ bool Controller::State::may_be_asked(const Node& node) const {
            now_ < suspect_at(node) && !beside_us(node);
 }
 
+// Spread like the questions below, by who reads.
+std::vector<std::string> Controller::State::neighbours_with(const std::string& image, PeerId reader) const {
+    const auto number = image_numbers_.find(image);
+    if (number == image_numbers_.end()) return {};
+    std::vector<const Node*> others;
+    for (const auto& [name, node] : nodes_) {
+        if (node.peer != reader && may_be_asked(node) && std::ranges::binary_search(node.images, number->second))
+            others.push_back(&node);
+    }
+    std::vector<std::string> out;
+    const std::size_t count = std::min(kAsked, others.size());
+    for (std::size_t i = 0; i < count; ++i) {
+        const Node& node = *others[(reader + i * others.size() / count) % others.size()];
+        out.push_back(with_port(node.address, node.ask_port));
+    }
+    return out;
+}
+
 // Three that are far apart in the order of names, from where the suspect one's id says: many suspects are spread.
 void Controller::State::ask_about(Node& node) {
     node.ask_at = now_ + std::max(timing_.lost_after, kAskAgain);

@@ -74,6 +74,7 @@ void Controller::State::assign(Instance& instance, Node& node) {
     copy.since = copy.assigned = now_;
     instance.planned = false;
     attach(instance, copy, node);
+    life_of({instance.id(), copy.epoch}, node.name).assigned = now_;
     dirty(instance);
     dirty_list(node);
     moves_dirty_ = true;
@@ -88,6 +89,8 @@ void Controller::State::detach(Instance& instance, Copy& copy, bool planned, boo
 #else
     if (&copy == &instance.current) set_ready(instance, false);
 #endif
+    if (const auto life = lives_.find(id); planned && life != lives_.end())
+        life->second.why = instance.why.empty() ? "it kept crashing" : instance.why;
     const Need& need = need_of(instance, copy);
     const bool runs = copy_runs(copy.state);
     Stale stale{instance.text(), need, CopyState::kStopping, {term_, node.list_no + 1}, now_, {}, planned, false, runs};
@@ -142,6 +145,7 @@ void Controller::State::set_ready(Instance& instance, bool ready) {
     moves_dirty_ = true;
     if (!ready) return;
     instance.current.ready_since = now_;
+    served(instance);
     // It may be the last one that its revision waited for.
     Service& service = *instance.service;
     if (service.ready == service.instances.size()) rolling_.insert(service.no);

@@ -22,7 +22,6 @@ void Controller::State::grant(const Node& node, const Heartbeat& heartbeat, Hear
     const bool heard = node.liveness == Liveness::kReady || (node.liveness == Liveness::kSuspect && !node.via.empty());
     if (heartbeat.beat == 0 || !heard || !node.reported) return;
     const Instant until = now_ + lease_span(timing_);
-    answer.beat = heartbeat.beat;
     for (const auto& [copy, instance] : node.copies) {
         if (!instance->service->forbid) continue;
         leases_[copy] = {node.name, until};
@@ -135,6 +134,7 @@ void Controller::State::check_leases() {
 // Nothing of it runs: it is placed. From now on the old copy is never granted again, whatever its node says.
 void Controller::State::release(Instance& instance) {
     if (!instance.leased_on.empty()) {
+        life_over(instance.current_id(), true);
         event("lease-expired",
               "the lease of " + instance.text() + " epoch " + std::to_string(instance.current.epoch) + " on " +
                   instance.leased_on + " is over: it is started anew",

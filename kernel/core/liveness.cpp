@@ -88,10 +88,13 @@ void Controller::State::node_lost(Node& node, Liveness becomes, const std::strin
     node.reason = cause + told_by_others(node);
     node.reported = false;
     node.ask_at = kNever;
+    json::object fields{{"node", node.name}, {"cause", cause}};
+    if (node.last_word != Instant()) fields["silent_ms"] = (now_ - node.last_word) / milliseconds(1);
     event(becomes == Liveness::kLeft ? "node-left" : "node-lost",
           node.name + (becomes == Liveness::kLeft ? " leaves" : " is lost: " + node.reason) + ", " +
               std::to_string(node.copies.size()) + " copies",
-          {{"node", node.name}, {"cause", cause}});
+          std::move(fields));
+    out_of_reach(node, node.name + (becomes == Liveness::kLeft ? " left" : " was lost: " + node.reason));
     copies_lost(node, cause, cause == "new boot id");
     // What it had not yet confirmed will not be waited for.
     for (const auto& [copy, stale] : node.stale) {

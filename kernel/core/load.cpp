@@ -222,6 +222,8 @@ Status Controller::State::load_instance(const std::string& id, const json::value
     // Since when is not stored: they are held for the whole time again.
     for (auto& name : lost_on) instance.lost_on.emplace_back(std::move(name), now_ + timing_.return_hold);
     GANTRY_CHECK(load_copies(fields, instance));
+    GANTRY_CHECK(load_moves(fields, instance));
+    if (!instance.moved.empty()) last_move_ = std::max(last_move_, instance.moved.back().no);
     return fields.finish();
 }
 
@@ -268,6 +270,7 @@ Status Controller::State::load_current(const json::value& value, const std::stri
     instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;
     attach(instance, instance.current, *node);
     instance.current.ready = ready;
+    if (ready) instance.served = instance.current.epoch;
     instance.current.assigned = instance.current.ready_since = now_;
     // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
     if (instance.service->last().failed.contains(name)) instance.current.crashes = timing_.crashes_to_move;

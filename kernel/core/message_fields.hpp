@@ -44,6 +44,13 @@ void put(json::object& out, const Names& names);
 Status take(Fields& f, NodeList& list);
 Status take(Fields& f, Names& names);
 
+// usage.cpp. As a report has it.
+json::object usage_json(const Usage& usage);
+Result<Usage> take_usage(Fields f);
+// As documents show it: without what is not known.
+void show(json::object& to, const Usage& usage);
+void show(json::object& to, const CopyUsage& usage);
+
 json::object members(const AgentMessage& message);
 json::object members(const ControllerMessage& message);
 std::string_view kind(const AgentMessage& message);

@@ -81,7 +81,7 @@ Result<std::string> check_head(Fields& f) {
 }
 
 Status check_tail(std::string_view kind, std::string_view tail) {
-    const bool carries = kind == "blob_data" || kind == "log_data";
+    const bool carries = kind == "blob_data" || kind == "log_data" || kind == "exec_input";
     if (!carries && !tail.empty())
         return fail(Code::kInvalid, "the message \"" + std::string(kind) + "\" has " + std::to_string(tail.size()) +
                                         " bytes behind its text, expected none");
@@ -182,6 +182,7 @@ json::object runtime_json(const RuntimeHello& runtime) {
                      {"fenceable", runtime.fenceable}};
     if (runtime.limits) out["limits"] = *runtime.limits;
     if (runtime.guarded) out["guarded"] = true;
+    if (runtime.settings) out["settings"] = true;
     return out;
 }
 
@@ -193,12 +194,14 @@ Result<RuntimeHello> take_runtime(Fields& f) {
     const bool says = f.has("limits");
     GANTRY_TRY(limits, f.boolean("limits", false));
     GANTRY_TRY(guarded, f.boolean("guarded", false));
+    GANTRY_TRY(settings, f.boolean("settings", false));
     return RuntimeHello{std::move(name),
                         std::move(system),
                         std::move(architectures),
                         fenceable,
                         says ? std::optional(limits) : std::nullopt,
-                        guarded};
+                        guarded,
+                        settings};
 }
 
 json::object labels_json(const Labels& labels) {

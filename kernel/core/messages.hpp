@@ -69,6 +69,7 @@ struct RuntimeHello {
     bool fenceable = false;
     std::optional<bool> limits = {};  // of cpu, memory and processes hold; none: an older node does not say
     bool guarded = false;             // fenceable, and this node keeps leases: copies under forbid may come here
+    bool settings = false;            // ServiceSpec::settings are applied
     friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
 };
 
@@ -88,9 +89,21 @@ struct Hello {
     std::vector<RuntimeHello> runtimes;
     std::vector<std::string> probes;
     std::int64_t cpu_milli = 0, memory_bytes = 0;  // the node's
-    ListNo applied;              // greatest one ever accepted, in whatever boot: only greater ones will be
-    std::string version;         // of gantryd
-    std::uint16_t ask_port = 0;  // where others reach this node, and it knows Ask; 0: neither
+    ListNo applied;                        // greatest one ever accepted, in whatever boot: only greater ones will be
+    std::string version;                   // of gantryd
+    std::uint16_t ask_port = 0;            // where others reach this node, and it knows Ask; 0: neither
+    std::vector<std::string> drills = {};  // kinds of drill that its configuration permits
+    bool exec = false;                     // it knows ExecOpen
+};
+
+// How far an agent has told its records of what ran (docs/faults.md, "What a move costs").
+struct Told {
+    std::uint64_t no = 0;     // of the session's last report with runs; 0: there was none
+    std::uint64_t since = 0;  // number of the records; another one: some were lost. 0: it keeps none
+    // By the controller's clock, at the latest: the reports up to `no` hold all that was known here then. 0: they do
+    // not.
+    Instant said{};
+    friend bool operator==(const Told&, const Told&) = default;
 };
 
 // Load of a node as it is now.
@@ -99,11 +112,30 @@ struct Load {
     std::int64_t cpu_used_milli = 0;
 };
 
+// What is measured of a copy's container. None: not known.
+struct CopyUsage {
+    CopyId copy;
+    std::optional<std::int64_t> cpu_milli = {}, memory_bytes = {}, pids = {};
+    friend bool operator==(const CopyUsage&, const CopyUsage&) = default;
+};
+
+// What else is measured of a node, for people. None: its machine does not have it, or does not say.
+struct Usage {
+    std::optional<std::int64_t> disk_total_bytes = {}, disk_free_bytes = {};  // of the state folder's file system
+    std::optional<std::int64_t> received_per_s = {}, sent_per_s = {};         // bytes
+    std::optional<std::int64_t> pressure_cpu = {}, pressure_memory = {}, pressure_io = {};  // "some" of 10 s, permille
+    std::optional<std::int64_t> temperature_c = {};                                         // of the hottest zone
+    std::vector<CopyUsage> copies = {};                                                     // ordered by copy
+    friend bool operator==(const Usage&, const Usage&) = default;
+    const CopyUsage* of(const CopyId& copy) const;  // nullptr: not measured
+};
+
 struct Heartbeat {
     Identity id;
     ListNo applied;
     Load load;
-    std::uint64_t beat = 0;  // k: number among the heartbeats of the session; 0: of a node that keeps no leases
+    std::uint64_t beat = 0;  // k: number among the heartbeats of the session; 0: of a node that knows no leases
+    Told told = {};
 };
 
 enum class CopyState : std::uint8_t {
@@ -128,6 +160,28 @@ struct CopyReport {
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 
+inline constexpr std::int64_t kLatest = 1LL << 58;  // nine years: no clock that counts from a boot shows more
+inline constexpr Instant kAnyTime{-kLatest};        // before all that is told
+
+// When something happened, by the controller's clock: not before `from` and not after `to`.
+struct Span {
+    Instant from{}, to{};
+    friend bool operator==(const Span&, const Span&) = default;
+};
+
+inline constexpr std::size_t kTurnsKept = 8;             // of more, those behind the first are forgotten
+inline constexpr Duration kExitTold = milliseconds(50);  // a runtime tells of an end within this time
+
+// One run of a copy's container, as its node recorded it.
+struct Run {
+    CopyId copy;
+    std::uint64_t attempt = 0;
+    Span began;
+    std::vector<Span> turns = {};  // became ready, was not any more, was again, ...; at most kTurnsKept
+    std::optional<Span> ended = {};
+    friend bool operator==(const Run&, const Run&) = default;
+};
+
 // Everything the node has. Incomplete while a runtime has not been listed yet: what is not in it may still be there.
 struct Report {
     Identity id;
@@ -137,6 +191,9 @@ struct Report {
     std::vector<std::string> images;    // manifest digests that are ready
     std::vector<std::string> fetching;  // digests under way, with a reason behind a blank if stuck
     bool incomplete = false;
+    std::optional<Usage> usage = {};  // none: as it was
+    std::vector<Run> runs = {};       // those that changed since the controller took one, also of copies that are gone
+    Told told = {};
 };
 
 struct PullList {
@@ -164,13 +221,16 @@ struct BlobRead {
     std::string digest;
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
+    std::string image = {};  // manifest's digest: the answer may name nodes that have it; empty: it need not
 };
 struct LogData {
     Identity id;
     std::uint64_t stream = 0;
     bool end = false;
     std::string error;
-};  // text in the tail
+    std::optional<int> exit_code = {};  // of a command (ExecOpen) that has ended
+    std::uint64_t taken = 0;            // bytes of a command's input that it has been given so far; 0: no news
+};                                      // text in the tail
 // Of a node that was asked about (Ask): what it says, or how that ended.
 enum class Ended : std::uint8_t {
     kNot,      // message is what it says
@@ -200,6 +260,7 @@ struct Welcome {
     std::uint32_t crashes_to_move = 5;
     std::int64_t restart_delay_max_ms = 60'000;
     std::int64_t lease_ms = 3'000;  // a grant lasts so long, from when the heartbeat was sent that it answers
+    Instant at{};                   // the controller's time when it took the hello; 0: not said
 };
 
 struct Refused {
@@ -213,6 +274,8 @@ struct HeartbeatAck {
     bool left = false;                // the node is left: nothing more will be moved from it
     std::uint64_t beat = 0;           // of the heartbeat
     std::vector<CopyId> grants = {};  // these may run until a lease after that heartbeat was sent
+    Instant at{};                     // the controller's time when it took the heartbeat
+    std::uint64_t runs_no = 0;        // of the last report with runs that it took from this session
 };
 
 struct ListEntry {
@@ -254,7 +317,8 @@ struct BlobData {
     std::string digest;
     std::uint64_t offset = 0, total = 0;
     std::string error;
-};  // bytes in the tail
+    std::vector<std::string> near = {};  // IP:PORT of other nodes that have the image
+};                                       // bytes in the tail
 struct LogOpen {
     std::uint64_t stream = 0;
     CopyId copy;
@@ -264,6 +328,20 @@ struct LogOpen {
 struct LogClose {
     std::uint64_t stream = 0;
 };
+// One more process in the copy's container. What it writes is LogData; LogClose ends it.
+struct ExecOpen {
+    std::uint64_t stream = 0;
+    CopyId copy;
+    std::vector<std::string> args;
+    bool terminal = false, input = false;
+    std::uint16_t rows = 0, columns = 0;  // of the terminal
+};
+struct ExecInput {
+    std::uint64_t stream = 0;
+    bool end = false;                     // nothing follows
+    std::uint64_t taken = 0;              // bytes of its output that have been read so far; 0: no news
+    std::uint16_t rows = 0, columns = 0;  // the terminal's new size; 0: the old one
+};                                        // bytes in the tail
 // Reach that node, and pass on what it and the controller say to each other: answered by Relayed.
 struct Ask {
     std::uint64_t route = 0;  // the controller's number for this
@@ -276,10 +354,15 @@ struct Forward {  // to the node that was reached
     bool end = false;      // no message: hang up
 };
 
+struct Drill {  // to a node that permits its kind
+    std::string kind;
+    std::int64_t for_ms = 0;
+};
+
 using AgentMessage =
     std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
-using ControllerMessage =
-    std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen, LogClose, Ask, Forward>;
+using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen,
+                                       LogClose, Ask, Forward, Drill, ExecOpen, ExecInput>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of

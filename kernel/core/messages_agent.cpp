@@ -69,6 +69,8 @@ void put(json::object& out, const Hello& m) {
     out["applied"] = list_no_json(m.applied);
     out["version"] = m.version;
     if (m.ask_port) out["ask_port"] = m.ask_port;
+    if (!m.drills.empty()) out["drills"] = texts_json(m.drills);
+    if (m.exec) out["exec"] = true;
 }
 
 Status take(Fields& f, Hello& out) {
@@ -91,7 +93,11 @@ Status take(Fields& f, Hello& out) {
     GANTRY_TRY(applied, read_list_no(f, "applied"));
     GANTRY_TRY(version, f.text("version", ""));
     GANTRY_TRY(ask_port, read_number<std::uint16_t>(f, "ask_port"));
+    GANTRY_TRY(drills, f.texts("drills"));
+    out.drills = std::move(drills);
     out.ask_port = ask_port;
+    GANTRY_TRY(exec, f.boolean("exec", false));
+    out.exec = exec;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
     out.advertise = std::move(advertise);
@@ -104,11 +110,26 @@ Status take(Fields& f, Hello& out) {
     return {};
 }
 
+void put(json::object& out, const Told& told) {
+    if (told.no != 0) out["runs_no"] = told.no;
+    if (told.since != 0) out["runs_since"] = told.since;
+    if (told.said != Instant()) out["said"] = told.said.ns;
+}
+
+Status take(Fields& f, Told& out) {
+    GANTRY_TRY(no, read_number<std::uint64_t>(f, "runs_no"));
+    GANTRY_TRY(since, read_number<std::uint64_t>(f, "runs_since"));
+    GANTRY_TRY(said, f.integer("said", 0, -kLatest, kLatest));
+    out = {no, since, {said}};
+    return {};
+}
+
 void put(json::object& out, const Heartbeat& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
     put(out, m.load);
     if (m.beat != 0) out["beat"] = m.beat;
+    put(out, m.told);
 }
 
 Status take(Fields& f, Heartbeat& out) {
@@ -117,6 +138,7 @@ Status take(Fields& f, Heartbeat& out) {
     GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
     out.applied = applied;
     out.beat = beat;
+    GANTRY_CHECK(take(f, out.told));
     return take(f, out.load);
 }
 
@@ -151,6 +173,46 @@ Result<CopyReport> take_copy(Fields f) {
                       cannot_stop};
 }
 
+json::array span_json(const Span& span) { return {span.from.ns, span.to.ns}; }
+
+json::object run_json(const Run& run) {
+    json::object out{{"copy", run.copy.text()}, {"attempt", run.attempt}, {"began", span_json(run.began)}};
+    json::array turns;
+    for (const auto& turn : run.turns) turns.push_back(span_json(turn));
+    if (!turns.empty()) out["turns"] = std::move(turns);
+    if (run.ended) out["ended"] = span_json(*run.ended);
+    return out;
+}
+
+Result<Span> read_span(const json::value* value, const std::string& path) {
+    const auto* ends = value ? value->if_array() : nullptr;
+    const bool good = ends && ends->size() == 2 && (*ends)[0].is_int64() && (*ends)[1].is_int64() &&
+                      (*ends)[0].get_int64() <= (*ends)[1].get_int64() && (*ends)[0].get_int64() >= -kLatest &&
+                      (*ends)[1].get_int64() <= kLatest;
+    if (!good) return fail(Code::kInvalid, "expected [from, to] in nanoseconds", path);
+    return Span{{(*ends)[0].get_int64()}, {(*ends)[1].get_int64()}};
+}
+
+Result<Run> take_run(Fields f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(attempt, read_number<std::uint64_t>(f, "attempt"));
+    GANTRY_TRY(began, read_span(f.member("began"), f.path("began")));
+    Run out{copy, attempt, began};
+    if (const auto* turns = f.member("turns")) {
+        if (!turns->is_array() || turns->get_array().size() > kTurnsKept)
+            return fail(Code::kInvalid, "expected a list of at most " + std::to_string(kTurnsKept), f.path("turns"));
+        for (const auto& element : turns->get_array()) {
+            GANTRY_TRY(turn, read_span(&element, f.path("turns[" + std::to_string(out.turns.size()) + "]")));
+            out.turns.push_back(turn);
+        }
+    }
+    if (const auto* ended = f.member("ended")) {
+        GANTRY_TRY(span, read_span(ended, f.path("ended")));
+        out.ended = span;
+    }
+    return out;
+}
+
 void put(json::object& out, const Report& m) {
     put(out, m.id);
     out["applied"] = list_no_json(m.applied);
@@ -161,6 +223,12 @@ void put(json::object& out, const Report& m) {
     out["images"] = texts_json(m.images);
     out["fetching"] = texts_json(m.fetching);
     if (m.incomplete) out["incomplete"] = true;
+    if (m.usage) out["usage"] = usage_json(*m.usage);
+    put(out, m.told);
+    if (m.runs.empty()) return;
+    json::array runs;
+    for (const auto& run : m.runs) runs.push_back(run_json(run));
+    out["runs"] = std::move(runs);
 }
 
 Status take(Fields& f, Report& out) {
@@ -175,10 +243,21 @@ Status take(Fields& f, Report& out) {
     GANTRY_TRY(images, f.texts("images"));
     GANTRY_TRY(fetching, f.texts("fetching"));
     GANTRY_TRY(incomplete, f.boolean("incomplete", false));
+    GANTRY_CHECK(take(f, out.told));
+    GANTRY_TRY(runs, f.list("runs"));
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        GANTRY_TRY(run, take_run(Fields(runs[i], f.path("runs[" + std::to_string(i) + "]"))));
+        out.runs.push_back(std::move(run));
+    }
     out.applied = applied;
     out.images = std::move(images);
     out.fetching = std::move(fetching);
     out.incomplete = incomplete;
+    const auto* used = f.member("usage");
+    if (!used) return {};
+    if (!used->is_object()) return fail(Code::kInvalid, "expected an object", f.path("usage"));
+    GANTRY_TRY(usage, take_usage(Fields(used, f.path("usage"))));
+    out.usage = std::move(usage);
     return {};
 }
 
@@ -237,6 +316,7 @@ void put(json::object& out, const BlobRead& m) {
     out["digest"] = m.digest;
     out["offset"] = m.offset;
     out["length"] = m.length;
+    if (!m.image.empty()) out["image"] = m.image;
 }
 
 Status take(Fields& f, BlobRead& out) {
@@ -244,7 +324,9 @@ Status take(Fields& f, BlobRead& out) {
     GANTRY_TRY(digest, need_text(f, "digest"));
     GANTRY_TRY(offset, need_number<std::uint64_t>(f, "offset"));
     GANTRY_TRY(length, f.integer("length", 0, 0, static_cast<std::int64_t>(limits::kBlobChunk)));
+    GANTRY_TRY(image, f.text("image", ""));
     out.digest = std::move(digest);
+    out.image = std::move(image);
     out.offset = offset;
     out.length = static_cast<std::uint32_t>(length);
     return {};
@@ -255,6 +337,8 @@ void put(json::object& out, const LogData& m) {
     out["stream"] = m.stream;
     out["end"] = m.end;
     out["error"] = m.error;
+    if (m.exit_code) out["exit_code"] = *m.exit_code;
+    if (m.taken) out["taken"] = m.taken;
 }
 
 Status take(Fields& f, LogData& out) {
@@ -262,9 +346,14 @@ Status take(Fields& f, LogData& out) {
     GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
     GANTRY_TRY(end, f.boolean("end", false));
     GANTRY_TRY(error, f.text("error", ""));
+    const bool ended = f.has("exit_code");
+    GANTRY_TRY(exit_code, f.integer("exit_code", 0, INT32_MIN, INT32_MAX));
+    GANTRY_TRY(taken, read_number<std::uint64_t>(f, "taken"));
     out.stream = stream;
     out.end = end;
     out.error = std::move(error);
+    if (ended) out.exit_code = static_cast<int>(exit_code);
+    out.taken = taken;
     return {};
 }
 

@@ -20,6 +20,7 @@ void put(json::object& out, const Welcome& m) {
     out["crashes_to_move"] = m.crashes_to_move;
     out["restart_delay_max_ms"] = m.restart_delay_max_ms;
     out["lease_ms"] = m.lease_ms;
+    if (m.at.ns != 0) out["at"] = m.at.ns;
 }
 
 Status take(Fields& f, Welcome& out) {
@@ -34,6 +35,7 @@ Status take(Fields& f, Welcome& out) {
     GANTRY_TRY(crashes, f.integer("crashes_to_move", out.crashes_to_move, 1, UINT32_MAX));
     GANTRY_TRY(restart_delay_max, f.integer("restart_delay_max_ms", out.restart_delay_max_ms, 1, kLongest));
     GANTRY_TRY(lease, f.integer("lease_ms", out.lease_ms, 1, kHour));
+    GANTRY_TRY(at, f.integer("at", 0, 0, kLatest));
     out = {std::move(cluster_id),
            term,
            heartbeat_ms,
@@ -42,7 +44,8 @@ Status take(Fields& f, Welcome& out) {
            stable_after,
            static_cast<std::uint32_t>(crashes),
            restart_delay_max,
-           lease};
+           lease,
+           {at}};
     return {};
 }
 
@@ -59,8 +62,10 @@ void put(json::object& out, const HeartbeatAck& m) {
     out["current"] = list_no_json(m.current);
     out["names_no"] = m.names_no;
     if (m.left) out["left"] = true;
+    if (m.beat != 0) out["beat"] = m.beat;
+    if (m.at.ns != 0) out["at"] = m.at.ns;
+    if (m.runs_no != 0) out["runs_no"] = m.runs_no;
     if (m.grants.empty()) return;
-    out["beat"] = m.beat;
     json::array grants;
     for (const auto& copy : m.grants) grants.emplace_back(copy.text());
     out["grants"] = std::move(grants);
@@ -73,7 +78,9 @@ Status take(Fields& f, HeartbeatAck& out) {
     GANTRY_TRY(left, f.boolean("left", false));
     GANTRY_TRY(beat, read_number<std::uint64_t>(f, "beat"));
     GANTRY_TRY(grants, f.texts("grants"));
-    out = {seq, current, names_no, left, beat};
+    GANTRY_TRY(at, f.integer("at", 0, 0, kLatest));
+    GANTRY_TRY(runs_no, read_number<std::uint64_t>(f, "runs_no"));
+    out = {seq, current, names_no, left, beat, {}, {at}, runs_no};
     for (std::size_t i = 0; i < grants.size(); ++i) {
         const auto copy = parse_copy_id(grants[i]);
         if (!copy)
@@ -110,6 +117,7 @@ void put(json::object& out, const BlobData& m) {
     out["offset"] = m.offset;
     out["total"] = m.total;
     out["error"] = m.error;
+    if (!m.near.empty()) out["near"] = texts_json(m.near);
 }
 
 Status take(Fields& f, BlobData& out) {
@@ -117,7 +125,8 @@ Status take(Fields& f, BlobData& out) {
     GANTRY_TRY(offset, read_number<std::uint64_t>(f, "offset"));
     GANTRY_TRY(total, read_number<std::uint64_t>(f, "total"));
     GANTRY_TRY(error, f.text("error", ""));
-    out = {std::move(digest), offset, total, std::move(error)};
+    GANTRY_TRY(near, f.texts("near"));
+    out = {std::move(digest), offset, total, std::move(error), std::move(near)};
     return {};
 }
 
@@ -175,6 +184,59 @@ Status take(Fields& f, Forward& out) {
     return end ? Status() : take_message(f, out.message);
 }
 
+void put(json::object& out, const Drill& m) {
+    out["kind"] = m.kind;
+    out["for_ms"] = m.for_ms;
+}
+
+Status take(Fields& f, Drill& out) {
+    GANTRY_TRY(kind, need_text(f, "kind"));
+    if (!f.has("for_ms")) GANTRY_CHECK(f.integer("for_ms"));
+    GANTRY_TRY(for_ms, f.integer("for_ms", 0, 1, 3'600'000));
+    out = {std::move(kind), for_ms};
+    return {};
+}
+
+void put(json::object& out, const ExecOpen& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+    out["args"] = texts_json(m.args);
+    out["terminal"] = m.terminal;
+    out["input"] = m.input;
+    out["rows"] = m.rows;
+    out["columns"] = m.columns;
+}
+
+Status take(Fields& f, ExecOpen& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(args, f.texts("args"));
+    GANTRY_TRY(terminal, f.boolean("terminal", false));
+    GANTRY_TRY(input, f.boolean("input", false));
+    GANTRY_TRY(rows, read_number<std::uint16_t>(f, "rows"));
+    GANTRY_TRY(columns, read_number<std::uint16_t>(f, "columns"));
+    out = {stream, copy, std::move(args), terminal, input, rows, columns};
+    return {};
+}
+
+void put(json::object& out, const ExecInput& m) {
+    out["stream"] = m.stream;
+    out["end"] = m.end;
+    out["taken"] = m.taken;
+    out["rows"] = m.rows;
+    out["columns"] = m.columns;
+}
+
+Status take(Fields& f, ExecInput& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(end, f.boolean("end", false));
+    GANTRY_TRY(taken, read_number<std::uint64_t>(f, "taken"));
+    GANTRY_TRY(rows, read_number<std::uint16_t>(f, "rows"));
+    GANTRY_TRY(columns, read_number<std::uint16_t>(f, "columns"));
+    out = {stream, end, taken, rows, columns};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -204,8 +266,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",   "refused",  "heartbeat_ack", "list", "specs",  "names",
-    "blob_data", "log_open", "log_close",     "ask",  "forward"};
+    "welcome",  "refused",   "heartbeat_ack", "list",    "specs", "names",     "blob_data",
+    "log_open", "log_close", "ask",           "forward", "drill", "exec_open", "exec_input"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

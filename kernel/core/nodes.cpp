@@ -67,9 +67,13 @@ void Controller::State::on(const PeerMessage& input) {
     }
     if (const auto* message = std::get_if<Heartbeat>(&input.message)) {
         heard_from(*node, message->load, message->applied, true);
+        take_told(*node, message->told, false);
         // Before the first report a node is told nothing: its list may be older than what it runs.
         if (!node->reported && !node->down()) return;
         HeartbeatAck answer{message->id.seq, {term_, node->list_no}, names_no_, node->liveness == Liveness::kLeft};
+        answer.beat = message->beat;
+        answer.at = now_;
+        answer.runs_no = node->runs_no;
         grant(*node, *message, answer);
         send(*node, std::move(answer));
     } else if (const auto* full = std::get_if<Report>(&input.message)) {
@@ -109,6 +113,7 @@ void Controller::State::heard_from(Node& node, const Load& load, const ListNo& a
 }
 
 void Controller::State::now_ready(Node& node) {
+    in_reach(node);
     if (!node.via.empty()) return cut_off(node);
     const Liveness before = node.liveness;
     if (before == Liveness::kReady) return;
@@ -156,7 +161,7 @@ void Controller::State::on(const PeerDown& input) {
 }
 
 void Controller::State::hold(Node& node) {
-    node.heard = now_;
+    node.heard = node.last_word = now_;
     node.hold_until = now_ + timing_.hold;
     event("node-hold", node.name + ": gantryd restarts, its copies run on for up to " + format_duration(timing_.hold),
           {{"node", node.name}});
@@ -164,7 +169,7 @@ void Controller::State::hold(Node& node) {
 
 // Planned moves, then left. One that does not wait for them has left at once.
 void Controller::State::leave(Node& node, const Leaving& message) {
-    node.heard = now_;
+    node.heard = node.last_word = now_;
     if (node.down()) return;
     node.reboots = message.reboots;
     if (!message.waits) return may_go(node);
@@ -227,6 +232,7 @@ void Controller::State::forget(Node& node) {
         close(node.peer, "the node was removed");
     }
     forget_stale(node);
+    machine_over(node);
     for (auto& [name, service] : services_)
         for (auto& [index, instance] : service.instances) {
             if (instance.moving_from == node.name) end_move(instance);

@@ -41,6 +41,7 @@ void Controller::State::may_go(Node& node) {
         return;
     }
     const Duration usual = *usual_reboot(node);
+    out_of_reach(node, node.name + " reboots");
     node.away = now_;
     node.expected = true;
     node.waits = std::min(*patience, kPatience * usual);
@@ -53,7 +54,7 @@ void Controller::State::may_go(Node& node) {
     event("node-rebooting",
           node.name + " " + node.reason + ": " + std::to_string(node.copies.size()) + " copies wait for it, at most " +
               format_duration(node.waits),
-          {{"node", node.name}});
+          {{"node", node.name}, {"silent_ms", (now_ - node.last_word) / milliseconds(1)}});
     const auto copies = node.copies;
     for (const auto& [copy, instance] : copies) {
         const bool current = copy.epoch == instance->current.epoch;

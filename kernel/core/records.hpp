@@ -34,6 +34,7 @@ enum class Exclusion : std::uint8_t {
     kPlatform,
     kRuntime,
     kFence,
+    kSettings,
     kLabels,
     kCpu,
     kMemory,
@@ -89,6 +90,34 @@ struct Copy {
     Instant assigned{}, ready_since{};
 };
 
+// At least and at most so long.
+struct Figure {
+    Duration least{}, most{};
+    friend bool operator==(const Figure&, const Figure&) = default;
+};
+
+// An instance that found another place, or its old one again, and what that cost (docs/faults.md, "What a move costs").
+struct Move {
+    std::uint64_t no = 0;                                   // grows with every move in the cluster
+    std::uint64_t revision = 0, epoch = 0, from_epoch = 0;  // the same: the copy is in reach again
+    std::string from, to, why;
+    std::optional<Figure> gap, overlap;
+};
+
+// What is known of when a copy ran: its node's records.
+struct Life {
+    std::string node, why;
+    std::map<std::uint64_t, Run> runs;  // by attempt, the last ones
+    std::optional<Span> forgotten;      // there may have been others, between
+    Instant assigned = kAnyTime;        // that: in an earlier run of the controller
+    bool missed = false;                // its node was out of reach since the copy was ready last
+    std::optional<Instant> over;        // since then nothing of it runs, nor will
+    bool settled = false;               // and more will not be known
+};
+
+// A node is out of reach from its last word on, until it counts as there again.
+using Away = std::vector<Span>;
+
 // Has one current copy, which its names mean, and during a planned move one next, which replaces it when it is ready.
 struct Instance {
     Service* service = nullptr;
@@ -108,6 +137,10 @@ struct Instance {
     bool planned = false;      // a next copy is wanted and has no node yet; not stored, it is planned anew
     Node* room_on = nullptr;   // while it is pending: room is being made for it there; not stored
     std::vector<std::pair<std::string, Instant>> lost_on;  // node, held until
+    std::vector<Move> moved;                               // the last ones, the newest last
+    std::optional<Figure> worst_gap, worst_overlap;
+    // Of this run of the controller.
+    std::uint64_t served = 0;  // epoch of the copy that was ready last; 0: none was
 
     InstanceId id() const;
     CopyId current_id() const { return {id(), current.epoch}; }
@@ -194,17 +227,25 @@ struct Node {
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string version;
     std::uint16_t ask_port = 0;
+    bool exec = false;                   // as its last hello says
     std::vector<Duration> reboots_took;  // how long the last announced ones took, the newest last
     // Of the connection.
     PeerId peer = 0;
     std::uint64_t seq = 0;
     Quiet quiet = Quiet::kLoaded;
     Instant heard{}, dropped{};  // dropped: when the connection went, or the controller started
+    Instant last_word{};         // as heard, but never shifted
+    std::vector<std::string> drills;
+    std::uint64_t runs_no = 0, runs_since = 0;  // of its last report with runs of this session; of its records
+    Instant known = kAnyTime;                   // until then they are known
+    Away unheard;                               // the last times; kNever: it still is
+    Instant reached = kNever;                   // in this run of the controller, for the first time
     Pace pace;
     Instant hold_until{};
     bool reported = false;  // in this term and boot, and since it was last lost
     ListNo applied;
     Load load;
+    Usage usage;
     std::string reason;                 // of its liveness
     std::vector<std::uint32_t> images;  // ready, by number, sorted
     std::vector<std::string> fetching;

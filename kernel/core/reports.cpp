@@ -23,12 +23,15 @@ std::string times(std::uint32_t n) { return n == 1 ? "once" : std::to_string(n) 
 
 void Controller::State::report(Node& node, const Report& message) {
     heard_from(node, message.load, message.applied);
+    if (message.usage) node.usage = *message.usage;
     std::vector<std::uint32_t> images;
     for (const auto& digest : message.images) images.push_back(image_no(digest));
     std::sort(images.begin(), images.end());
     node.images = std::move(images);
     node.fetching = message.fetching;
 
+    const bool all_told = take_told(node, message.told, !message.runs.empty());
+    take_runs(node, message);
     const bool first = !node.reported && !node.down();
     node.reported = node.reported || first;
     std::set<CopyId> missing;
@@ -50,6 +53,7 @@ void Controller::State::report(Node& node, const Report& message) {
             instance.next.ready = false;
     }
     if (!message.incomplete) drop_gone(node, message);
+    measure_moves(node.name, all_told);
     if (!first) return;
     now_ready(node);
     dirty_list(node);
@@ -222,6 +226,7 @@ void Controller::State::drop_gone(Node& node, const Report& message) {
         if (message.applied >= stale.gone_after && !there.contains(copy)) gone.push_back(copy);
     for (const auto& copy : gone) {
         lease_over(copy);
+        life_over(copy, false);
         const Stale& stale = node.stale.at(copy);
         stale_gone(node, copy, stale.planned || stale.met);
     }

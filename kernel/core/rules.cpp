@@ -79,6 +79,7 @@ Exclusion Controller::State::fixed_rules(const Revision& revision, const Node& n
     if (!runtime) return Exclusion::kRuntime;
     if (!fits(*runtime)) return Exclusion::kPlatform;
     if (revision.spec.forbid && !runtime->guarded) return Exclusion::kFence;
+    if (!runtime->settings && !revision.spec.setting_names().empty()) return Exclusion::kSettings;
     return unmet(revision.spec.constraints, node) ? Exclusion::kLabels : Exclusion::kNone;
 }
 
@@ -324,6 +325,8 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
                        ? "keeps no leases, which overlap \"forbid\" needs: it has no gantry-guard"
                        : "its runtime is not fenceable, which overlap \"forbid\" needs";
         }
+        case Exclusion::kSettings:
+            return "its runtime cannot apply " + spec.setting_names().front();
         case Exclusion::kLabels: {
             const auto* want = unmet(spec.constraints, node);
             if (!want) return "labels do not match";

@@ -29,7 +29,7 @@ void Pace::take_back(Duration within, Instant now) {
 // A pause is worth no more than the greatest window needs: so it is known when an old one is forgotten.
 void Controller::State::sign_of_life(Node& node, bool heartbeat) {
     node.pace.heard(std::min(now_ - node.heard, timing_.lost_after_max / kSafety), heartbeat, now_);
-    node.heard = now_;
+    node.heard = node.last_word = now_;
 }
 
 Duration Controller::State::window(const Node& node) const {

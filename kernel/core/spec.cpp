@@ -26,6 +26,7 @@ Status service(Fields f, ServiceSpec& out) {
     GANTRY_TRY(prepull, f.boolean("prepull", true));
     GANTRY_TRY(priority, f.integer("priority", 0, -1'000, 1'000));
     GANTRY_TRY(max_gap, duration(f, "max_gap", Duration(0), Duration(0), seconds(86'400)));
+    GANTRY_TRY(max_overlap, duration(f, "max_overlap", Duration(0), Duration(0), seconds(86'400)));
     GANTRY_TRY(after, f.texts("after"));
     if (after.size() > limits::kAfter) return too_many(f.path("after"), after.size(), limits::kAfter);
     for (std::size_t i = 0; i < after.size(); ++i)
@@ -39,6 +40,7 @@ Status service(Fields f, ServiceSpec& out) {
     out.prepull = prepull;
     out.priority = static_cast<std::int32_t>(priority);
     out.max_gap = max_gap;
+    out.max_overlap = max_overlap;
     out.after = std::move(after);
     return f.finish();
 }
@@ -135,21 +137,23 @@ Status resources(Fields f, ServiceSpec& out) {
     out.cpu_milli = cpu_milli;
     out.memory_bytes = memory_bytes;
     out.pids = pids;
+    GANTRY_CHECK(resource_settings(f, memory_bytes > 0, out.settings));
     return f.finish();
 }
 
+// A number of up to nine digits, or a name as accounts have them.
+bool account_ok(std::string_view name) {
+    const bool digits = name.find_first_not_of("0123456789") == std::string_view::npos;
+    return !name.empty() && name.size() <= (digits ? 9 : 32) && !name.starts_with('-') &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                      c == '.' || c == '_';
+           });
+}
+
 bool user_ok(std::string_view user) {
-    std::size_t digits = 0;
-    bool group = false;
-    for (const char c : user) {
-        if (c == ':' && !group && digits > 0) {
-            group = true;
-            digits = 0;
-        } else if (c < '0' || c > '9' || ++digits > 9) {
-            return false;
-        }
-    }
-    return digits > 0;
+    const auto colon = user.find(':');
+    return account_ok(user.substr(0, colon)) && (colon == std::string_view::npos || account_ok(user.substr(colon + 1)));
 }
 
 bool hostname_ok(std::string_view name) {
@@ -170,28 +174,52 @@ Status container(Fields f, ServiceSpec& out) {
     GANTRY_TRY(cwd, absolute_path(f, "cwd", false));
     GANTRY_TRY(user, f.text("user", ""));
     if (!user.empty() && !user_ok(user))
-        return wrong(f.path("user"), "expected \"UID\" or \"UID:GID\" in digits, got " + quoted(user));
+        return wrong(f.path("user"),
+                     "expected \"USER\" or \"USER:GROUP\", by numbers or by names of the image, got " + quoted(user));
     GANTRY_TRY(hostname, f.text("hostname", ""));
     if (!hostname_ok(hostname))
         return wrong(f.path("hostname"), "expected at most 63 letters, digits, - and ., got " + quoted(hostname));
+    GANTRY_TRY(stop_signal, signal(f, "stop_signal"));
     GANTRY_TRY(stop_grace, duration(f, "stop_grace", seconds(10), Duration(0), seconds(3600)));
     out.args = std::move(args);
     out.cwd = std::move(cwd);
     out.user = std::move(user);
     out.hostname = std::move(hostname);
+    out.stop_signal = stop_signal;
     out.stop_grace = stop_grace;
+    GANTRY_CHECK(container_settings(f, out.settings));
     return f.finish();
 }
 
+// An absolute path, or the name of a volume.
+Result<std::string> mount_source(Fields& f) {
+    GANTRY_TRY(source, f.text("source"));
+    if (source.starts_with('/')) return absolute_path(f, "source", true);
+    const bool name = !source.empty() && source.size() <= limits::kName && !source.starts_with('.') &&
+                      std::all_of(source.begin(), source.end(), [](char c) {
+                          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                                 c == '-' || c == '_' || c == '.';
+                      });
+    if (name) return source;
+    return wrong(
+        f.path("source"),
+        "expected an absolute path (\"/data\") or the name of a volume (letters, digits, -, _ and ., at most " +
+            std::to_string(limits::kName) + "), got " + quoted(source));
+}
+
 Status mount(Fields f, ServiceSpec& out) {
-    GANTRY_TRY(source, absolute_path(f, "source", true));
+    GANTRY_TRY(source, mount_source(f));
     GANTRY_TRY(target, absolute_path(f, "target", true));
     GANTRY_TRY(read_only, f.boolean("read_only", false));
+    GANTRY_TRY(access, f.has("access") ? choice(f, "access", {"rw", "ro", "rx", "rwx"})
+                                       : Result<std::string>(read_only ? "rx" : "rwx"));
+    if (read_only && access[1] == 'w')
+        return wrong(f.path("access"), quoted(access) + " contradicts read_only; leave read_only out");
     if (target.find_first_not_of('/') == std::string::npos)
         return wrong(f.path("target"), "expected a folder below \"/\", got " + quoted(target));
     if (std::any_of(out.mounts.begin(), out.mounts.end(), [&](const MountSpec& m) { return m.target == target; }))
         return wrong(f.path("target"), quoted(target) + " is mounted twice; expected each target once");
-    out.mounts.push_back({std::move(source), std::move(target), read_only});
+    out.mounts.push_back({std::move(source), std::move(target), access[1] != 'w', !access.ends_with('x')});
     return f.finish();
 }
 
@@ -306,6 +334,12 @@ Status probe(const json::value& value, Fields f, ServiceSpec& out) {
     return {};
 }
 
+std::string_view network_of(const ServiceSpec& spec) {
+    const auto* container = spec.settings.if_contains("container");
+    const auto* network = container ? container->get_object().if_contains("network") : nullptr;
+    return network ? std::string_view(network->get_string()) : "host";
+}
+
 Status container_part(Fields& top, ServiceSpec& out) {
     GANTRY_CHECK(service(Fields(top.member("service"), "service"), out));
     GANTRY_CHECK(resources(Fields(top.member("resources"), "resources"), out));
@@ -314,10 +348,13 @@ Status container_part(Fields& top, ServiceSpec& out) {
     GANTRY_TRY(mounts, top.list("mount"));
     if (mounts.size() > limits::kMounts) return too_many("mount", mounts.size(), limits::kMounts);
     for (std::size_t i = 0; i < mounts.size(); ++i) GANTRY_CHECK(mount(Fields(mounts[i], indexed("mount", i)), out));
+    GANTRY_CHECK(list_settings(top, out));
     GANTRY_TRY(endpoints, top.list("endpoint"));
     if (endpoints.size() > limits::kEndpoints) return too_many("endpoint", endpoints.size(), limits::kEndpoints);
     for (std::size_t i = 0; i < endpoints.size(); ++i)
         GANTRY_CHECK(endpoint(Fields(endpoints[i], indexed("endpoint", i)), out));
+    if (network_of(out) == "none" && !endpoints.empty())
+        return wrong("container.network", "\"none\" and an [[endpoint]]: nobody could reach it; leave one of them out");
     GANTRY_TRY(probes, top.list("probe"));
     if (probes.size() > limits::kProbes) return too_many("probe", probes.size(), limits::kProbes);
     for (std::size_t i = 0; i < probes.size(); ++i)

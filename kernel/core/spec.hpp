@@ -2,13 +2,17 @@
 //
 // What a user deploys: the manifest as a checked value. The document has the manifest's tables as members:
 //
-//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap"},
+//   {"service": {"name", "image", "instances", "runtime", "cut_off", "prepull", "after", "priority", "max_gap",
+//               "max_overlap"},
 //    "placement": {"mode", "nodes", "labels", "constraints", "policy", "overlap", "anti_affinity", "spread",
 //                  "spread_mode", "image", "preempt"},
 //    "update": {"max_surge", "max_unavailable", "canary", "gate", "deadline", "on_failure"},
-//    "resources": {"cpu", "memory", "pids"},
-//    "container": {"args", "env", "cwd", "user", "hostname", "stop_grace"},
-//    "mount": [{"source", "target", "read_only"}],
+//    "resources": {"cpu", "memory", "pids", "swap", "cpu_shares", "cpus", "io_weight"},
+//    "container": {"args", "env", "cwd", "user", "hostname", "stop_signal", "stop_grace", "capabilities": {"add",
+//    "drop"},
+//                  "read_only", "rlimits", "oom_score_adj", "network"},
+//    "mount": [{"source", "target", "read_only", "access"}], "tmpfs": [{"target", "size", "mode", "access"}],
+//    "device": [{"path", "target", "access"}],
 //    "endpoint": [{"kind", "name", "port", "password": {"secret"}}],
 //    "probe": [{"kind", "purpose", "endpoint", "port", "interval", "timeout", "start_period", "success_threshold",
 //                "failure_threshold", ...}]}
@@ -33,7 +37,7 @@ enum class Mode : std::uint8_t { kDynamic, kStatic };
 
 struct MountSpec {
     std::string source, target;
-    bool read_only = false;
+    bool read_only = false, no_exec = false;
     friend bool operator==(const MountSpec&, const MountSpec&) = default;
 };
 
@@ -80,7 +84,8 @@ struct ServiceSpec {
     bool prepull = true;
     std::vector<std::string> after;  // services that are ready before this one is started
     std::int32_t priority = 0;       // greater ones are placed first
-    Duration max_gap{};              // an instance may be away so long; 0: nobody said
+    Duration max_gap{};              // a move may leave an instance away so long; 0: nobody said
+    Duration max_overlap{};          // and may have two of its copies run so long; 0: nobody said
     Mode mode = Mode::kDynamic;
     std::vector<std::string> nodes;  // the pool by name, or
     Labels pool_labels;              // by labels that all must match
@@ -96,11 +101,17 @@ struct ServiceSpec {
     std::vector<std::string> args;
     Labels env;
     std::string cwd, user, hostname;
+    int stop_signal = 0;  // 0: the image's
     Duration stop_grace = seconds(10);
     std::vector<MountSpec> mounts;
     std::vector<EndpointSpec> endpoints;
     std::vector<ProbeSpec> probes;
+    // What only runtimes act on, in the form of the manifest, checked: {"container": {"read_only": true}, "tmpfs":
+    // [...]}.
+    json::object settings;
     UpdateSpec update;
+    // What a runtime has to offer GANTRY_RUNTIME_SETTINGS for, as the manifest names it.
+    std::vector<std::string> setting_names() const;
     friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
 };
 

@@ -55,6 +55,7 @@ json::object service_table(const ServiceSpec& spec, bool with_instances, bool wi
         put_texts(out, "after", spec.after);
         if (spec.priority != 0) out["priority"] = spec.priority;
         if (spec.max_gap != Duration(0)) out["max_gap"] = duration_text(spec.max_gap);
+        if (spec.max_overlap != Duration(0)) out["max_overlap"] = duration_text(spec.max_overlap);
     }
     return out;
 }
@@ -102,6 +103,7 @@ json::object container_table(const ServiceSpec& spec) {
     put_text(out, "cwd", spec.cwd);
     put_text(out, "user", spec.user);
     put_text(out, "hostname", spec.hostname);
+    if (spec.stop_signal) out["stop_signal"] = spec.stop_signal;
     if (spec.stop_grace != ServiceSpec{}.stop_grace) out["stop_grace"] = duration_text(spec.stop_grace);
     return out;
 }
@@ -131,7 +133,10 @@ json::object probe_table(const ProbeSpec& probe) {
 
 json::object mount_table(const MountSpec& mount) {
     json::object out{{"source", mount.source}, {"target", mount.target}};
-    if (mount.read_only) out["read_only"] = true;
+    if (mount.no_exec)
+        out["access"] = mount.read_only ? "ro" : "rw";
+    else if (mount.read_only)
+        out["read_only"] = true;
     return out;
 }
 
@@ -149,6 +154,13 @@ void put_container_part(json::object& out, const ServiceSpec& spec) {
     put_list(out, "mount", spec.mounts, mount_table);
     put_list(out, "endpoint", spec.endpoints, endpoint_table);
     put_list(out, "probe", spec.probes, probe_table);
+    for (const auto& table : spec.settings) {
+        json::value& place = out[table.key()];
+        if (place.is_object() && table.value().is_object())
+            for (const auto& member : table.value().get_object()) place.get_object()[member.key()] = member.value();
+        else
+            place = table.value();
+    }
 }
 
 }  // namespace

@@ -27,6 +27,11 @@ Result<std::int64_t> size(Fields& f, std::string_view key);  // bytes; 0 if abse
 Result<Labels> labels(Fields& f, std::string_view key, std::size_t most);
 // Adds the variables of "env" to `out`.
 Status environment(Fields& f, Labels& out);
+Result<int> signal(Fields& f, std::string_view key);  // 0 if absent
+// What only runtimes act on, added to ServiceSpec::settings.
+Status container_settings(Fields& f, json::object& settings);
+Status resource_settings(Fields& f, bool memory_limited, json::object& settings);
+Status list_settings(Fields& top, ServiceSpec& spec);  // after the mounts
 Result<std::string> absolute_path(Fields& f, std::string_view key, bool required);
 
 }  // namespace gantry::core

@@ -17,7 +17,7 @@ inline constexpr Duration kRankRetry = seconds(1);      // a service whose polic
 inline constexpr Duration kMoveLimit = seconds(30);     // a drain waits so long for the instance that it moved last
 inline constexpr Duration kLeaveLimit = seconds(20);    // a node that goes down keeps its copies so long
 inline constexpr Duration kTellAgain = seconds(60);     // a refused node is an event at most so often
-inline constexpr int kStoredVersion = 2;                // 1: without next copies; it is read as well
+inline constexpr int kStoredVersion = 3;                // 1: without next copies, 2: without moves; both are read
 inline constexpr PeerId kFirstRoute = PeerId{1} << 48;  // transports have no such numbers
 inline constexpr std::size_t kAsked = 3;                // nodes are asked about one that is suspect
 inline constexpr std::size_t kReasonsShown = 100;       // nodes with a reason in one document
@@ -86,11 +86,14 @@ class Controller::State {
     Instant next_deadline() const;
 
     // documents.cpp, explain.cpp
+    void each_load(const std::function<void(const std::string&, const Load&, const Usage&)>& node_used,
+                   const std::function<void(const std::string&, const CopyUsage&)>& instance_used) const;
     json::array nodes(Instant now) const;
     json::array services() const;
     json::array instances() const;
     json::array images() const;
     std::vector<std::string> images_needed() const;
+    std::vector<std::string> neighbours_with(const std::string& image, PeerId reader) const;
     json::array secrets() const;
     json::array names() const;
     Result<json::value> service(const std::string& name) const;
@@ -99,6 +102,7 @@ class Controller::State {
                                 const std::function<Result<std::vector<Keys>>(const Rank&)>& rank,
                                 const std::function<std::vector<std::string>(const std::string&)>& key_names) const;
     Result<Place> place(const std::string& instance) const;
+    Result<PeerId> drilled(const std::string& node, const std::string& kind) const;
     std::vector<Entry> stored() const;
 
     std::string cluster_id_;
@@ -230,6 +234,36 @@ class Controller::State {
     bool gives_up(const Service& service, const Node& node, std::string& why) const;
     void try_elsewhere(Instance& instance, Copy& copy);
     void recovered(Instance& instance, const Copy& copy);
+
+    // --- what moves cost (measures.cpp)
+    struct OpenMove {  // not all of it is known
+        CopyId from, to;
+        std::optional<Instant> back;  // it is the same copy, ready and in reach again since then
+        Away unheard;                 // of the node that it moved from
+    };
+    bool take_told(Node& node, const Told& told, bool with_runs);
+    void take_runs(Node& node, const Report& message);
+    void records_lost(const Node& node);
+    Life& life_of(const CopyId& copy, const std::string& node);
+    Instant known_of(const Life& life) const;
+    void out_of_reach(Node& node, const std::string& why);
+    void in_reach(Node& node);
+    void boot_over(Node& node);
+    void machine_over(Node& node);
+    void life_over(const CopyId& copy, bool settled);
+    void served(Instance& instance);
+    void measure_moves(const std::string& node, bool all_told);
+    bool measure(std::uint64_t no, OpenMove& open);
+    bool overlap_known(const Life& old, const Life& fresh) const;
+    void tell_move(const Instance& instance, const Move& move, bool first, bool complete);
+    void check_budget(const Instance& instance, const Move& move, const std::optional<Figure>& figure, const char* key,
+                      Duration budget);
+    void forget_lives();
+    static json::value figure_json(const std::optional<Figure>& figure);
+    static json::object move_document(const Move& move, bool complete);
+    json::object moves_document(const Service& service) const;
+    static void put_moves(json::object& out, const Instance& instance);
+    static Status load_moves(Fields& fields, Instance& instance);
 
     // --- instances (instances.cpp)
     void assign(Instance& instance, Node& node);
@@ -496,6 +530,9 @@ class Controller::State {
     bool shifts_dirty_ = false;
     std::set<InstanceId> shifting_;
     std::uint32_t shifts_at_once_ = 1;
+    std::map<CopyId, Life> lives_;
+    std::map<std::uint64_t, OpenMove> open_moves_;  // by number
+    std::uint64_t last_move_ = 0;
     std::map<CopyId, Lease> leases_;
     std::set<InstanceId> leased_out_;  // pending until a lease is over
     Duration lease_span_{};            // stored: the longest that was used since the leases of it may have ended

@@ -69,6 +69,7 @@ json::object Controller::State::document(const Instance& instance) const {
                      {"lost_on", std::move(lost_on)}};
     if (!instance.leased_on.empty()) out["leased_on"] = instance.leased_on;
     if (!instance.displaced_by.empty()) out["displaced_by"] = instance.displaced_by;
+    put_moves(out, instance);
     return out;
 }
 

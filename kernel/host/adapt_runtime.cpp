@@ -18,6 +18,7 @@ RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
     out.exec = can(GANTRY_RUNTIME_EXEC);
     out.stats = can(GANTRY_RUNTIME_STATS);
     out.limits = can(GANTRY_RUNTIME_LIMITS);
+    out.settings = can(GANTRY_RUNTIME_SETTINGS);
     return out;
 }
 
@@ -81,7 +82,9 @@ class RuntimeAdapter final : public Runtime {
         const std::vector<gantry_str> args = lower(spec.args);
         const std::vector<gantry_kv> env = lower(spec.env), labels = lower(spec.labels);
         std::vector<gantry_mount> mounts;
-        for (const Mount& m : spec.mounts) mounts.push_back({str(m.source), str(m.target), m.read_only ? 1u : 0u, 0});
+        for (const Mount& m : spec.mounts)
+            mounts.push_back(
+                {str(m.source), str(m.target), m.read_only ? 1u : 0u, m.no_exec ? GANTRY_MOUNT_NOEXEC : 0u});
         gantry_container_spec raw{};
         raw.struct_size = sizeof(raw);
         raw.stop_signal = static_cast<std::uint32_t>(spec.stop_signal);
@@ -102,6 +105,7 @@ class RuntimeAdapter final : public Runtime {
         raw.pids = spec.pids;
         raw.labels = labels.data();
         raw.label_count = labels.size();
+        raw.settings = str(spec.settings);
         site_.ask("create", limit, std::move(done), &gantry_runtime::create, &raw);
     }
     void start(const std::string& name, Duration limit, Done<void> done) override {
@@ -119,6 +123,13 @@ class RuntimeAdapter final : public Runtime {
     void list(Duration limit, Done<std::vector<Container>> done) override {
         site_.ask<std::vector<Container>>("list", limit, std::move(done), &raise_containers, &gantry_runtime::list);
     }
+    void stats(const std::string& name, Duration limit, Done<ContainerStats> done) override {
+        const auto raise = [](const void* raw) {
+            const auto r = result<gantry_container_stats>(raw);
+            return ContainerStats{Duration(r.cpu_ns), r.memory_bytes, r.pids};
+        };
+        site_.ask<ContainerStats>("stats", limit, std::move(done), raise, &gantry_runtime::stats, str(name));
+    }
     std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd,
                        Done<void> done) override {
         const gantry_log_request request{sizeof(request), follow ? 1u : 0u, str(name), tail_lines, fd, 0};
@@ -134,19 +145,21 @@ class RuntimeAdapter final : public Runtime {
         if (!accepted) ::close(fd);
         return id;
     }
-    void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,
-              Done<int> done) override {
+    std::uint64_t exec(const std::string& name, const std::vector<std::string>& args, bool terminal, int fd,
+                       Duration limit, Done<int> done) override {
         const std::vector<gantry_str> list = lower(args);
-        const gantry_exec_request request{sizeof(request), 0, str(name), list.data(), list.size(), fd, 0};
+        const gantry_exec_request request{
+            sizeof(request), terminal ? 1u : 0u, str(name), list.data(), list.size(), fd, 0};
         const auto raise = [](const void* raw) { return static_cast<int>(result<gantry_exec_result>(raw).exit_code); };
         bool accepted = false;
-        site_.ask_result<int>("exec", limit, std::move(done), raise, [&](gantry_op op) {
+        const auto id = site_.ask_result<int>("exec", limit, std::move(done), raise, [&](gantry_op op) {
             const gantry_status status =
                 site_.has(&gantry_runtime::exec) ? site_.table->exec(site_.self, op, &request) : GANTRY_UNSUPPORTED;
             accepted = status == GANTRY_OK;
             return status;
         });
         if (!accepted) ::close(fd);
+        return id;
     }
     void stop_logs(std::uint64_t id) override { site_.context->core->operations.cancel(id); }
 

@@ -79,12 +79,12 @@ class Placement {
 struct RuntimeFacts {
     std::string system;
     std::vector<std::string> architectures;
-    bool fenceable = false, pause = false, exec = false, stats = false, limits = false;
+    bool fenceable = false, pause = false, exec = false, stats = false, limits = false, settings = false;
 };
 
 struct Mount {
     std::string source, target;
-    bool read_only = false;
+    bool read_only = false, no_exec = false;
 };
 
 struct ContainerSpec {
@@ -95,6 +95,7 @@ struct ContainerSpec {
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;
     int stop_signal = 0;
     Labels labels;
+    std::string settings;  // JSON; only for a runtime that says it reads them
 };
 
 enum class ContainerState : std::uint8_t { kCreated = 1, kRunning = 2, kPaused = 3, kExited = 4 };
@@ -107,6 +108,11 @@ struct Container {
     Instant started{};
     std::string detail;
     Labels labels;
+};
+
+struct ContainerStats {
+    Duration cpu{};  // used since its start
+    std::int64_t memory_bytes = 0, pids = 0;
 };
 
 class Runtime {
@@ -124,13 +130,15 @@ class Runtime {
     virtual void kill(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void remove(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void list(Duration limit, Done<std::vector<Container>>) = 0;
+    virtual void stats(const std::string& name, Duration limit, Done<ContainerStats>) = 0;
     // Takes fd over. Returns an id for stop_logs.
     virtual std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd, Done<void>) = 0;
+    // One more process in a container, with fd (taken over) as its input and output, which is a terminal if that is
+    // asked for; answers its exit code. At the limit nobody waits for it any more, and the runtime ends it. Returns an
+    // id for stop_logs.
+    virtual std::uint64_t exec(const std::string& name, const std::vector<std::string>& args, bool terminal, int fd,
+                               Duration limit, Done<int> exit_code) = 0;
     virtual void stop_logs(std::uint64_t id) = 0;
-    // One more process in a container, with fd (taken over) as its input and output; answers its exit code. At the
-    // limit nobody waits for it any more, and the runtime ends it.
-    virtual void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,
-                      Done<int> exit_code) = 0;
 };
 
 // ---- probe -------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ inline constexpr auto kMembers<gantry_runtime_facts> =
                List{&gantry_runtime_facts::architectures, &gantry_runtime_facts::architecture_count}};
 template <>
 inline constexpr auto kMembers<gantry_mount> =
-    std::tuple{&gantry_mount::source, &gantry_mount::target, &gantry_mount::read_only};
+    std::tuple{&gantry_mount::source, &gantry_mount::target, &gantry_mount::read_only, &gantry_mount::flags};
 template <>
 inline constexpr auto kMembers<gantry_container_spec> = std::tuple{
     &gantry_container_spec::stop_signal,
@@ -73,7 +73,8 @@ inline constexpr auto kMembers<gantry_container_spec> = std::tuple{
     &gantry_container_spec::cpu_milli,
     &gantry_container_spec::memory_bytes,
     &gantry_container_spec::pids,
-    List{&gantry_container_spec::labels, &gantry_container_spec::label_count}};
+    List{&gantry_container_spec::labels, &gantry_container_spec::label_count},
+    &gantry_container_spec::settings};
 template <>
 inline constexpr auto kMembers<gantry_image_source> =
     std::tuple{&gantry_image_source::flags, &gantry_image_source::image, &gantry_image_source::layout_dir};

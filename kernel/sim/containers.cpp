@@ -136,7 +136,11 @@ void Containers::run(const std::string& name, Box& box) {
     box.created = false;
     box.started = world_.now();
     ++box.run;
-    if (!box.planted) world_.judge.started(machine_, name, box.copy);
+    if (box.planted)
+        world_.judge.doubt(machine_, box.copy);
+    else
+        world_.judge.started(machine_, name, box.copy);
+    world_.judge.ran(machine_, box.copy, true, true);
     const bool doomed = world_.judge.crashing == box.copy.instance || cursed(box.copy.instance);
     if (!doomed && !random_.chance(world_.faults.crashes)) return;
     world_.time.in(doomed ? random_.ms(20, 400) : random_.ms(100, 20'000), [this, name, run = box.run] {
@@ -158,7 +162,9 @@ void Containers::end(const std::string& name, int code, bool asked, bool tell) {
     box.exit_code = code;
     world_.counts.crashes += !asked;
     if (!box.planted) world_.judge.ended(machine_, name, box.copy, asked);
-    if (!tell || random_.chance(world_.faults.lost_exits)) return;
+    const bool unnoticed = tell && random_.chance(world_.faults.lost_exits);
+    world_.judge.ran(machine_, box.copy, false, (asked && !box.fenced) || !unnoticed);
+    if (!tell || unnoticed) return;
     world_.time.in(random_.ms(1, 40), [this, name, code, run = machine_.run] {
         answer(run, core::ContainerExited{name_, name, code});
     });
@@ -173,6 +179,7 @@ void Containers::stop(const core::Stop& effect) {
                 if (at == boxes_.end()) return fail(Code::kNotFound, "there is no container " + name);
                 at->second.zombie = at->second.zombie || (stays && at->second.running && !world_.calm);
                 if (!at->second.zombie) return end(name, 143, true, true), Status();
+                world_.judge.doubt(machine_, at->second.copy);
                 world_.time.in(random_.ms(1'000, 15'000), [this, name] {
                     if (boxes_.contains(name)) boxes_.at(name).zombie = false;
                 });

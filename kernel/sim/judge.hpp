@@ -47,6 +47,12 @@ class Judge {
     void ended(const Machine& machine, const std::string& name, const core::CopyId& copy, bool asked);
     void booted(const Machine& machine);
 
+    // --- what moves cost (judge_moves.cpp)
+    void turned(const Machine& machine, const core::AgentInput& input);
+    void ran(const Machine& machine, const core::CopyId& copy, bool runs, bool told);
+    void doubt(const Machine& machine, const core::CopyId& copy);  // its runtime lies of it
+    void decided(const core::Effects& effects);
+
     void look();  // every now and then
     // When faults have stopped: "" if desired equals actual, else what does not.
     std::string unlike_desired();
@@ -68,6 +74,12 @@ class Judge {
         Instant placed{};
         bool twice = false;  // two copies had this name and number
     };
+    struct Lived {  // a copy on a node, when it truly was what, as the controller's clock showed it
+        core::CopyId copy;
+        std::vector<std::pair<Instant, Instant>> runs, ready;
+        std::pair<std::uint64_t, bool> shown;  // attempt, and whether it was ready
+        bool unsure = false;
+    };
     struct Running {
         const Machine* machine = nullptr;
         std::string container;
@@ -87,9 +99,15 @@ class Judge {
     std::string unlike_desired(const json::object& instance, std::map<core::InstanceId, int>& running,
                                const std::set<std::pair<core::CopyId, std::string>>& there, std::size_t& expected);
 
+    std::string place_of(const core::CopyId& copy, const std::string& node) const;
+    Lived& lived(const core::CopyId& copy, const std::string& node);
+    void moved(const core::Event& event);
+
     World& world_;
     Random random_;
-    std::map<core::CopyId, std::string> published_on_;  // every copy ever listed, and where
+    std::map<std::string, Lived> lived_;                                    // by "s1.0#3 on n2"
+    std::map<std::string, std::vector<std::pair<Instant, Instant>>> away_;  // nodes that the controller does not hear
+    std::map<core::CopyId, std::string> published_on_;                      // every copy ever listed, and where
     std::map<core::CopyId, bool> static_;
     std::set<std::uint64_t> forbid_;  // numbers of services
     std::set<std::pair<core::CopyId, std::string>> was_ready_;

@@ -155,6 +155,7 @@ void Machine::turn(const core::AgentInput& input) {
     world_.digest.add(number << 48 ^ static_cast<std::uint64_t>(now.ns));
     world_.digest.add(effects);
     if (world_.recorder) world_.recorder->agent(number, input, now, effects);
+    world_.judge.turned(*this, input);
     for (std::size_t i = 0; i < effects.size(); ++i) {
         if (i != 0 && std::holds_alternative<core::Save>(effects[i]))
             world_.broken("a turn saves before it does anything", name);

@@ -92,6 +92,7 @@ void Seat::turn(const core::Input& input) {
     world_.digest.add(effects);
     if (world_.recorder) world_.recorder->controller(input, now, effects);
     gather(effects);
+    world_.judge.decided(effects);
     const bool placed = std::any_of(effects.acts.begin(), effects.acts.end(), [](const core::Effect& effect) {
         const auto* event = std::get_if<core::Event>(&effect);
         return event && event->kind == "placed";

@@ -415,6 +415,7 @@ json::value to_json(const AgentFacts& facts) {
     hello.memory_bytes = facts.memory_bytes;
     hello.version = facts.version;
     hello.ask_port = facts.ask_port;
+    hello.drills = facts.drills;
     return json::object{{"hello", message_text(AgentMessage(hello))},
                         {"position_servers", facts.position_servers},
                         {"directory_port", facts.directory_port},
@@ -443,6 +444,7 @@ Result<AgentFacts> parse_facts(const json::value& value) {
     out.cpu_milli = hello->cpu_milli;
     out.memory_bytes = hello->memory_bytes;
     out.ask_port = hello->ask_port;
+    out.drills = hello->drills;
     out.position_servers = servers;
     out.directory_port = port;
     out.directory_environment = environment;

@@ -43,7 +43,8 @@ struct Setup {
 struct Counts {
     std::uint64_t controller_steps = 0, agent_steps = 0, messages = 0, heartbeats = 0, commits = 0, placements = 0,
                   losses = 0, moves = 0, gaps = 0, starts = 0, boots = 0, questions = 0, crashes = 0, displaced = 0,
-                  leased = 0;                     // leased: starts under forbid
+                  leased = 0,                     // starts under forbid
+        measured = 0;                             // moves whose figures were compared with the truth
     std::map<std::string, std::uint64_t> events;  // by kind
 };
 

@@ -5,6 +5,7 @@
     tests/bench/figures.py start [ROUNDS]      exec of gantryd -> it answers on its socket
     tests/bench/figures.py exchange [ROUNDS]   longest wait of a request while gantryd starts anew on itself
     tests/bench/figures.py memory [SECONDS]    PSS and private dirty of an agent with 10 instances; of a controller of 10 nodes
+    tests/bench/figures.py measuring [SECONDS] CPU that a node with 10 instances takes to measure, beside one that does not
     tests/bench/figures.py writes [SECONDS]    bytes written to disk in an hour at rest: three nodes, a controller, 10 instances
     tests/bench/figures.py deploy [ROUNDS]     gantry deploy of a stored image -> running, beside runc run of the same bundle
     tests/bench/figures.py quiet [SECONDS]     false "lost" while both cores are busy
@@ -12,7 +13,7 @@
     tests/bench/figures.py build               a release build from nothing, without ccache
     tests/bench/figures.py rebuild [--all]     one .cpp touched -> dev is built again; a sample, or every .cpp of the product
 
-The first eight start real hosts (GANTRY_BUILD names the build, default build/release). failover also draws its times as
+The first nine start real hosts (GANTRY_BUILD names the build, default build/release). failover also draws its times as
 curves, build/curves/failover.svg (GANTRY_CURVES names another folder). The last two build in temporary
 folders.
 """
@@ -188,6 +189,44 @@ def memory(figures, seconds="30"):
     figures.add("the agent as the only gantryd of the machine: PSS", alone, 9, "MiB")
 
 
+def cpu_s(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sent_bytes(host):
+    line = next(line for line in host.inside("cat", "/proc/net/dev").stdout.splitlines() if line.strip().startswith("eth0:"))
+    return int(line.split(":")[1].split()[8])
+
+
+def measuring(figures, seconds="120"):
+    """Two nodes with 10 instances each, of which one measures every five seconds and the other once an hour."""
+    names = ["SNode1", "SNode2"]
+    with fleet(names) as c:
+        file = c.hosts["SNode2"].dir / "gantry.toml"
+        file.write_text(file.read_text().replace("[node]\n", '[node]\nmeasure_every = "1h"\n'))
+        up(c)
+        for number in range(10):
+            for node in names:
+                deploy(c, manifest(f"axis-{node}-{number}", nodes=[node], port=4000 + number))
+        for number in range(10):
+            for node in names:
+                c.wait_ready(f"axis-{node}-{number}")
+        time.sleep(15)
+        pids = {name: c.hosts[name].daemon_pid() for name in names}
+        cpu, sent = {name: cpu_s(pids[name]) for name in names}, {name: sent_bytes(c.hosts[name]) for name in names}
+        time.sleep(float(seconds))
+        cpu = {name: (cpu_s(pids[name]) - cpu[name]) / float(seconds) * 100 for name in names}
+        sent = {name: (sent_bytes(c.hosts[name]) - sent[name]) / float(seconds) for name in names}
+        expect("instances measured", 10, sum("memory_used_bytes" in i for i in c.instances() if i["node"] == "SNode1"))
+    print(f"load of the machine: {os.getloadavg()[0]:.2f}")
+    figures.add("gantryd of a node with 10 instances that measures", cpu["SNode1"], None, "% of a core")
+    figures.add("the same, measuring once an hour", cpu["SNode2"], None, "% of a core")
+    figures.add("what measuring takes", cpu["SNode1"] - cpu["SNode2"], 0.5, "% of a core")
+    figures.add("what the node that measures sends", sent["SNode1"], None, "bytes/s")
+    figures.add("what the other sends", sent["SNode2"], None, "bytes/s")
+
+
 WRITTEN = """cd /proc; for p in [0-9]*; do
 case $(cat $p/comm 2>/dev/null) in
   gantryd|gantry-guard|gantry-process-|conmon) echo $(cat $p/comm) $p $(grep ^write_bytes $p/io) ;;
@@ -316,7 +355,7 @@ def rebuild(figures, which=""):
         figures.add(f"{name} touched -> dev is built again", seconds, builds.limit_s(name), "s")
 
 
-ON_HOSTS = {"failover": failover, "start": start, "exchange": exchange, "memory": memory, "writes": writes,
+ON_HOSTS = {"failover": failover, "start": start, "exchange": exchange, "memory": memory, "measuring": measuring, "writes": writes,
             "deploy": deploy_time, "quiet": quiet, "lossy": lossy}
 FIGURES = {**ON_HOSTS, "build": build, "rebuild": rebuild}
 

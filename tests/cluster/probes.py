@@ -1,8 +1,12 @@
 """What probes decide, with real containers: liveness restarts, readiness names, startup holds the others back."""
+import fcntl
 import os
 import pathlib
+import select
 import signal
+import struct
 import subprocess
+import termios
 
 from fleet import *  # noqa: F403
 
@@ -161,4 +165,88 @@ def command_in_container():
         wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
 
 
-PROBES = [liveness_restarts, readiness_names, startup_holds_back, command_in_container]
+def command_by_hand():
+    """gantry exec runs a command wherever the instance is: output, input, status, a terminal; a lost node is told."""
+    busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
+    if not is_root() or busybox is None:
+        print("skipped: commands in containers need root and busybox-static")
+        sys.exit(77)
+    with fleet() as c:
+        up(c)
+        mounts = [{"source": busybox, "target": "/bin/" + name, "read_only": True} for name in ("sh", "cat", "sleep", "stty")]
+        deploy(c, manifest() | {"mount": mounts})
+        instance = c.wait_ready("axis_server")[0]
+        controller = c.hosts["controller"]
+
+        def gantry(*arguments, **options):
+            return subprocess.run([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "exec", *arguments],
+                                  capture_output=True, timeout=60, **options)
+
+        done = gantry("axis_server", "--", "/bin/sh", "-c", "echo out; echo err >&2; exit 7", stdin=subprocess.DEVNULL)
+        expect("status", 7, done.returncode)
+        expect("words", [b"err", b"out"], sorted(done.stdout.split()))
+        expect("nothing is typed without -i", 0, gantry("axis_server.0", "--", "/bin/cat", input=b"x").returncode)
+        # More than every buffer on the way holds, both ways.
+        much = os.urandom(5 << 20)
+        done = gantry("-i", "axis_server.0", "--", "/bin/cat", input=much)
+        expect("status", 0, done.returncode)
+        if done.stdout != much:
+            raise Failure(f"what was written in is not what came out: {len(done.stdout)} of {len(much)} bytes")
+        missing = gantry("axis_server", "--", "/bin/none")
+        if missing.returncode == 0 or b"no such file" not in missing.stderr:
+            raise Failure(f"a program that is not there: {missing}")
+        expect("no such instance", 3, gantry("axis_server.7", "--", "/bin/cat").returncode)
+        terminal(c, controller)
+        # A command that is given up is ended, with the terminal's hangup or the reader's.
+        host = c.hosts[instance["node"]]
+        running = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "exec", "axis_server", "--",
+                                    "/bin/sleep", "600"])
+        wait_for(lambda: host.pids("sleep"), 10, "the command runs")
+        running.send_signal(signal.SIGTERM)
+        running.wait(10)
+        wait_for(lambda: not host.pids("sleep"), 10, lambda: f"it is ended: {host.pids('sleep')}")
+        # The node is lost in the middle of it.
+        running = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "exec", "axis_server", "--",
+                                    "/bin/sleep", "600"], stderr=subprocess.PIPE)
+        wait_for(lambda: host.pids("sleep"), 10, "the command runs")
+        host.power_off()
+        said = running.communicate(timeout=60)[1]
+        expect("status", 1, running.returncode)
+        if b"the connection to the node was lost" not in said:
+            raise Failure(f"it does not say that the node was lost: {said}")
+
+
+def terminal(c, controller):
+    """gantry exec -t in a terminal of this test's: its size, keys, and the status."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+    before = termios.tcgetattr(theirs)
+    program = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "exec", "-t", "axis_server", "--",
+                                "/bin/sh", "-c", "is() { until [ \"$(stty size 2>&1)\" = \"$1\" ]; do sleep 0.05; done; echo $1; }; is '33 111'; read x; "
+                                "echo got $x; is '44 222'; sleep 600"],
+                               stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    heard = b""
+
+    def says(text):
+        nonlocal heard
+        while select.select([ours], [], [], 0)[0]:
+            heard += os.read(ours, 4096)
+        return text in heard
+
+    try:
+        wait_for(lambda: says(b"33 111\r\n"), 10, lambda: f"the size: {heard}")
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 222, 0, 0))
+        os.write(ours, b"word\r")
+        wait_for(lambda: says(b"got word\r\n44 222\r\n"), 10, lambda: f"keys and the new size: {heard}")
+        os.write(ours, b"\x03")  # Ctrl-C is the command's
+        expect("status", 130, program.wait(20))
+        expect("the terminal is as it was", before, termios.tcgetattr(theirs))
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+PROBES = [liveness_restarts, readiness_names, startup_holds_back, command_in_container, command_by_hand]

@@ -10,7 +10,7 @@ import sys
 import time
 
 from fleet import *  # noqa: F403
-from bad_input import BAD_INPUT
+from bad_input import BAD_INPUT, expect_words
 from beacons import BEACONS
 from detection import DETECTION
 from dns_sd import DNS_SD
@@ -19,8 +19,11 @@ from hosts import enter
 from isolated import ISOLATED, LONG_ISOLATED
 from kills import kills
 from leases import LEASES
+from measures import MEASURES
 from moves import MOVES
 from probes import PROBES
+from settings import SETTINGS
+from usage import USAGE
 
 
 def reboot():
@@ -372,6 +375,20 @@ def fifty_services():
         wait_for(lambda: sum(counts(c).values()) == 50, 10, lambda: f"50 processes: {counts(c)}")
 
 
+def image_from_neighbour():
+    """A layer that the controller's disk has lost comes from the node that has it."""
+    with fleet() as c:
+        up(c)
+        deploy(c, manifest("one", nodes=["SNode1"]))
+        wait_for(lambda: [i["state"] for i in c.instances("one")] == ["ready"], 20, "it is ready on SNode1")
+        blobs = c.controller().dir / "state/images/blobs/sha256"
+        max(blobs.iterdir(), key=lambda blob: blob.stat().st_size).unlink()
+        deploy(c, manifest("two", nodes=["SNode2"], port=3010))
+        wait_for(lambda: [i["state"] for i in c.instances("two")] == ["ready"], 20,
+                 lambda: f"it is ready on SNode2: {c.instances('two')}\n{c.hosts['SNode2'].log_tail()}")
+        expect_words("what SNode2 says", c.hosts["SNode2"].log.read_text(), "comes from the node at")
+
+
 def wide_names():
     """A service called 陀螺仪 is deployed, listed, explained and resolved."""
     with fleet() as c:
@@ -415,8 +432,8 @@ def logs():
 
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
-             fifty_services, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *BAD_INPUT, *ISOLATED, *EXCHANGES,
-             *BEACONS, *DNS_SD, *PROBES]
+             fifty_services, image_from_neighbour, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *MEASURES, *BAD_INPUT,
+             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE]
 LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
 
 

@@ -115,7 +115,7 @@ def kinds_in_the_sources():
                                    r"([^;]{0,300})", path.read_text()):
                 said = re.sub(r'== "[^"]*"', "", said.split("{{")[0])
                 found |= set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', said))
-                found |= set(re.findall(r'(?<!\[)"([a-z]+)"', said.split(",")[0].split("{")[0]))
+                found |= set(re.findall(r'(?<![\[(])"([a-z]+)"', said.split(",")[0].split("{")[0]))
     return found
 
 

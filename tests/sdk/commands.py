@@ -61,15 +61,15 @@ def new_refuses(desk):
 def inspect_tells_what_a_plugin_is(desk):
     file = str(desk.prefix / "lib/gantry/plugins/runtime/process.so")
     says(desk.run("gantry-plugin", "inspect", file), "org.gantry.runtime.process", "runtime/1", "Apache-2.0",
-         "gantry_plugin_entry", "libstdc++.so.6 (", "GLIBCXX_3.4", "libc.so.6 (", "log_size_max", "10MiB",
+         "gantry_plugin_entry", "libstdc++.so.6 (", "GLIBCXX_3.4", "libc.so.6 (", "log_size_max", "2MiB",
          "4KiB to 1GiB", "KEY")
     document = json.loads(desk.run("gantry-plugin", "inspect", "--json", file))
     expect("exports", ["gantry_plugin_entry"], document["exports"])
     keys = {key["key"]: key for key in document["config"]}
-    expect("a size in bytes", [10 << 20, 4 << 10, 1 << 30], [keys["log_size_max"][k] for k in ("default", "min", "max")])
+    expect("a size in bytes", [2 << 20, 4 << 10, 1 << 30], [keys["log_size_max"][k] for k in ("default", "min", "max")])
     says(str([need["library"] for need in document["needs"]]), "libc.so.6")
     says(desk.run("gantry-plugin", "inspect", "--markdown", file), "# Plain processes\n", "| key | type |",
-         "| `log_size_max` | size | 10MiB | 4KiB to 1GiB |")
+         "| `log_size_max` | size | 2MiB | 4KiB to 1GiB |")
     says(desk.run("gantry-plugin", "inspect", "--json", "--markdown", file, expect=64), "excludes")
 
 

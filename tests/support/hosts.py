@@ -263,6 +263,8 @@ class Host:
                       f'listen = "{self.listen}:3901"']
             if "memory" in self.settings:
                 lines.append(f'memory = "{self.settings["memory"]}"')
+            if "drill" in self.settings:
+                lines += ["[node.drill]", *[f"{kind} = {json.dumps(command)}" for kind, command in self.settings["drill"].items()]]
             if "discovery" not in self.settings:
                 lines += ["[discovery.static]", f'controllers = ["{c.controller_address}:3900"]']
             lines += ["[runtime.oci]", f'cgroup_parent = "{c.id}/{self.name}"'] if c.runtime == "oci" else ["[runtime.process]"]
@@ -289,7 +291,7 @@ class Host:
     def start(self, daemon=True):
         """Switches the host on: its namespaces, its link, its gantryd."""
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-                   "--propagation", "private", sys.executable, "-c", INIT]
+                   "--propagation", "private", *self.clock(), sys.executable, "-c", INIT]
         self.unshare = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if (said := self.unshare.stdout.readline()) != "up\n":
             raise Failure(f"host {self.name} did not come up: {said}")
@@ -306,13 +308,27 @@ class Host:
         return self
 
     def enter_command(self):
-        return ["nsenter", "-t", str(self.init), "--pid", "--mount", "--net", "--"]
+        time = ["--time"] if self.clock() else []
+        return ["nsenter", "-t", str(self.init), "--pid", "--mount", "--net", *time, "--"]
+
+    def clock(self):
+        """Options of unshare for a host whose clocks show `ahead_s` more than those of the machine."""
+        ahead = self.settings.get("ahead_s")
+        return ["--time", "--boottime", str(ahead), "--monotonic", str(ahead)] if ahead else []
 
     def inside(self, *command, **options):
         return run(*self.enter_command(), *command, **options)
 
+    def wall_clock(self):
+        """What has a program here see the wall clock of a host that is ahead."""
+        if not self.clock():
+            return []
+        return ["env", f"GANTRY_TEST_AHEAD_S={self.settings['ahead_s']}",
+                f"LD_PRELOAD={self.cluster.build}/tests/wall_shift.so"]
+
     def start_daemon(self):
-        command = [*self.enter_command(), f"{self.build}/bin/gantryd", "--config", f"{self.dir}/gantry.toml"]
+        command = [*self.enter_command(), *self.wall_clock(), f"{self.build}/bin/gantryd", "--config",
+                   f"{self.dir}/gantry.toml"]
         with open(self.log, "ab") as log:
             self.daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 

@@ -13,10 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 25000
+KERNEL_LINES_MAX = 26000
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 # Neighbours of the kernel proper, each with a budget of its own.
-NEIGHBOURS = {"kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 5200}
+NEIGHBOURS = {"kernel/load/": 550, "kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 5200}
 
 # Who may include what of ours: a folder's own files, and headers that begin with one of these; ARCHITECTURE.md has the
 # same table in words. The first match counts; OWN is the file's own folder, two levels deep.
@@ -28,7 +28,8 @@ ALLOWED = [
     ("kernel/trust/", ["kernel/trust/", "kernel/base/", "gantry/trust/"]),
     ("kernel/host/", ["kernel/host/", "kernel/crash/", "kernel/trust/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
     ("kernel/isolation/", ["kernel/isolation/", "kernel/host/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
-    ("kernel/control/", ["kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
+    ("kernel/load/", ["kernel/load/", "kernel/host/", "kernel/core/", "kernel/base/"]),
+    ("kernel/control/", ["kernel/control/", "kernel/load/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
                          "kernel/base/", "kernel/guard/protocol.h"]),
     ("kernel/daemon/", ["kernel/daemon/", "kernel/isolation/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
                         "kernel/base/"]),

@@ -106,6 +106,7 @@ Kind kind_of(std::string_view method, std::string_view target, bool accepts_even
         if (method == "PUT") return Kind::kUpload;
         if (method == "GET") return Kind::kDownload;
     }
+    if (method == "POST" && path.starts_with("/v1/instances/") && path.ends_with("/exec")) return Kind::kExec;
     if (method != "GET") return Kind::kDocument;
     if (path == "/v1/events" && (accepts_events || parameter(target, "follow") == "1")) return Kind::kEvents;
     if (is_logs(path)) return Kind::kLogs;

@@ -16,7 +16,7 @@ ControlResponse error_answer(int code, std::string_view name, std::string_view m
 // The same for a status of the border.
 ControlResponse error_answer(const Status& status);
 
-enum class Kind { kDocument, kEvents, kUpload, kDownload, kLogs };
+enum class Kind { kDocument, kEvents, kUpload, kDownload, kLogs, kExec };
 
 // How a request is served.
 Kind kind_of(std::string_view method, std::string_view target, bool accepts_events);

@@ -129,10 +129,21 @@ Task<> Session::serve(Parser& parser) {
         case Kind::kDownload:
             co_await serve_download(std::move(request), "application/octet-stream");
             break;
+        case Kind::kExec:
+            co_return co_await serve_exec(parser, std::move(request));
         case Kind::kLogs:
             following_ = request.path.find("follow=") != std::string::npos;
             co_return co_await serve_download(std::move(request), "text/plain; charset=utf-8");
     }
+}
+
+// What is to be run, then what it writes until it ends.
+Task<> Session::serve_exec(Parser& parser, ControlRequest request) {
+    auto body = co_await read_document(parser);
+    if (!body) co_return;
+    request.body = std::move(*body);
+    following_ = true;
+    co_await serve_download(std::move(request), "application/octet-stream");
 }
 
 Task<> Session::serve_document(Parser& parser, ControlRequest request) {

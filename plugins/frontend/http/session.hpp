@@ -83,6 +83,7 @@ class Session : public std::enable_shared_from_this<Session> {
     Task<bool> next_request();
     Task<> serve(Parser& parser);
     Task<> serve_document(Parser& parser, ControlRequest request);
+    Task<> serve_exec(Parser& parser, ControlRequest request);
     Task<std::optional<std::string>> read_document(Parser& parser);
     // Says that a body is welcome where the client waits to hear it.
     Task<> permit_body(Parser& parser);
@@ -130,7 +131,7 @@ class Session : public std::enable_shared_from_this<Session> {
     bool timed_out_ = false;   // by arm()
     bool gone_ = false;        // the client left
     bool waiting_ = false;     // for a request
-    bool following_ = false;   // events or a log
+    bool following_ = false;   // events, a log or a command
     bool served_ = false;      // a request before
     std::uint64_t asked_ = 0;  // number of the question under way
     std::optional<ControlResponse> response_;

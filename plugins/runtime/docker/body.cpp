@@ -9,6 +9,7 @@
 #include <gantry/status.hpp>
 
 #include "plugins/runtime/image-store/layout.hpp"
+#include "plugins/runtime/monitored/settings.hpp"
 
 namespace docker {
 namespace {
@@ -46,10 +47,56 @@ bool flag(const json::value& in, std::string_view key) {
     return out != nullptr && out->is_bool() && out->as_bool();
 }
 
+// RLIM_INFINITY is -1 to the engine.
+json::array ulimits(const std::vector<monitored::Rlimit>& limits) {
+    json::array out;
+    for (const monitored::Rlimit& limit : limits)
+        out.push_back(json::object{{"Name", limit.name},
+                                   {"Soft", static_cast<std::int64_t>(limit.soft)},
+                                   {"Hard", static_cast<std::int64_t>(limit.hard)}});
+    return out;
+}
+
 json::array strings(const std::vector<std::string>& from, std::size_t first = 0) {
     json::array out;
     for (std::size_t i = first; i < from.size(); ++i) out.emplace_back(from[i]);
     return out;
+}
+
+// The engine's words for the settings.
+void put_settings(const gantry::ContainerSpec& spec, json::object& body, json::object& host) {
+    const monitored::Settings settings = monitored::Settings::of(spec);
+    if (!settings.add.empty()) host["CapAdd"] = strings(settings.add);
+    if (!settings.drop.empty()) host["CapDrop"] = strings(settings.drop);
+    if (settings.read_only) host["ReadonlyRootfs"] = true;
+    if (!settings.rlimits.empty()) host["Ulimits"] = ulimits(settings.rlimits);
+    if (settings.oom_score_adj) host["OomScoreAdj"] = *settings.oom_score_adj;
+    host["NetworkMode"] = settings.network;
+    json::object bindings, exposed;
+    for (const std::uint16_t port : settings.ports) {
+        for (const char* protocol : {"/tcp", "/udp"}) {
+            const std::string which = std::to_string(port) + protocol;
+            bindings[which] = json::array{json::object{{"HostPort", std::to_string(port)}}};
+            exposed[which] = json::object();
+        }
+    }
+    if (!bindings.empty()) {
+        host["PortBindings"] = std::move(bindings);
+        body["ExposedPorts"] = std::move(exposed);
+    }
+    if (settings.cpu_shares > 0) host["CpuShares"] = settings.cpu_shares;
+    if (!settings.cpus.empty()) host["CpusetCpus"] = settings.cpus;
+    if (settings.io_weight > 0) host["BlkioWeight"] = settings.io_weight;
+    if (settings.swap_bytes > 0) host["MemorySwap"] = spec.memory_bytes + settings.swap_bytes;
+    json::object tmpfs;
+    for (const monitored::Tmpfs& t : settings.tmpfs)
+        tmpfs[t.target] = "size=" + std::to_string(t.bytes) + ",mode=" + t.mode + (t.exec ? ",exec" : ",noexec");
+    if (!tmpfs.empty()) host["Tmpfs"] = std::move(tmpfs);
+    json::array devices;
+    for (const monitored::Device& d : settings.devices)
+        devices.push_back(
+            json::object{{"PathOnHost", d.path}, {"PathInContainer", d.target}, {"CgroupPermissions", d.access}});
+    if (!devices.empty()) host["Devices"] = std::move(devices);
 }
 
 }  // namespace
@@ -69,6 +116,9 @@ void check(const gantry::ContainerSpec& spec) {
     for (const gantry::Mount& mount : spec.mounts) {
         if (mount.source.empty() || mount.source[0] != '/' || mount.target.empty() || mount.target[0] != '/')
             refuse(name, "mount " + mount.source + " to " + mount.target + ": both must be absolute");
+        if (mount.no_exec)
+            refuse(name, "mount " + mount.target +
+                             ": the engine cannot forbid programs in a mount; give access \"rx\" or \"rwx\"");
         std::error_code error;
         if (!std::filesystem::exists(mount.source, error)) {
             refuse(name,
@@ -109,6 +159,7 @@ std::string create_body(const gantry::ContainerSpec& spec, const std::string& re
             {"Type", "bind"}, {"Source", mount.source}, {"Target", mount.target}, {"ReadOnly", mount.read_only}});
     }
     if (!mounts.empty()) host["Mounts"] = std::move(mounts);
+    put_settings(spec, body, host);
     body["HostConfig"] = std::move(host);
     return json::serialize(body);
 }

@@ -2,7 +2,9 @@
 //
 // Logs and exec: bytes between the engine and a descriptor of the host's.
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -45,6 +47,14 @@ struct Outside {
 };
 
 // Outside of the coroutines: g++ 12 cannot keep a list of initializers in a frame.
+// The terminal that counts is the one in the container.
+void be_transparent(int fd) {
+    termios mode{};
+    if (::tcgetattr(fd, &mode) != 0) return;
+    ::cfmakeraw(&mode);
+    (void)::tcsetattr(fd, TCSANOW, &mode);
+}
+
 std::string exec_body(const gantry::ExecRequest& request) {
     return json::serialize(json::object{{"AttachStdin", true},
                                         {"AttachStdout", true},
@@ -171,6 +181,7 @@ Task<int> DockerRuntime::execute(std::shared_ptr<Operation<gantry::ExecResult>> 
         co_await engine_->open("POST", exec + "/start", start_body(request), time.request(), true);
     const auto outside = std::make_shared<Outside>(io_, std::move(request.fd));
     const auto over = std::make_shared<bool>(false), gone = std::make_shared<bool>(false);
+    if (request.terminal) be_transparent(outside->stream.native_handle());
     asio::co_spawn(  // what is typed
         io_,
         [outside, connection, over]() -> Task<void> {
@@ -192,8 +203,26 @@ Task<int> DockerRuntime::execute(std::shared_ptr<Operation<gantry::ExecResult>> 
         asio::detached);
     asio::co_spawn(  // whether anybody still waits
         io_,
-        [this, op, outside, connection, over, gone]() -> Task<void> {
+        [this, op, outside, connection, over, gone, exec, follows = request.terminal]() -> Task<void> {
+            winsize shown{};
             while (!*over) {
+                winsize size{};
+                const bool known = follows && outside->stream.is_open() &&
+                                   ::ioctl(outside->stream.native_handle(), TIOCGWINSZ, &size) == 0;
+                if (known && (size.ws_row != shown.ws_row || size.ws_col != shown.ws_col)) {
+                    shown = size;
+                    const Time now(host(), host().now() + timeout_, timeout_);
+                    const std::string wanted =
+                        "/resize?h=" + std::to_string(size.ws_row) + "&w=" + std::to_string(size.ws_col);
+                    try {
+                        // A size that it does not take is no reason to end what runs.
+                        const Answer answer = co_await engine_->ask("POST", exec + wanted, "", now.request());
+                        (void)answer;
+                    } catch (const Failure& failure) {
+                        host().debug("exec: the terminal keeps its size: " + std::string(failure.what()));
+                    }
+                    if (*over) co_return;
+                }
                 pollfd hang{outside->stream.is_open() ? outside->stream.native_handle() : -1, 0, 0};
                 if (op->cancelled() || (::poll(&hang, 1, 0) > 0 && (hang.revents & (POLLHUP | POLLERR)) != 0)) {
                     *gone = true;

@@ -56,7 +56,7 @@ class Backend {
     // folder, made empty, and exec-<mark>.pid are the backend's while it runs. Errors: kUnsupported, kNotFound (the
     // program, where that is known before).
     virtual Command exec(const Home& home, const Record& record, const std::vector<std::string>& args,
-                         const std::string& mark) = 0;
+                         const std::string& mark, bool terminal) = 0;
     // Why there was no such process: its command ended with `code`. Nothing: it ran, and that is its own code.
     virtual std::optional<gantry::Status> exec_failure(const Home&, const std::string& mark, int code) {
         return (void)mark, (void)code, std::nullopt;

@@ -44,7 +44,8 @@ void MonitoredRuntime::exec(Operation<gantry::ExecResult> op, gantry::ExecReques
         return op.fail(Code::kConflict, "container \"" + request.name + "\" does not run");
     if (request.args.empty() || request.args.front().empty())
         return op.fail(Code::kInvalid, "exec: no program is named");
-    if (request.terminal) return op.fail(Code::kUnsupported, "this runtime offers no terminals");
+    if (request.terminal && ::isatty(request.fd.get()) == 0)
+        return op.fail(Code::kInvalid, "exec: a terminal is asked for, and the descriptor is none");
     const auto exec = std::make_shared<Exec>();
     exec->op = std::move(op);
     exec->request = std::move(request);
@@ -56,7 +57,9 @@ void MonitoredRuntime::exec(Operation<gantry::ExecResult> op, gantry::ExecReques
             // A daemon that dies meanwhile leaves this file, and the next one knows what to end.
             if (!Fd(::open(file_of(home(exec->record.name), exec->mark).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)))
                 file_failed("make", file_of(home(exec->record.name), exec->mark), errno);
-            Command command = backend_->exec(home(exec->record.name), exec->record, exec->request.args, exec->mark);
+            Command command = backend_->exec(home(exec->record.name), exec->record, exec->request.args, exec->mark,
+                                             exec->request.terminal);
+            command.terminal = exec->request.terminal;
             const int fd = exec->request.fd.get();
             command.fds = {{0, fd}, {1, fd}, {2, fd}};
             exec->child = spawn(command);

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <set>
 #include <vector>
 
 namespace monitored {
@@ -72,12 +73,27 @@ std::int64_t each_line(int fd, Use&& use) {
 
 }  // namespace
 
-LogFile::LogFile(std::filesystem::path path)
-    : path_(std::move(path)), before_(path_.string() + ".1"), kept_(path_.string() + ".kept") {}
+void shift_logs(const std::filesystem::path& log, int files) {
+    const auto name = [&](int age) { return log.string() + "." + std::to_string(age); };
+    for (int age = files - 1; age > 1; --age) (void)::rename(name(age - 1).c_str(), name(age).c_str());
+    // Of a configuration that kept more.
+    for (int age = files; age < kLogFilesMost; ++age) (void)::unlink(name(age).c_str());
+}
+
+LogFile::LogFile(std::filesystem::path path) : path_(std::move(path)), kept_(path_.string() + ".kept") {}
+
+std::filesystem::path LogFile::older(int age) const { return path_.string() + "." + std::to_string(age); }
+
+Fd LogFile::open_oldest() const {
+    for (int age = kLogFilesMost; age > 0; --age) {
+        if (Fd found = open_log(older(age))) return found;
+    }
+    return {};
+}
 
 bool LogFile::open() {
     if (fd_) return true;
-    if (!begun_) fd_ = open_log(before_);
+    if (!begun_) fd_ = open_oldest();
     if (!fd_) fd_ = open_log(path_);
     offset_ = 0;
     begun_ = static_cast<bool>(fd_);
@@ -86,12 +102,25 @@ bool LogFile::open() {
 
 // Another file has the log's name: this one has been read to its end.
 bool LogFile::next() {
-    if (is(path_) || !open_log(path_)) return false;
-    // If it is not the one before, files in between are gone already: go on with the oldest that is left.
-    const bool follows = is(before_) || is(kept_);
-    fd_ = follows ? Fd() : open_log(before_);
-    offset_ = 0;
-    return open();
+    constexpr int kTries = 16;  // they may be moving on this very moment
+    for (int i = 0; i < kTries; ++i) {
+        if (is(path_) || !open_log(path_)) return false;
+        int age = 0;  // of this one; 0: it is the one that is being kept
+        if (!is(kept_)) {
+            for (age = 1; age < kLogFilesMost && !is(older(age));) ++age;
+        }
+        // If it has no name any more, files in between may be gone: go on with the oldest that is left.
+        Fd found = age == kLogFilesMost ? open_oldest()
+                                        : open_log(age == 0   ? path_
+                                                   : age == 1 ? kept_
+                                                              : older(age - 1));
+        if (!found) found = open_log(path_);
+        if (age != kLogFilesMost && !is(age == 0 ? kept_ : older(age))) continue;
+        fd_ = std::move(found);
+        offset_ = 0;
+        return open();
+    }
+    return false;
 }
 
 bool LogFile::is(const std::filesystem::path& path) const {
@@ -104,14 +133,15 @@ bool LogFile::is(const std::filesystem::path& path) const {
 void LogFile::seek_tail(std::int64_t lines) {
     if (lines < 0) return;
     lines = std::min(lines, kMaxTail);
-    std::vector<Fd> files;
-    files.push_back(open_log(before_));
-    fd_ = open_log(path_);
-    if (!fd_ || is(before_)) {  // none, or it is becoming the one before this very moment
-        fd_.reset();
-    } else {
-        files.push_back(std::move(fd_));
+    std::vector<Fd> files;  // the oldest first, each once though they may be moving on this very moment
+    std::set<std::pair<dev_t, ino_t>> seen;
+    for (int age = kLogFilesMost; age >= -1; --age) {
+        Fd file = open_log(age < 0 ? path_ : age == 0 ? kept_ : older(age));
+        struct stat about {};
+        if (file && ::fstat(file.get(), &about) == 0 && seen.emplace(about.st_dev, about.st_ino).second)
+            files.push_back(std::move(file));
     }
+    if (files.empty()) return;
     struct Start {
         std::size_t file;
         std::int64_t offset;

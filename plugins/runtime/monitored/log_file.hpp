@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reads a container's log. One line of the file is "TIME STREAM TAG TEXT": TAG F ends a line of the container, P is a
-// piece of one. When the file is full the monitor puts another one in its place; the full one is then called
-// <log>.1 (for a moment <log>.kept, see oci/engine.cpp) and read first.
+// piece of one. When the file is full the monitor puts another one in its place; the full one is then called <log>.1
+// (for a moment <log>.kept, see oci/engine.cpp), the one before it <log>.2, and so on. The oldest is read first.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,11 @@
 #include <string>
 
 namespace monitored {
+
+inline constexpr int kLogFilesMost = 32;  // of one container, with the one that is written
+
+// Before another file becomes <log>.1: each moves on by one, of which `files` - 1 are kept.
+void shift_logs(const std::filesystem::path& log, int files);
 
 class LogFile {
   public:
@@ -27,9 +32,11 @@ class LogFile {
     bool open();
     bool next();
     bool is(const std::filesystem::path& path) const;  // the open one has this name
+    std::filesystem::path older(int age) const;        // 1 is the youngest
+    gantry::Fd open_oldest() const;
     void decode(std::string& out);
 
-    std::filesystem::path path_, before_, kept_;
+    std::filesystem::path path_, kept_;
     gantry::Fd fd_;
     bool begun_ = false;  // a file was opened
     std::int64_t offset_ = 0;

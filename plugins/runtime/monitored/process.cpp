@@ -5,6 +5,7 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -39,6 +40,7 @@ struct Prepared {
     std::vector<std::pair<int, int>> fds;
     const char* cwd;
     unsigned first_unused;  // descriptors from here on are not the child's
+    bool terminal;
 };
 
 struct ChildError {
@@ -46,7 +48,8 @@ struct ChildError {
     int error;
 };
 
-constexpr const char* kStages[] = {"cannot change to its folder", "cannot set up descriptors", "cannot be executed"};
+constexpr const char* kStages[] = {"cannot change to its folder", "cannot set up descriptors", "cannot be executed",
+                                   "cannot have the terminal"};
 
 [[noreturn]] void become(const Prepared& p, int report) {
     const auto give_up = [report](int stage) {
@@ -64,6 +67,7 @@ constexpr const char* kStages[] = {"cannot change to its folder", "cannot set up
     for (const auto& [number, fd] : p.fds) {
         if (::dup2(fd, number) < 0) give_up(1);
     }
+    if (p.terminal && (::setsid() < 0 || ::ioctl(0, TIOCSCTTY, 0) != 0)) give_up(3);
     (void)::syscall(SYS_close_range, p.first_unused, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execve(p.argv[0], p.argv.data(), p.env.data());
     give_up(2);
@@ -189,7 +193,7 @@ Child spawn(const Command& command) {
 
     std::array<int, 3> standard{null.get(), null.get(), errors.get()};
     std::vector<Fd> keep;
-    Prepared p{pointers(command.argv), pointers(command.env), {}, command.cwd.c_str(), 3};
+    Prepared p{pointers(command.argv), pointers(command.env), {}, command.cwd.c_str(), 3, command.terminal};
     for (const auto& [number, fd] : command.fds) {
         if (number < 3) {
             standard[static_cast<std::size_t>(number)] = fd;

@@ -46,6 +46,7 @@ struct Command {
     std::string cwd = "/";
     // Given to the child under these numbers; 0, 1, 2 that are not named are /dev/null (2: see run).
     std::vector<std::pair<int, int>> fds;  // (number in the child, descriptor here)
+    bool terminal = false;                 // its descriptor 0 is the terminal of a session of its own
 };
 
 // A program that runs.

@@ -131,6 +131,19 @@ bool Cgroups::counts_swap() const {
     return memory != nullptr && (memory->unified() || fs::exists(memory->mount / "memory.memsw.limit_in_bytes"));
 }
 
+bool Cgroups::weighs_io() {
+    const std::lock_guard lock(monitors_);
+    if (const Hierarchy* v1 = with("blkio"); v1 != nullptr && !v1->unified()) {
+        fs::path at = v1->mount;
+        for (const std::string& part : split(parent_, '/')) make_group(at /= part, false);
+        return fs::exists(at / "blkio.weight") || fs::exists(at / "blkio.bfq.weight");
+    }
+    const Hierarchy* unified = with("io");
+    const std::string known =
+        unified == nullptr ? "" : read_file(unified->mount / "cgroup.controllers", kMaxFile).value_or("");
+    return (" " + known).find(" io") != std::string::npos;
+}
+
 void Cgroups::adopt_monitor(pid_t pid) {
     const std::lock_guard lock(monitors_);
     for (const Hierarchy& hierarchy : hierarchies_) {

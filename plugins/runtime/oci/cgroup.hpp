@@ -26,6 +26,8 @@ class Cgroups {
     std::string path(const std::string& name) const { return "/" + parent_ + "/" + name; }
     // Memory limits may name a limit of memory and swap together.
     bool counts_swap() const;
+    // A group has a weight of block I/O. Makes the parent, as only groups below the topmost show it.
+    bool weighs_io();
 
     // Puts a process into the monitors' group, which is made if need be. The group stays as long as it has members.
     void adopt_monitor(pid_t pid);

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "plugins/runtime/monitored/files.hpp"
+#include "plugins/runtime/monitored/log_file.hpp"
 #include "plugins/runtime/monitored/program.hpp"
 #include "plugins/runtime/monitored/root_folder.hpp"
 #include "plugins/runtime/oci/bundle.hpp"
@@ -126,7 +127,8 @@ std::vector<std::string> conmon_arguments(const EngineOptions& options, const Ho
 
 }  // namespace
 
-Engine::Engine(EngineOptions options) : options_(std::move(options)), cgroups_(options_.cgroup_parent) {
+Engine::Engine(EngineOptions options)
+    : options_(std::move(options)), cgroups_(options_.cgroup_parent), networks_(options_.network) {
     std::error_code error;
     fs::create_directories(options_.engine_root, error);
     if (error) monitored::file_failed("make", options_.engine_root, error.value());
@@ -134,11 +136,15 @@ Engine::Engine(EngineOptions options) : options_(std::move(options)), cgroups_(o
 
 void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
                     Record& record, Instant deadline) {
+    const monitored::Settings settings = monitored::Settings::of(spec);
     const monitored::Program program = monitored::program_of(spec, image.config);
     mount_root(home.dir, image.layers);
     const monitored::User user = monitored::find_user(monitored::RootFolder(home.dir / "rootfs"), program.user);
+    const std::string network =
+        settings.network == "bridge" ? networks_.add(spec.name, settings.ports, deadline) : std::string();
     const std::string config =
-        bundle_config({spec, program, user, cgroups_.path(spec.name), cgroups_.counts_swap(), options_.seccomp});
+        bundle_config({spec, settings, program, user, cgroups_.path(spec.name), network, cgroups_.counts_swap(),
+                       settings.io_weight > 0 && cgroups_.weighs_io(), options_.seccomp});
     monitored::replace_file(home.dir / "config.json", config);
 
     const pid_t pid = run_conmon(home, spec.name, deadline);
@@ -195,12 +201,14 @@ pid_t Engine::kill(const Home&, const Record& record) {
 // conmon puts a new file in place of a full log and drops the full one. A second name keeps that, even while no daemon
 // runs; when the log is found to be another file, the second name becomes the name of the one before.
 void Engine::keep_log(const Home& home) {
+    if (options_.log_files < 2) return;
     const std::string log = home.log().string(), kept = log + ".kept", before = log + ".1";
     struct stat now {
     }, second{};
     if (::stat(log.c_str(), &now) != 0) return;
     if (::stat(kept.c_str(), &second) == 0) {
         if (second.st_ino == now.st_ino) return;
+        monitored::shift_logs(log, options_.log_files);
         (void)::rename(kept.c_str(), before.c_str());
     }
     (void)!::link(log.c_str(), kept.c_str());  // where links are not to be had the one before is lost
@@ -227,6 +235,7 @@ void Engine::end_monitor(const Home& home, const Record& record, Instant deadlin
 
 void Engine::clean(const Home& home, const Record& record, Instant deadline) {
     end_monitor(home, record, deadline);
+    networks_.remove(record.name, deadline);
     unmount_root(home.dir);
     cgroups_.remove(record.name, deadline);
     std::error_code error;
@@ -246,12 +255,14 @@ fs::path exec_pid(const Home& home, const std::string& mark) { return home.dir /
 }  // namespace
 
 monitored::Command Engine::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
-                                const std::string& mark) {
+                                const std::string& mark, bool terminal) {
     monitored::Command command;
     command.argv = {
         options_.engine, "--root",     options_.engine_root.string(), "--log", exec_log(home, mark).string(),
         "exec",          "--pid-file", exec_pid(home, mark).string(), "--env", "GANTRY_EXEC=" + mark,
         record.name};
+    // It makes a terminal in the container, and passes on what comes from ours, and its size.
+    if (terminal) command.argv.insert(command.argv.end() - 1, "--tty");
     command.argv.insert(command.argv.end(), args.begin(), args.end());
     command.env = kEnvironment;
     return command;

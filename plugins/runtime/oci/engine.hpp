@@ -10,6 +10,7 @@
 
 #include "plugins/runtime/monitored/backend.hpp"
 #include "plugins/runtime/oci/cgroup.hpp"
+#include "plugins/runtime/oci/network.hpp"
 
 namespace oci {
 
@@ -17,8 +18,10 @@ struct EngineOptions {
     std::string engine, conmon;  // absolute paths
     std::string cgroup_parent;
     std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
+    int log_files = 2;                  // kept of one container, with the one that is written
     std::filesystem::path engine_root;  // the engine's own state
     boost::json::object seccomp;        // of every container
+    NetworkOptions network;             // of those on the bridge
 };
 
 class Engine : public monitored::Backend {
@@ -34,7 +37,7 @@ class Engine : public monitored::Backend {
     void keep_log(const monitored::Home& home) override;
     std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
     monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
-                            const std::vector<std::string>& args, const std::string& mark) override;
+                            const std::vector<std::string>& args, const std::string& mark, bool terminal) override;
     std::optional<gantry::Status> exec_failure(const monitored::Home& home, const std::string& mark, int code) override;
     bool exec_over(const monitored::Home& home, const std::string& mark) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;
@@ -46,6 +49,7 @@ class Engine : public monitored::Backend {
 
     const EngineOptions options_;
     Cgroups cgroups_;
+    Networks networks_;
 };
 
 }  // namespace oci

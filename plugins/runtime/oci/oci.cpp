@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // runtime/oci: OCI containers by runc or crun under conmon.
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <optional>
 
+#include "plugins/runtime/monitored/files.hpp"
 #include "plugins/runtime/monitored/runtime.hpp"
 #include "plugins/runtime/oci/engine.hpp"
 #include "plugins/runtime/oci/seccomp.hpp"
@@ -45,6 +48,23 @@ void check_cgroup_parent(const std::string& parent) {
     }
 }
 
+void check_network(const NetworkOptions& network) {
+    if (!network.cni.is_absolute())
+        throw Failure(Code::kInvalid, "cni_path = \"" + network.cni.string() + "\": expected an absolute path");
+    if (network.bridge.empty() || network.bridge.size() > 15 ||
+        network.bridge.find_first_of("/: \t\n") != std::string::npos)
+        throw Failure(Code::kInvalid, "bridge = \"" + network.bridge +
+                                          "\": expected the name of an interface, of at most 15 characters");
+    const std::size_t slash = network.subnet.find('/');
+    in_addr address{};
+    const auto bits =
+        slash == std::string::npos ? std::nullopt : monitored::parse_number(network.subnet.substr(slash + 1));
+    if (::inet_pton(AF_INET, network.subnet.substr(0, slash).c_str(), &address) != 1 || !bits || *bits < 8 ||
+        *bits > 30)
+        throw Failure(Code::kInvalid, "subnet = \"" + network.subnet +
+                                          "\": expected IPv4 addresses like \"10.213.0.0/16\", from /8 to /30");
+}
+
 class OciRuntime : public monitored::MonitoredRuntime {
   public:
     void init(const gantry::Config& config) override {
@@ -58,7 +78,11 @@ class OciRuntime : public monitored::MonitoredRuntime {
         check_cgroup_parent(options.cgroup_parent);
         options.seccomp = seccomp_profile(config.string("seccomp"));
         options.log_max_bytes = config.size("log_size_max");
+        options.log_files = static_cast<int>(config.integer("log_files"));
         options.engine_root = fs::path(config.state_dir()) / "engine";
+        options.network = {config.string("cni_path"), fs::path(config.state_dir()) / "networks",
+                           config.string("bridge"), config.string("subnet")};
+        check_network(options.network);
         image_store::StoreOptions store;
         store.form = image_store::TreeForm::kOverlay;
         store.max_layer_bytes = config.size("layer_size_max");
@@ -68,7 +92,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
     gantry::RuntimeFacts facts() const override {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
-        out.fenceable = out.stats = out.limits = out.exec = true;
+        out.fenceable = out.stats = out.limits = out.exec = out.settings = true;
         return out;
     }
 };

@@ -253,7 +253,7 @@ void HostProcess::start(const Home& home, Record& record, Instant deadline) {
     const Fd environment = environment_file(plan.at("env").as_array());
     monitored::Command command;
     command.argv = {options_.monitor, home.dir.string(), (home.exits / record.name).string(),
-                    std::to_string(options_.log_max_bytes)};
+                    std::to_string(options_.log_max_bytes) + "/" + std::to_string(options_.log_files)};
     for (const json::value& arg : plan.at("args").as_array()) command.argv.emplace_back(arg.as_string());
     command.fds = {{kReportFd, out.get()}, {kEnvironmentFd, environment.get()}};
     (void)monitored::run(command, deadline);
@@ -286,7 +286,7 @@ void HostProcess::clean(const Home& home, const Record& record, Instant deadline
 }
 
 monitored::Command HostProcess::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
-                                     const std::string& mark) {
+                                     const std::string& mark, bool) {
     json::error_code error;
     const json::value plan = json::parse(monitored::read_file(home.dir / "plan.json", kMaxFile).value_or(""), error);
     if (error) throw Failure(Code::kFailed, "container \"" + record.name + "\": its plan.json is damaged");

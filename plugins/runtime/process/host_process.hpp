@@ -11,6 +11,7 @@ namespace process {
 struct ProcessOptions {
     std::string monitor;             // absolute path of gantry-process-monitor
     std::int64_t log_max_bytes = 0;  // of one container; then its log begins anew
+    int log_files = 2;               // kept of one container, with the one that is written
 };
 
 class HostProcess : public monitored::Backend {
@@ -25,7 +26,7 @@ class HostProcess : public monitored::Backend {
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
     std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
     monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
-                            const std::vector<std::string>& args, const std::string& mark) override;
+                            const std::vector<std::string>& args, const std::string& mark, bool terminal) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
 

@@ -12,7 +12,7 @@ class ProcessRuntime : public monitored::MonitoredRuntime {
   public:
     void init(const gantry::Config& config) override {
         ProcessOptions options{monitored::find_own_program(config, "monitor_path", "gantry-process-monitor"),
-                               config.size("log_size_max")};
+                               config.size("log_size_max"), static_cast<int>(config.integer("log_files"))};
         image_store::StoreOptions store;
         store.form = image_store::TreeForm::kFlat;
         store.keep_owners = false;

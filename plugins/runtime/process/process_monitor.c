@@ -6,8 +6,9 @@
  *
  * Runs PROGRAM in a session of its own, copies what it prints to DIR/log in the format that conmon calls k8s-file, and,
  * when it ends, ends what it left behind and writes its exit status (128 + signal when killed) to EXIT_FILE. A log of
- * LOG_MAX bytes becomes DIR/log.1. Both processes are described in DIR/process ("PID START MONITOR_PID MONITOR_START",
- * START as field 22 of /proc/PID/stat) before PROGRAM begins. UID -1: no change of user; GROUPS: "1,2,3" or "-".
+ * LOG_MAX ("BYTES/FILES") bytes becomes DIR/log.1, that one DIR/log.2, and so on; FILES are kept with DIR/log. Both
+ * processes are described in DIR/process ("PID START MONITOR_PID MONITOR_START", START as field 22 of /proc/PID/stat)
+ * before PROGRAM begins. UID -1: no change of user; GROUPS: "1,2,3" or "-".
  *
  * Descriptor 3 is a pipe to the plugin: empty and closed when PROGRAM runs, else one line that says why not. Descriptor
  * 4 is a file with PROGRAM's environment, "NAME=value" and a NUL each; the monitor has none itself. The program called
@@ -42,7 +43,8 @@ static int log_fd = -1;
 static long long log_max, log_size; /* log_size counts what waits in log_buffer too */
 static char log_buffer[65536];
 static size_t log_waiting;
-static char log_path[4096], log_next[4096], log_before[4096];
+static char log_path[4096], log_next[4096];
+static int log_files = 2;
 
 static void refuse(const char* what) {
     dprintf(kReport, "%s: %s\n", what, strerror(errno));
@@ -91,10 +93,19 @@ static void flush_log(void) {
     log_waiting = 0;
 }
 
+static void keep_logs(void) {
+    char from[4200], to[4200];
+    for (int age = log_files - 1; age > 0; --age) {
+        snprintf(to, sizeof(to), "%s.%d", log_path, age);
+        snprintf(from, sizeof(from), age > 1 ? "%s.%d" : "%s", log_path, age - 1);
+        (void)!rename(from, to);
+    }
+}
+
 static void open_log(void) {
     if (log_fd >= 0) flush_log();
     int fd = open(log_next, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-    if (fd >= 0 && log_fd >= 0) (void)!rename(log_path, log_before);
+    if (fd >= 0 && log_fd >= 0) keep_logs();
     if (fd < 0 || rename(log_next, log_path) != 0) {
         if (fd >= 0) close(fd);
         return; /* go on with the old one */
@@ -234,9 +245,10 @@ static int run(char** argv) {
     int out[2], err[2], go[2];
     snprintf(log_path, sizeof(log_path), "%s/log", dir);
     snprintf(log_next, sizeof(log_next), "%s/log.new", dir);
-    snprintf(log_before, sizeof(log_before), "%s/log.1", dir);
     char** environment = read_environment();
-    log_max = strtoll(argv[3], NULL, 10);
+    char* files = NULL;
+    log_max = strtoll(argv[3], &files, 10);
+    if (*files == '/') log_files = atoi(files + 1);
     open_log();
     if (log_fd < 0) refuse(log_path);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) refuse("subreaper");

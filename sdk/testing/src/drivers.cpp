@@ -257,6 +257,7 @@ RuntimeFacts RuntimeDriver::facts() const {
     out.exec = (f.capabilities & GANTRY_RUNTIME_EXEC) != 0;
     out.stats = (f.capabilities & GANTRY_RUNTIME_STATS) != 0;
     out.limits = (f.capabilities & GANTRY_RUNTIME_LIMITS) != 0;
+    out.settings = (f.capabilities & GANTRY_RUNTIME_SETTINGS) != 0;
     return out;
 }
 Pending<void> RuntimeDriver::ensure_image(const ImageSource& source) {
@@ -274,7 +275,8 @@ Pending<void> RuntimeDriver::create(const ContainerSpec& spec) {
     const std::vector<gantry_str> args = detail::lower(spec.args);
     const std::vector<gantry_kv> env = detail::lower(spec.env), kvs = detail::lower(spec.labels);
     std::vector<gantry_mount> mounts;
-    for (const Mount& m : spec.mounts) mounts.push_back({str(m.source), str(m.target), m.read_only ? 1u : 0u, 0});
+    for (const Mount& m : spec.mounts)
+        mounts.push_back({str(m.source), str(m.target), m.read_only ? 1u : 0u, m.no_exec ? GANTRY_MOUNT_NOEXEC : 0u});
     gantry_container_spec raw{};
     raw.struct_size = sizeof(raw);
     raw.stop_signal = static_cast<std::uint32_t>(spec.stop_signal);
@@ -295,6 +297,7 @@ Pending<void> RuntimeDriver::create(const ContainerSpec& spec) {
     raw.pids = spec.pids;
     raw.labels = kvs.data();
     raw.label_count = kvs.size();
+    raw.settings = str(spec.settings);
     return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(create, op, &raw); });
 }
 Pending<void> RuntimeDriver::start(std::string_view name) {

@@ -15,12 +15,14 @@ struct RuntimeFacts {
     std::vector<std::string> architectures;  // "amd64", "arm64": names as in OCI images
     bool fenceable = false;                  // containers sit in a local cgroup of ours
     bool pause = false, checkpoint = false, exec = false, stats = false;
-    bool limits = false;  // cpu, memory and pids limits hold
+    bool limits = false;    // cpu, memory and pids limits hold
+    bool settings = false;  // ContainerSpec::settings and Mount::no_exec are read
 
     std::uint32_t capabilities() const noexcept {
         return (fenceable ? GANTRY_RUNTIME_FENCEABLE : 0u) | (pause ? GANTRY_RUNTIME_PAUSE : 0u) |
                (checkpoint ? GANTRY_RUNTIME_CHECKPOINT : 0u) | (exec ? GANTRY_RUNTIME_EXEC : 0u) |
-               (stats ? GANTRY_RUNTIME_STATS : 0u) | (limits ? GANTRY_RUNTIME_LIMITS : 0u);
+               (stats ? GANTRY_RUNTIME_STATS : 0u) | (limits ? GANTRY_RUNTIME_LIMITS : 0u) |
+               (settings ? GANTRY_RUNTIME_SETTINGS : 0u);
     }
 };
 
@@ -28,19 +30,22 @@ struct Mount {
     std::string source;  // absolute path on the node; must exist
     std::string target;  // absolute path in the container
     bool read_only = false;
+    bool no_exec = false;  // nothing below it can be run as a program
 };
 
 struct ContainerSpec {
     std::string name;
     std::string image;              // manifest digest "sha256:..."; ensure_image succeeded for it
     std::string hostname;           // empty: the node's
-    std::string cwd, user;          // empty: what the image says; user is "uid[:gid]"
+    std::string cwd, user;          // empty: what the image says; user is "uid[:gid]" or by names of the image
     std::vector<std::string> args;  // replaces entry point and command; none: the image's
     Labels env;                     // added to the image's, the same name replaces
     std::vector<Mount> mounts;
     std::int64_t cpu_milli = 0, memory_bytes = 0, pids = 0;  // hard limits; 0: none
     int stop_signal = 0;                                     // 0: what the image says, else SIGTERM
     Labels labels;                                           // kept with the container
+    // Further wishes as a JSON object; empty: none. Refuse what you do not know or cannot do.
+    std::string settings;
 
     ContainerSpec() = default;
     explicit ContainerSpec(const gantry_container_spec& raw)
@@ -58,8 +63,10 @@ struct ContainerSpec {
           labels(gantry::labels(raw.labels, raw.label_count)) {
         for (std::size_t i = 0; i < raw.mount_count; ++i) {
             const gantry_mount& m = *detail::element(raw.mounts, raw.mount_size, i);
-            mounts.push_back({text(m.source), text(m.target), m.read_only != 0});
+            mounts.push_back({text(m.source), text(m.target), m.read_only != 0, (m.flags & GANTRY_MOUNT_NOEXEC) != 0});
         }
+        if (raw.struct_size >= offsetof(gantry_container_spec, settings) + sizeof(raw.settings))
+            settings = text(raw.settings);
     }
 };
 

@@ -19,16 +19,25 @@ const std::map<std::string, std::string> kDocuments = {
     {"GET /v1/cluster", R"({"cluster_id":"c1","term":3,"controller":"SNode1","version":"0.9.0","role":"both"})"},
     {"GET /v1/nodes",
      R"({"items":[{"name":"SNode1","liveness":"ready","intent":"active","copies":2,"cpu_milli":2000,"cpu_used_milli":350,
-         "memory_bytes":1073741824,"memory_free_bytes":536870912,"address":"10.0.0.1","heard_ms":120,"lost_after_ms":1000},
+         "memory_bytes":1073741824,"memory_free_bytes":536870912,"disk_total_bytes":1073741824,"disk_free_bytes":268435456,"sent_bytes_per_s":2048,
+         "pressure_io_permille":23,"temperature_celsius":-3,"address":"10.0.0.1","heard_ms":120,"lost_after_ms":1000},
         {"name":"SNode2","liveness":"lost","intent":"cordoned","copies":0,"cpu_milli":2000,"memory_bytes":1,
          "memory_free_bytes":0,"address":"10.0.0.2","heard_ms":61000,"reason":"silent for 61 s"}],"revision":7})"},
+    {"GET /v1/nodes/SNode1/load",
+     R"({"every_ms":10000,"items":[{"time_ms":1,"cpu_used_milli":0,"memory_free_bytes":1073741824,"temperature_celsius":41},
+        {"time_ms":2,"cpu_used_milli":2000,"memory_free_bytes":536870912},
+        {"time_ms":3,"cpu_used_milli":1000,"memory_free_bytes":536870912,"temperature_celsius":-3}],"revision":7})"},
+    {"GET /v1/instances/axis_server.0/load",
+     R"({"every_ms":10000,"items":[{"time_ms":1,"cpu_used_milli":250,"memory_used_bytes":1048576,"pids":3}],"revision":7})"},
+    {"GET /v1/nodes/SNode2/load", R"({"every_ms":10000,"items":[],"revision":7})"},
     {"GET /v1/services",
      R"({"items":[{"name":"陀螺仪","revision":4,"image":"axis:1.0","mode":"dynamic","policy":"least-loaded",
          "nodes":["SNode1","SNode2"],"desired":2,"placed":1,"running":1,"ready":1,"state":"pending","reason":"no node fits"},
         {"name":"axis_server","revision":1,"image":"axis:1.0","mode":"static","labels":{"site":"p3"},"desired":1,"ready":1,
          "state":"ready"}],"revision":7})"},
     {"GET /v1/instances",
-     R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000},
+     R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000,
+         "cpu_used_milli":125,"memory_used_bytes":8388608,"pids":2},
         {"instance":"陀螺仪.1","state":"pending","epoch":0,"restarts":0,"since_ms":5,
          "pending":[{"node":"SNode1","reason":"port 3002 is taken"},{"node":"SNode2","reason":"it is lost"}]}],"revision":7})"},
     {"GET /v1/services/%E9%99%80%E8%9E%BA%E4%BB%AA/explain",
@@ -104,6 +113,43 @@ TEST_CASE("nodes are listed") {
     CHECK(has(line_with(ran.out, "SNode2"), "silent for 61 s"));
 }
 
+TEST_CASE("what nodes and instances use is shown, and what is not known is not zero") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"top"});
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(
+        line_with(ran.out, "NODE") ==
+        "NODE    STATE  CPU    MEMORY         DISK           RECEIVED/s  SENT/s  WAITS CPU  WAITS MEMORY  WAITS DISK  "
+        "HOTTEST");
+    CHECK(
+        line_with(ran.out, "SNode1") ==
+        "SNode1  ready  17.5%  512 MiB/1 GiB  768 MiB/1 GiB  -           2 KiB   -          -             2.3%        "
+        "-3 °C");
+    CHECK(line_with(ran.out, "SNode2  lost") ==
+          "SNode2  lost   -      -              -              -           -       -          -             -          "
+          " -");
+    CHECK(line_with(ran.out, "INSTANCE") == "INSTANCE  STATE    NODE    CPU OF A CORE  MEMORY  PROCESSES");
+    CHECK(line_with(ran.out, "陀螺仪.0") == "陀螺仪.0  ready    SNode1  12.5%          8 MiB   2");
+    CHECK(line_with(ran.out, "陀螺仪.1") == "陀螺仪.1  pending  -       -              -       -");
+    const auto served = parse_json(gantryd.run({"--json", "top"}).out);
+    REQUIRE(served);
+    CHECK(served->at("nodes").as_array().size() == 2);
+    CHECK(served->at("instances").as_array().front().at("pids").as_int64() == 2);
+}
+
+TEST_CASE("the last hour of a node or an instance is a chart") {
+    FakeGantryd gantryd;
+    const auto ran = gantryd.run({"top", "SNode1"});
+    CHECK(line_with(ran.out, "CPU") == "CPU of a core  100.0%   0.0%     200.0%  ▁█▅");
+    CHECK(line_with(ran.out, "free memory") == "free memory    512 MiB  512 MiB  1 GiB   █▅▅");
+    CHECK(line_with(ran.out, "hottest") == "hottest        -3 °C    -3 °C    41 °C   █ ▁");
+    CHECK_FALSE(has(ran.out, "pids"));
+    CHECK(line_with(gantryd.run({"top", "axis_server.0"}).out, "processes") == "processes      3      3      3      █");
+    CHECK(has(gantryd.run({"top", "SNode2"}).err, "nothing is remembered of SNode2 yet"));
+    CHECK(gantryd.run({"top", "SNode9"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"top", "nobody.0"}).status == exit_status::kNotFound);
+}
+
 TEST_CASE("services and instances align with wide names, and reasons are whole in a pipe") {
     FakeGantryd gantryd;
     const auto services = gantryd.run({"services"});
@@ -152,7 +198,7 @@ TEST_CASE("the limit counts the events that are wanted, and who asked for a chan
 
 TEST_CASE("documents are shown as served with --json") {
     FakeGantryd gantryd;
-    for (const char* command : {"nodes", "services", "ps", "plugins", "status", "events"}) {
+    for (const char* command : {"nodes", "top", "services", "ps", "plugins", "status", "events"}) {
         INFO(command);
         const auto ran = gantryd.run({"--json", command});
         CHECK(ran.status == exit_status::kOk);
@@ -329,6 +375,49 @@ TEST_CASE("a log that is followed goes on behind what was shown when gantryd com
     CHECK(has(ran.err, "some of it is missing"));
     CHECK(server.count("GET /v1/instances/a.0/logs?follow=1&tail=2") == 1);
     CHECK(server.count("GET /v1/instances/a.0/logs?follow=1&tail=20000") == 3);
+}
+
+TEST_CASE("a command in a container is shown as it speaks, and its status is this program's") {
+    const auto frame = [](char kind, const std::string& body) {
+        return std::string{kind, '\0', '\0', '\0', static_cast<char>(body.size())} + body;
+    };
+    std::string frames;
+    FakeServer server([&](const FakeRequest& request, FakeConnection& connection) {
+        if (request.text() == "GET /v1/instances") {
+            return connection.answer(200, R"({"items":[{"instance":"a.0","service":"a","state":"running"},
+                {"instance":"a.1","service":"a","state":"ready"},{"instance":"b.0","service":"b","state":"ready"}]})");
+        }
+        if (request.target == "/v1/instances/gone.0/exec") {
+            return connection.answer(404, R"({"error":{"code":"not_found","message":"there is no service gone"}})");
+        }
+        connection.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + frames);
+    });
+    const auto ran = [&](std::vector<std::string> arguments, const std::string& said) {
+        frames = frame('s', R"({"exec":7,"node":"SNode1"})") + said;
+        arguments.insert(arguments.begin(), {"--socket", server.socket(), "exec"});
+        return run_gantry(arguments);
+    };
+    const auto good =
+        ran({"a", "--", "/bin/x", "-v"}, frame('o', "one\n") + frame('o', "two\n") + frame('e', R"({"exit_code":42})"));
+    CHECK(good.out == "one\ntwo\n");
+    CHECK(good.err.empty());
+    CHECK(good.status == 42);
+    CHECK(server.count("POST /v1/instances/a.1/exec") == 1);  // the ready one
+    CHECK(ran({"gantry-c1-2.0-1-1", "--", "x"}, frame('e', R"({"exit_code":0})")).status == 0);
+    CHECK(server.count("POST /v1/instances/gantry-c1-2.0-1-1/exec") == 1);
+    const auto lost =
+        ran({"b.0", "--", "x"}, frame('e', R"({"error":{"code":"unavailable","message":"the node was lost"}})"));
+    CHECK(has(lost.err, "the node was lost"));
+    CHECK(lost.status == exit_status::kFailed);
+    const auto cut = ran({"b.0", "--", "x"}, frame('o', "half"));
+    CHECK(cut.out == "half");
+    CHECK(has(cut.err, "before the command had ended"));
+    CHECK(cut.status == exit_status::kFailed);
+    CHECK(has(ran({"b.0", "--", "x"}, "o\x7f\xff\xff\xff").err, "cannot be read"));
+    CHECK(ran({"gone.0", "--", "x"}, "").status == exit_status::kNotFound);
+    CHECK(ran({"nobody", "--", "x"}, "").status == exit_status::kNotFound);
+    CHECK(ran({"b.0"}, "").status == exit_status::kUsage);
+    CHECK(has(ran({"-t", "b.0", "--", "x"}, "").err, "-t needs a terminal"));
 }
 
 TEST_CASE("a log that is read once is not asked for again") {

@@ -60,6 +60,29 @@ TEST_CASE_METHOD(File, "a good file gives its values, and defaults for the rest"
     CHECK(config->plugin_path == std::vector<std::filesystem::path>{"/usr/lib/gantry/plugins"});
 }
 
+TEST_CASE_METHOD(File, "when a disk counts as full is a percentage") {
+    CHECK(read(kGood)->node->disk_warn_percent == 90);
+    const auto with = [](const std::string& value) {
+        return replaced(kGood, "[controller]\n", "disk_warn = " + value + "\n[controller]\n");
+    };
+    CHECK(read(with("0"))->node->disk_warn_percent == 0);
+    CHECK(read(with("97"))->node->disk_warn_percent == 97);
+    CHECK(refusal(with("101")).find("[node] disk_warn: expected a whole number from 0 to 100") != std::string::npos);
+    CHECK(refusal(with("\"90%\"")).find("disk_warn") != std::string::npos);
+}
+
+TEST_CASE_METHOD(File, "how often a node measures is between a second and an hour") {
+    CHECK(read(kGood)->node->measure_every == seconds(5));
+    const auto with = [](const std::string& value) {
+        return replaced(kGood, "[controller]\n", "measure_every = \"" + value + "\"\n[controller]\n");
+    };
+    CHECK(read(with("1m"))->node->measure_every == seconds(60));
+    for (const char* bad : {"999ms", "61m", "0s", "often"}) {
+        INFO(bad);
+        CHECK(refusal(with(bad)).find("[node] measure_every: expected a duration") != std::string::npos);
+    }
+}
+
 TEST_CASE_METHOD(File, "who may vouch for plugins is told, and wrong words for it are refused") {
     CHECK(read(kGood)->trust.keys == "/etc/gantry/trusted-keys.d");
     CHECK_FALSE(read(kGood)->trust.require_signature);

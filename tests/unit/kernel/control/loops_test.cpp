@@ -226,6 +226,45 @@ TEST_CASE_METHOD(Cluster,
     CHECK(ready("other"));
 }
 
+TEST_CASE_METHOD(Cluster, "a large layer comes from a neighbour that has it, else from the controller") {
+    full_at = 100;
+    start_node("SNode2");
+    REQUIRE(until([&] { return liveness("SNode2") == "ready"; }));
+    const std::string layer(3 << 20, 'x');
+    add_image("large:1", layer);
+    deploy("one", "large:1", "SNode1");
+    REQUIRE(ready("one", 30s));
+    const auto at = [&](const std::string& owner) { return blob(owner, test::sha256(layer)); };
+    const std::string comes = "comes from the node at 10.0.0.1:3901";
+    SECTION("the controller has lost it") {
+        std::filesystem::remove(at("controller"));
+        deploy("two", "large:1", "SNode2");
+        CHECK(ready("two", 30s));
+        CHECK(exists(at("SNode2")));
+        CHECK(logged(comes));
+    }
+    SECTION("the neighbour has lost it") {
+        std::filesystem::remove(at("SNode1"));
+        deploy("two", "large:1", "SNode2");
+        CHECK(ready("two", 30s));
+        CHECK(logged(comes));
+        CHECK(logged("any more"));
+    }
+    SECTION("the neighbour's is damaged") {
+        folder.write("SNode1/images/blobs/sha256/" + test::sha256(layer).substr(7), std::string(3 << 20, 'y'));
+        deploy("two", "large:1", "SNode2");
+        CHECK(ready("two", 30s));
+        CHECK(events("image-failed") == 1);  // and the next try asks the controller alone
+        CHECK(folder.read("SNode2/images/blobs/sha256/" + test::sha256(layer).substr(7)) == layer);
+    }
+    SECTION("neither has it") {
+        std::filesystem::remove(at("controller"));
+        std::filesystem::remove(at("SNode1"));
+        deploy("two", "large:1", "SNode2");
+        CHECK(until([&] { return events("image-failed") > 0; }, 30s));
+    }
+}
+
 TEST_CASE_METHOD(Cluster, "blobs that only an older revision of a service needs stay") {
     deploy("axis", "axis:1.0", "SNode1");
     REQUIRE(ready("axis"));

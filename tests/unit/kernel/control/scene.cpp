@@ -231,12 +231,14 @@ void Scene::start_node(const std::string& name) {
     node.transport->begin(std::move(events));
     agent->controller_found(kListen);
     if (auto ok = agent->start(); !ok) FAIL(ok.error().text());
+    if (p.tree) p.tree->use(p.controller.get(), agent);
 }
 
 void Scene::stop_node(const std::string& name) {
     auto& node = parts_->nodes.at(name);
     node.agent->stop({}, [] {});
     node.transport.reset();
+    if (parts_->tree) parts_->tree->use(parts_->controller.get(), nullptr);
     run_for(std::chrono::milliseconds(250));  // what the stop itself waits
     parts_->nodes.erase(name);
 }

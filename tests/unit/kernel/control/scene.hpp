@@ -29,7 +29,7 @@ class Scene {
     ~Scene();
 
     void start_controller();
-    // Its state is in folder.path / name.
+    // Its state is in folder.path / name. The resource tree is the controller's and that of the last one started.
     void start_node(const std::string& name);
     unsigned full_at = 0;  // both watermarks of the nodes that are started next
     // The node's gantryd is gone at once.

@@ -19,14 +19,18 @@ struct StillRuntime : host::Runtime {
     void kill(const std::string&, Duration, host::Done<void>) override {}
     void remove(const std::string&, Duration, host::Done<void>) override {}
     void list(Duration, host::Done<std::vector<host::Container>>) override {}
+    void stats(const std::string&, Duration, host::Done<host::ContainerStats>) override {}
     std::uint64_t logs(const std::string&, bool, std::int64_t, int, host::Done<void>) override { return 0; }
     void stop_logs(std::uint64_t) override {}
-    void exec(const std::string& name, const std::vector<std::string>& args, int fd, Duration limit,
-              host::Done<int> done) override {
+    std::uint64_t exec(const std::string& name, const std::vector<std::string>& args, bool terminal, int fd,
+                       Duration limit, host::Done<int> done) override {
+        last_terminal = terminal;
         on_exec(name, args, fd, limit, std::move(done));
+        return 1;
     }
 
     host::RuntimeFacts known;
+    bool last_terminal = false;
     std::function<void(const std::string&, const std::vector<std::string>&, int, Duration, host::Done<int>)> on_exec;
 };
 

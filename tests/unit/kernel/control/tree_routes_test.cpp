@@ -70,6 +70,37 @@ TEST_CASE_METHOD(Tree, "nodes that discovery expects are shown until they join")
     CHECK(items(ask("GET", "/v1/nodes")).size() == 2);
 }
 
+TEST_CASE_METHOD(Tree, "what a node uses is shown, and remembered from the first ten seconds on") {
+    start_node("SNode1");
+    const auto node = [&] { return ask("GET", "/v1/nodes/SNode1").document.as_object(); };
+    REQUIRE(until([&] { return liveness("SNode1") == "ready" && node().contains("disk_total_bytes"); }, 20s));
+    CHECK(node().at("disk_free_bytes").as_int64() <= node().at("disk_total_bytes").as_int64());
+    const auto load = ask("GET", "/v1/nodes/SNode1/load");
+    CHECK(load.code == 200);
+    CHECK(load.document.as_object().at("every_ms").as_int64() == 10'000);
+    REQUIRE(until([&] { return !items(ask("GET", "/v1/nodes/SNode1/load")).empty(); }, 20s));
+    const auto point = items(ask("GET", "/v1/nodes/SNode1/load")).front().as_object();
+    CHECK(point.at("time_ms").as_int64() > 0);
+    CHECK(point.contains("memory_free_bytes"));
+}
+
+TEST_CASE_METHOD(Tree, "what an instance uses is what its runtime says, and nothing where it does not measure") {
+    start_node("SNode1");
+    const auto image = add_image("axis:1.0", "layer");
+    deploy("axis", "axis:1.0", "SNode1");
+    REQUIRE(until([&] { return instance_state("axis") == "ready"; }));
+    const auto instance = [&] { return items(ask("GET", "/v1/instances")).front().as_object(); };
+    REQUIRE(until([&] { return instance().contains("cpu_used_milli"); }, 30s));
+    CHECK(instance().at("memory_used_bytes").as_int64() == 8 << 20);
+    CHECK(instance().at("pids").as_int64() == 2);
+    CHECK(instance().at("cpu_used_milli").as_int64() > 0);
+    CHECK(ask("GET", "/v1/instances/axis.0/load").code == 200);
+    CHECK(ask("GET", "/v1/instances/axis.1/load").code == 404);
+    CHECK(ask("GET", "/v1/instances/axis/load").code == 400);
+    CHECK(ask("GET", "/v1/nodes/SNode9/load").code == 404);
+    CHECK(ask("GET", "/v1/services/axis/load").code == 404);
+}
+
 TEST_CASE_METHOD(Tree, "what is not there is not found, what is no document is refused") {
     CHECK(ask("GET", "/v1/nothing").code == 404);
     CHECK(ask("GET", "/v1").code == 404);

@@ -50,6 +50,87 @@ TEST_CASE("a welcome is answered by a full report, then by heartbeats") {
     CHECK(s.count_sent<Report>() == 11);
 }
 
+TEST_CASE("what is measured goes with a report that goes anyway, when it is new and once a minute") {
+    auto s = connected();
+    Usage usage;
+    usage.sent_per_s = 100;
+    const auto told = [&] {
+        std::vector<std::int64_t> out;
+        for (const auto& sent : s.sent)
+            if (const auto* report = std::get_if<Report>(&sent.message); report && report->usage)
+                out.push_back(*report->usage->sent_per_s);
+        return out;
+    };
+    s.step(LoadMeasured{{1000, 20}});
+    s.run_for(seconds(2));
+    CHECK(told().empty());
+    const auto reports = s.count_sent<Report>();
+    s.step(LoadMeasured{{1000, 20}, usage});
+    CHECK(s.count_sent<Report>() == reports);
+    for (int second = 0; second < 55; ++second) {
+        s.step(LoadMeasured{{1000, second}, usage});
+        s.run_for(seconds(1));
+    }
+    CHECK(told() == std::vector<std::int64_t>{100});
+    CHECK(s.count_sent<Report>() == reports + 55);
+    s.run_for(seconds(10));
+    CHECK(told() == std::vector<std::int64_t>{100, 100});
+    usage.sent_per_s = 200;
+    s.step(LoadMeasured{{1000, 20}, usage});
+    s.run_for(seconds(2));
+    CHECK(told() == std::vector<std::int64_t>{100, 100, 200});
+    // Another controller, or the same one again, knows nothing of it.
+    s.connect(2);
+    CHECK(told() == std::vector<std::int64_t>{100, 100, 200, 200});
+}
+
+TEST_CASE("a disk that fills is told once, and again when there is room") {
+    AgentShell s;
+    s.facts.disk_warn_percent = 90;
+    s.start();
+    s.connect();
+    const auto measure = [&](std::optional<std::int64_t> total, std::optional<std::int64_t> free) {
+        Usage usage;
+        usage.disk_total_bytes = total;
+        usage.disk_free_bytes = free;
+        s.step(LoadMeasured{{}, usage});
+        s.run_for(seconds(1));
+    };
+    const auto events = [&](const std::string& kind) {
+        return std::ranges::count_if(s.sent, [&](const auto& sent) {
+            const auto* event = std::get_if<NodeEvent>(&sent.message);
+            return event && event->kind == kind;
+        });
+    };
+    measure({}, {});
+    measure(0, 0);
+    measure(1'000, 2'000);  // a lie
+    measure(1'000, 110);
+    CHECK(events("disk-filling") == 0);
+    measure(1'000, 100);
+    measure(1'000, 90);
+    measure(1'000, 120);  // 88%: not yet well
+    measure(1'000, 50);
+    measure({}, {});
+    CHECK(events("disk-filling") == 1);
+    CHECK(events("disk-has-room") == 0);
+    CHECK_THAT(s.last_sent<NodeEvent>()->text, Contains("SNode1") && Contains("90% full"));
+    measure(1'000, 150);
+    CHECK(events("disk-has-room") == 1);
+    measure(1'000, 10);
+    CHECK(events("disk-filling") == 2);
+}
+
+TEST_CASE("a node that is to say nothing of its disk says nothing") {
+    auto s = connected();
+    Usage usage;
+    usage.disk_total_bytes = 1'000;
+    usage.disk_free_bytes = 0;
+    s.step(LoadMeasured{{}, usage});
+    CHECK(s.count_sent<NodeEvent>() == 0);
+    CHECK(s.agent->document().at("load").at("disk_free_bytes").as_int64() == 0);
+}
+
 TEST_CASE("the cluster is remembered and another one is refused") {
     auto s = connected();
     s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // API changes: what they answer and what they refuse.
+#include "kernel/core/agent.hpp"
 #include "tests/unit/kernel/core/controller_shell.hpp"
 
 using namespace gantry;
@@ -194,6 +195,12 @@ TEST_CASE("the place of an instance, for logs") {
     REQUIRE(place.has_value());
     CHECK(place->node == "a");
     CHECK(place->peer == c.node("a").peer);
+    const auto container = container_name(c.core->cluster_id(), place->copy, 4);
+    const auto same = c.core->place(container);
+    REQUIRE(same.has_value());
+    CHECK(same->copy == place->copy);
+    const auto older = container_name(c.core->cluster_id(), {place->copy.instance, place->copy.epoch + 1}, 1);
+    CHECK(c.core->place(older).error().code == Code::kNotFound);
     for (const auto* wrong : {"s", "s.", "s.x", "s.1", "t.0", ".0", ""}) CHECK_FALSE(c.core->place(wrong).has_value());
 }
 
@@ -236,7 +243,7 @@ TEST_CASE("a stored form that is not ours is refused with the key and what is wr
     CHECK(load([](auto& s) { s["meta"] = "{"; }).find("meta") != std::string::npos);
     CHECK(load([](auto& s) { s.erase("meta"); }).find("no key meta") != std::string::npos);
     CHECK(load([](auto& s) {
-              s["meta"] = R"({"version":3,"cluster_id":"x","term":1,"next_service_no":1})";
+              s["meta"] = R"({"version":4,"cluster_id":"x","term":1,"next_service_no":1})";
           }).find("a newer gantryd") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/9.0"] = s.at("instance/1.0"); }).find("instance/9.0") != std::string::npos);
     CHECK(load([](auto& s) { s["instance/1.x"] = s.at("instance/1.0"); }).find("instance/1.x") != std::string::npos);

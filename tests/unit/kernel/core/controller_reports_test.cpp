@@ -205,3 +205,32 @@ TEST_CASE("a copy met by surprise takes what its own revision says") {
     REQUIRE(c.deploy(with_cpu("other", 2)).has_value());
     CHECK(c.where("other.0") == "");
 }
+
+TEST_CASE("what a node uses is shown while it is there, and what it does not say again stays") {
+    ControllerShell c;
+    for (const char* name : {"SNode1", "SNode2"}) c.join(name);
+    c.deploy(manifest("a", {"SNode1"}));
+    c.obey("SNode1", CopyState::kReady);
+    const auto node = [&] { return c.core->nodes(c.now).front().as_object(); };
+    CHECK_FALSE(node().contains("sent_bytes_per_s"));
+    CHECK_FALSE(c.instance("a.0").contains("pids"));
+    Report report;
+    report.applied = c.node("SNode1").applied;
+    report.copies = {c.node("SNode1").copies.begin()->second};
+    report.usage.emplace();
+    report.usage->sent_per_s = 0;
+    report.usage->copies = {{c.copy("a.0"), 250, {}, 3}};
+    c.say("SNode1", report);
+    CHECK(node().at("sent_bytes_per_s").as_int64() == 0);
+    CHECK_FALSE(node().contains("temperature_celsius"));
+    CHECK(c.instance("a.0").at("cpu_used_milli").as_int64() == 250);
+    CHECK_FALSE(c.instance("a.0").contains("memory_used_bytes"));
+    c.report("SNode1");
+    CHECK(node().contains("sent_bytes_per_s"));
+    CHECK(c.instance("a.0").at("pids").as_int64() == 3);
+    c.drop("SNode1", Down::kReset);
+    c.wait(seconds(5), {"SNode2"});
+    REQUIRE(node().at("liveness").as_string() == "lost");
+    CHECK_FALSE(node().contains("sent_bytes_per_s"));
+    CHECK_FALSE(c.instance("a.0").contains("pids"));
+}

@@ -53,6 +53,7 @@ struct ControllerShell {
         bool incomplete = false;
         HeartbeatAck ack;  // the last one
         std::uint64_t beat = 0;
+        Told told;  // nothing, unless a test tells runs
     };
 
     explicit ControllerShell(Timing t = {}, std::vector<std::string> p = {"least-loaded"})
@@ -176,7 +177,8 @@ struct ControllerShell {
     }
     void heartbeat(const std::string& name) {
         auto& peer = node(name);
-        if (peer.peer != 0) say(name, Heartbeat{{}, peer.applied, peer.load, ++peer.beat});
+        if (peer.told.since != 0) peer.told.said = now;
+        if (peer.peer != 0) say(name, Heartbeat{{}, peer.applied, peer.load, ++peer.beat, peer.told});
     }
     void report(const std::string& name) {
         Peer& peer = node(name);

@@ -40,42 +40,54 @@ std::vector<AgentMessage> agent_messages() {
                   1 << 30,
                   {2, 9},
                   "0.9.0",
-                  3901},
-            Heartbeat{kId, {2, 9}, {100, 20}, 8},
+                  3901,
+                  {"cut", "kill"},
+                  true},
+            Heartbeat{kId, {2, 9}, {100, 20}, 8, {4, 9, {-7}}},
             Report{kId,
                    {2, 9},
                    {100, 20},
                    {{kCopy, CopyState::kRunning, 7, 1, 2, -1, "exited with 1: \"陀螺仪\"\n", true}, {{{12, 2}, 1}}},
                    {"sha256:aa"},
-                   {"sha256:bb"}},
+                   {"sha256:bb"},
+                   false,
+                   {},
+                   {{kCopy, 7, {{-5}, {1LL << 57}}, {{{3}, {3}}, {{4}, {5}}}, Span{{6}, {7}}},
+                    {{{12, 2}, 1}, 1, {{0}, {2}}}},
+                   {4, 9, {1}}},
             PullList{kId},
             PullSpecs{kId, {"d1", "d2"}},
             Leaving{kId},
             Hold{kId},
             NodeEvent{kId, "image-fetched", "text", {{"image", "x"}}},
-            BlobRead{kId, "sha256:aa", 1ULL << 40, 65536},
+            BlobRead{kId, "sha256:aa", 1ULL << 40, 65536, "sha256:bb"},
             LogData{kId, 5, true, "gone"},
+            LogData{kId, 5, true, "", -1, 1ULL << 40},
             Relayed{kId, 7, unframe(encode(AgentMessage(Heartbeat{{"other", "boot-2", 1, 1}, {2, 9}, {}}))).value(),
                     Ended::kNot, ""},
             Relayed{kId, 8, {}, Ended::kRefused, "Connection refused"}};
 }
 
 std::vector<ControllerMessage> controller_messages() {
-    return {Welcome{"cluster", 2, 200, "10.0.0.1"},
+    return {Welcome{"cluster", 2, 200, "10.0.0.1", 900, 9'000, 4, 50'000, 2'000, {5}},
             Refused{"a second node under the name SNode1"},
-            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}},
+            HeartbeatAck{17, {2, 9}, 4, false, 8, {kCopy, {{12, 2}, 1}}, {1LL << 57}, 4},
             NodeList{"cluster",
                      {2, 9},
                      {{kCopy, "axis_server", "d1", true}, {{{12, 2}, 1}, "axis_server", "d1", false, false, true}},
                      {"i"}},
             Specs{{{"d1", copy_spec()}}},
             Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
-            BlobData{"sha256:aa", 5, 10, ""},
+            BlobData{"sha256:aa", 5, 10, "", {"10.0.0.2:3901"}},
             LogOpen{5, kCopy, true, 10},
             LogClose{5},
             Ask{7, "10.0.0.2:3901", 300},
             Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},
-            Forward{7, {}, true}};
+            Forward{7, {}, true},
+            Drill{"cut", 20'000},
+            ExecOpen{5, kCopy, {"/bin/sh", "-c", "echo 陀螺仪"}, true, true, 24, 65535},
+            ExecInput{5, true, 1ULL << 40, 50, 120},
+            HeartbeatAck{18, {2, 9}, 4, false, 9, {}, {1}}};
 }
 
 std::string framed(std::string text, std::string tail = {}) {
@@ -87,7 +99,8 @@ std::string framed(std::string text, std::string tail = {}) {
 template <class Message>
 bool may_have_tail(const Message& m) {
     const auto text = encode(m).substr(4, 40);
-    return text.find("blob_data") != std::string::npos || text.find("log_data") != std::string::npos;
+    return text.find("blob_data") != std::string::npos || text.find("log_data") != std::string::npos ||
+           text.find("exec_input") != std::string::npos;
 }
 
 }  // namespace
@@ -182,6 +195,37 @@ TEST_CASE("the largest table and the largest spec fit a message that passes them
     }
 }
 
+TEST_CASE("a report carries what is measured, and none is not zero") {
+    Usage usage;
+    usage.disk_total_bytes = std::int64_t{1} << 40;
+    usage.disk_free_bytes = 0;
+    usage.pressure_io = 1'000;
+    usage.temperature_c = -21;
+    usage.copies = {{kCopy, 1'250, {}, 3}, {{{13, 0}, 1}}};
+    Report report{{"n", "b", 1, 5}, {2, 9}, {1, 2}, {}, {}, {}};
+    const auto none = decode_agent(encode(AgentMessage(report)));
+    REQUIRE(none);
+    CHECK_FALSE(std::get<Report>(none->message).usage);
+    report.usage = usage;
+    const auto bytes = encode(AgentMessage(report));
+    CHECK(bytes.find(R"("usage":{"disk":1099511627776,"disk_free":0,"io_some":1000,"celsius":-21,)"
+                     R"("copies":[["12.1#3",1250,null,3],["13.0#1",null,null,null]]})") != std::string::npos);
+    const auto back = decode_agent(bytes);
+    REQUIRE(back);
+    CHECK(std::get<Report>(back->message).usage == usage);
+    CHECK(std::get<Report>(back->message).usage->of(kCopy)->pids == 3);
+    CHECK(std::get<Report>(back->message).usage->of({{12, 0}, 3}) == nullptr);
+}
+
+TEST_CASE("copies that are measured are in order, whatever a node says") {
+    const auto back = decode_agent(framed(
+        R"({"v":1,"m":"report","node_id":"n","boot_id":"b","session":1,"seq":1,"usage":{"new":1,"copies":[["13.0#1",2,3,4,5],["12.1#3",1,1,1]]}})"));
+    REQUIRE(back);
+    const auto& usage = *std::get<Report>(back->message).usage;
+    CHECK(usage.copies.front().copy == kCopy);
+    CHECK(usage.of({{13, 0}, 1})->cpu_milli == 2);
+}
+
 TEST_CASE("wrong values name their field") {
     const auto where = [](const char* members) {
         return decode_agent(
@@ -197,11 +241,29 @@ TEST_CASE("wrong values name their field") {
     CHECK(where(R"("m":"relayed","route":1,"ended":"")") == "message.ended");
     CHECK(where(R"("m":"relayed","route":-1,"ended":"silent")") == "message.route");
     CHECK(where(R"("m":"hello","node":"a","ask_port":65536)") == "message.ask_port");
+    for (const auto* span : {"1", "[1]", "[2,1]", "[1.5,2]", "[0,288230376151711745]", "[-288230376151711745,0]"})
+        CHECK(where((std::string(R"("m":"report","runs":[{"copy":"1.0#1","began":)") + span + "}]").c_str()) ==
+              "message.runs[0].began");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1"}])") == "message.runs[0].began");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0","began":[1,2]}])") == "message.runs[0].copy");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1","began":[1,2],"turns":[[1,2],[3]]}])") ==
+          "message.runs[0].turns[1]");
+    CHECK(where(R"("m":"report","runs":[{"copy":"1.0#1","began":[1,2],"turns":[0,0,0,0,0,0,0,0,0]}])") ==
+          "message.runs[0].turns");
+    CHECK(where(R"("m":"heartbeat","said":288230376151711745)") == "message.said");
     CHECK(where(R"("m":"heartbeat","memory_free":-1)") == "message.memory_free");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"},{"copy":"12.0","state":"ready"}])") ==
           "message.copies[1].copy");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"sleepy"}])") == "message.copies[0].state");
     CHECK(where(R"("m":"blob_read","digest":"d","offset":0,"length":65537)") == "message.length");
+    CHECK(where(R"("m":"report","usage":[])") == "message.usage");
+    CHECK(where(R"("m":"report","usage":{"cpu_some":1001})") == "message.usage.cpu_some");
+    CHECK(where(R"("m":"report","usage":{"disk":-1})") == "message.usage.disk");
+    CHECK(where(R"("m":"report","usage":{"sent":"much"})") == "message.usage.sent");
+    CHECK(where(R"("m":"report","usage":{"copies":{}})") == "message.usage.copies");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",1,1,1],["12.0",1,1,1]]})") == "message.usage.copies[1]");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",-1,1,1]]})") == "message.usage.copies[0]");
+    CHECK(where(R"("m":"report","usage":{"copies":[["12.0#3",1,1]]})") == "message.usage.copies[0]");
     CHECK(where(R"("m":"dance")") == "message.m");
     CHECK(
         decode_agent(framed(R"({"v":1,"m":"hold","node_id":"n","boot_id":"b","session":1,"seq":-1})")).error().where ==

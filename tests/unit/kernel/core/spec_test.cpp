@@ -2,6 +2,7 @@
 #include "kernel/core/spec.hpp"
 
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include "kernel/base/limits.hpp"
 
@@ -121,6 +122,148 @@ TEST_CASE("quantities are numbers or texts") {
     CHECK(with_first("probe", "interval", "1ms").where == "probe[0].interval");
 }
 
+namespace {
+
+json::value with_settings() {
+    auto d = document(kFull);
+    auto& top = d.as_object();
+    auto& container = top["container"].as_object();
+    container["user"] = "worker:extra";
+    container["stop_signal"] = "SIGINT";
+    container["capabilities"] = document(R"({"add": ["SYS_NICE", "CAP_NET_RAW", "NET_RAW"], "drop": ["ALL"]})");
+    container["read_only"] = true;
+    container["rlimits"] = document(R"({"nofile": 1024, "core": [0, "unlimited"]})");
+    container["oom_score_adj"] = -5;
+    auto& resources = top["resources"].as_object();
+    resources["swap"] = "16MiB";
+    resources["cpu_shares"] = 512;
+    resources["cpus"] = "0-2,5";
+    resources["io_weight"] = 100;
+    top["tmpfs"] =
+        document(R"([{"target": "/tmp"}, {"target": "/run", "size": "1MiB", "mode": "0700", "access": "rwx"}])");
+    top["device"] =
+        document(R"([{"path": "/dev/ttyS0"}, {"path": "/dev/i2c-1", "target": "/dev/bus", "access": "r"}])");
+    top["mount"].as_array().push_back(document(R"({"source": "/a", "target": "/b", "access": "rw"})"));
+    return d;
+}
+
+Error spoilt(const std::function<void(json::object&)>& change) {
+    auto d = with_settings();
+    change(d.as_object());
+    const auto spec = parse_service(d);
+    REQUIRE_FALSE(spec);
+    CHECK(spec.error().code == Code::kInvalid);
+    return spec.error();
+}
+Error spoilt(const char* table, const char* key, json::value value) {
+    return spoilt([&](json::object& top) { top[table].as_object()[key] = std::move(value); });
+}
+Error spoilt_first(const char* list, const char* key, json::value value) {
+    return spoilt([&](json::object& top) { top[list].as_array()[0].as_object()[key] = std::move(value); });
+}
+
+}  // namespace
+
+TEST_CASE("what only runtimes act on is checked, brought into one form and passed on") {
+    const auto s = parse_service(with_settings()).value();
+    CHECK(s.user == "worker:extra");
+    CHECK(s.stop_signal == 2);
+    CHECK(json::value(s.settings) == document(R"({
+        "container": {"capabilities": {"add": ["CAP_NET_RAW", "CAP_SYS_NICE"], "drop": ["ALL"]}, "read_only": true,
+                      "rlimits": {"core": [0, "unlimited"], "nofile": [1024, 1024]}, "oom_score_adj": -5},
+        "resources": {"swap": 16777216, "cpu_shares": 512, "cpus": "0-2,5", "io_weight": 100},
+        "tmpfs": [{"target": "/tmp", "size": 67108864, "mode": "1777", "access": "rw"},
+                  {"target": "/run", "size": 1048576, "mode": "0700", "access": "rwx"}],
+        "device": [{"path": "/dev/ttyS0", "target": "/dev/ttyS0", "access": "rw"},
+                   {"path": "/dev/i2c-1", "target": "/dev/bus", "access": "r"}]})"));
+    CHECK(s.mounts.at(0) == MountSpec{"/data", "/srv/data", true});
+    CHECK(s.mounts.at(1) == MountSpec{"/a", "/b", false, true});
+    CHECK(s.setting_names() ==
+          std::vector<std::string>{"resources.cpu_shares", "resources.io_weight", "resources.cpus", "resources.swap",
+                                   "container.capabilities", "container.read_only", "container.rlimits",
+                                   "container.oom_score_adj", "[[tmpfs]]", "[[device]]", "mount.access"});
+    CHECK(parse_service(to_json(s)).value() == s);
+    const auto part = parse_container_part(container_part_to_json(s)).value();
+    CHECK(part.settings == s.settings);
+    CHECK(to_text(container_part_to_json(part)) == to_text(container_part_to_json(s)));
+}
+
+TEST_CASE("a manifest without settings is described as before there were any") {
+    const auto s = full();
+    CHECK(s.settings.empty());
+    CHECK(s.setting_names().empty());
+    CHECK(to_text(container_part_to_json(s)).find("settings") == std::string::npos);
+    // As it was before there were any: a copy is replaced if this changes.
+    CHECK(to_text(json::value(to_json(s).as_object().at("container"))) ==
+          R"({"args":["/bin/axis","-v"],"env":{"A":"1","B":"2"},"cwd":"/srv","user":"10:20","hostname":"axis",)"
+          R"("stop_grace":"1500ms"})");
+}
+
+TEST_CASE("a network of its own keeps the endpoints only if it publishes them") {
+    auto d = document(kFull);
+    d.as_object()["container"].as_object()["network"] = "bridge";
+    const auto s = parse_service(d).value();
+    CHECK(json::value(s.settings) == document(R"({"container": {"network": "bridge"}})"));
+    CHECK(parse_service(to_json(s)).value() == s);
+    d.as_object()["container"].as_object()["network"] = "host";
+    CHECK(parse_service(d).value() == full());
+}
+
+TEST_CASE("what is mounted is a path of the node or a volume by its name") {
+    auto d = document(kFull);
+    d.as_object()["mount"] = document(R"([{"source": "axis-data_1.x", "target": "/data"}])");
+    const auto s = parse_service(d).value();
+    CHECK(s.mounts == std::vector<MountSpec>{{"axis-data_1.x", "/data", false}});
+    CHECK(s.setting_names() == std::vector<std::string>{"mount.source (a volume)"});
+    CHECK(parse_service(to_json(s)).value() == s);
+    for (const char* bad : {"", ".", "..", ".hidden", "a b", "a/b", "陀", "a\n"})
+        CHECK(with_first("mount", "source", bad).where == "mount[0].source");
+    CHECK(with_first("mount", "source", json::string(64, 'a')).where == "mount[0].source");
+    CHECK(with_first("mount", "source", "/a/../b").where == "mount[0].source");
+}
+
+TEST_CASE("a setting that cannot be is refused by its field, with what was meant") {
+    CHECK(spoilt("container", "capabilities", document(R"({"add": ["NET_RAV"]})")).text() ==
+          "container.capabilities.add[0]: expected a capability (\"NET_RAW\"), got \"NET_RAV\"; did you mean "
+          "\"NET_RAW\"?");
+    CHECK(spoilt("container", "capabilities", document(R"({"add": ["ALL"]})")).where ==
+          "container.capabilities.add[0]");
+    CHECK(spoilt("container", "capabilities", document(R"({"grant": []})")).where == "container.capabilities.grant");
+    CHECK(spoilt("container", "capabilities", 7).where == "container.capabilities");
+    CHECK(spoilt("container", "rlimits", document(R"({"nofiles": 1})")).text() ==
+          "container.rlimits.nofiles: expected a limit as ulimit knows it (nofile, core, memlock), got \"nofiles\"; "
+          "did you mean \"nofile\"?");
+    for (const char* bad : {R"({"core": -1})", R"({"core": "much"})", R"({"core": [1]})", R"({"core": [2, 1]})",
+                            R"({"core": ["unlimited", 1]})", R"({"core": {}})", R"({"core": [null, 1]})"})
+        CHECK(spoilt("container", "rlimits", document(bad)).where == "container.rlimits.core");
+    CHECK(spoilt("container", "rlimits", "1024").where == "container.rlimits");
+    CHECK(spoilt("container", "oom_score_adj", 1001).where == "container.oom_score_adj");
+    CHECK(spoilt("container", "read_only", "yes").where == "container.read_only");
+    CHECK(spoilt("container", "stop_signal", "SIGINTR").where == "container.stop_signal");
+    CHECK(spoilt("container", "stop_signal", 65).where == "container.stop_signal");
+    CHECK(spoilt("container", "stop_signal", 0).where == "container.stop_signal");
+    for (const char* bad : {"", ":", "a:", "a b", "-a", "1234567890", "a:b:c"})
+        if (*bad) CHECK(spoilt("container", "user", bad).where == "container.user");
+    CHECK(spoilt("container", "network", "bridged").where == "container.network");
+    CHECK(spoilt("container", "network", "none").text() ==
+          "container.network: \"none\" and an [[endpoint]]: nobody could reach it; leave one of them out");
+    for (const char* bad : {"", "x", "1-", "-1", "2-1", "1,", ",1", "1 2", "0-1024", "99999999999999999999"})
+        CHECK(spoilt("resources", "cpus", bad).where == "resources.cpus");
+    CHECK(spoilt("resources", "cpu_shares", 1).where == "resources.cpu_shares");
+    CHECK(spoilt("resources", "io_weight", 1001).where == "resources.io_weight");
+    CHECK(spoilt([](json::object& top) { top["resources"].as_object().erase("memory"); }).where == "resources.swap");
+    CHECK(spoilt_first("tmpfs", "target", "tmp").where == "tmpfs[0].target");
+    CHECK(spoilt_first("tmpfs", "target", "/").where == "tmpfs[0].target");
+    CHECK(spoilt_first("tmpfs", "target", "/run").where == "tmpfs[1].target");
+    CHECK(spoilt_first("tmpfs", "target", "/b").where == "tmpfs[0].target");
+    CHECK(spoilt_first("tmpfs", "mode", "0800").where == "tmpfs[0].mode");
+    CHECK(spoilt_first("tmpfs", "mod", "0700").where == "tmpfs[0].mod");
+    CHECK(spoilt_first("device", "path", "/etc/passwd").where == "device[0].path");
+    CHECK(spoilt_first("device", "target", "/dev/bus").where == "device[1].path");
+    CHECK(spoilt_first("device", "access", "x").where == "device[0].access");
+    CHECK(spoilt_first("mount", "access", "rw").where == "mount[0].access");
+}
+
 TEST_CASE("an unknown key is refused with a guess") {
     CHECK(with("service", "instnaces", 2).text() ==
           "service.instnaces: unknown key `instnaces`, did you mean `instances`?");
@@ -196,14 +339,14 @@ TEST_CASE("ports and names of endpoints are in range and unique") {
 }
 
 TEST_CASE("paths are absolute and mounted once") {
-    CHECK(with_first("mount", "source", "data").where == "mount[0].source");
+    CHECK(with_first("mount", "source", "data/x").where == "mount[0].source");
     CHECK(with_first("mount", "target", "/a/../etc").where == "mount[0].target");
     CHECK(with_first("mount", "target", "/").where == "mount[0].target");
     CHECK(with("container", "cwd", "x").where == "container.cwd");
     CHECK(refused([](json::object& d) {
               d["mount"].as_array().push_back(json::object{{"source", "/b"}, {"target", "/srv/data"}});
           }).where == "mount[1].target");
-    CHECK(with("container", "user", "root").where == "container.user");
+    CHECK(with("container", "user", "ro ot").where == "container.user");
     CHECK(with("container", "hostname", "a_b").where == "container.hostname");
 }
 

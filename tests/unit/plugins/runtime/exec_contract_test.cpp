@@ -2,6 +2,8 @@
 //
 // What every runtime that offers exec promises of it.
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,14 +21,30 @@ namespace {
 
 // A command in a container, with the other end of its stream.
 struct Command {
-    Command(Fixture& fixture, const std::string& name, const std::string& script, std::vector<std::string> args = {})
+    Command(Fixture& fixture, const std::string& name, const std::string& script, std::vector<std::string> args = {},
+            bool terminal = false)
         : f(fixture) {
         int ends[2] = {-1, -1};
-        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        if (terminal) {
+            ends[0] = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+            REQUIRE(::unlockpt(ends[0]) == 0);
+            size(ends[0], 40, 100);
+            ends[1] = ::ioctl(ends[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+            REQUIRE(ends[1] >= 0);
+        } else {
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        }
         ours.reset(ends[0]);
         ::fcntl(ours.get(), F_SETFL, O_NONBLOCK);
         if (args.empty()) args = {"/bin/busybox", "sh", "-c", "B=$GANTRY_ROOT/bin/busybox; " + script};
-        answer.emplace(f.driver().exec(name, args, gantry::Fd(ends[1])));
+        answer.emplace(f.driver().exec(name, args, gantry::Fd(ends[1]), terminal));
+    }
+    static void size(int fd, unsigned short rows, unsigned short columns) {
+        const winsize wanted{rows, columns, 0, 0};
+        REQUIRE(::ioctl(fd, TIOCSWINSZ, &wanted) == 0);
+    }
+    bool says(const std::string& text) {
+        return f.host().run_until([&] { return (heard += read()).find(text) != std::string::npos; });
     }
     std::string read() {
         std::string out;
@@ -39,6 +57,7 @@ struct Command {
 
     Fixture& f;
     gantry::Fd ours;
+    std::string heard;
     std::optional<gantry::testing::Pending<gantry::ExecResult>> answer;
 };
 
@@ -91,7 +110,37 @@ TEST_CASE("A process that cannot be run is told apart from one that fails") {
     CHECK(Command(f, "c1", "", {"/bin/nothing"}).wait().code == Code::kNotFound);
     CHECK(Command(f, "c1", "", {""}).wait().code == Code::kInvalid);
     auto refused = f.driver().exec("c1", {"/bin/busybox"}, gantry::Fd(::open("/dev/null", O_RDWR | O_CLOEXEC)), true);
-    CHECK(refused.wait().code == Code::kUnsupported);
+    CHECK(refused.wait().code == Code::kInvalid);
+}
+
+TEST_CASE("A process with a terminal sees its size and its keys, and its status comes back") {
+    Fixture f;
+    f.run(f.script("c1", kSleeps));
+    REQUIRE(f.logged("c1", "up"));
+    // An engine gives its terminal the size a moment after the program has begun.
+    Command sized(
+        f, "c1",
+        "is() { until [ \"$($B stty size 2>&1)\" = \"$1\" ]; do $B usleep 20000; done; echo $1; }; [ -t 0 ] && [ -t "
+        "1 ] && [ -t 2 ] && is '40 100' && is '50 120'; exit 5",
+        {}, true);
+    CHECK(sized.says("40 100\r\n"));
+    Command::size(sized.ours.get(), 50, 120);
+    CHECK(sized.says("50 120\r\n"));
+    CHECK(sized.wait().text == "");
+    CHECK(sized.wait().result.exit_code == 5);
+    Command typed(f, "c1", "echo ask; read x; echo got $x; $B sleep 50; exit 6", {}, true);
+    CHECK(typed.says("ask\r"));  // runc sets how lines end a moment after the program has begun
+    REQUIRE(::write(typed.ours.get(), "word\r", 5) == 5);
+    CHECK(typed.says("got word\r\n"));
+    REQUIRE(::write(typed.ours.get(), "\3", 1) == 1);  // Ctrl-C
+    REQUIRE(typed.wait().ok());
+    CHECK(typed.wait().result.exit_code == 130);
+    Command left(f, "c1", "echo here; $B sleep 50", {}, true);
+    CHECK(left.says("here\r"));
+    left.ours.reset();
+    (void)left.wait();
+    CHECK(f.host().run_until([&] { return marked("GANTRY_EXEC=c1." + std::to_string(::getpid()) + ".") == 0; }));
+    CHECK(f.find("c1").state == gantry::ContainerState::kRunning);
 }
 
 TEST_CASE("A process that nobody reads any more is killed, with all that it made") {

@@ -55,7 +55,7 @@ TEST_CASE("Logs give the last lines, and long lines whole") {
           Code::kNotFound);
 }
 
-TEST_CASE("A full log begins anew, and the one before it stays readable") {
+TEST_CASE("A full log begins anew, and so many before it as are wanted stay readable") {
     constexpr std::int64_t kLimit = 64 << 10;
     Fixture f(kLimit);
     const std::filesystem::path log = f.state_dir() / "containers/c1/log";
@@ -80,33 +80,36 @@ TEST_CASE("A full log begins anew, and the one before it stays readable") {
         for (ssize_t n = 0; (n = ::read(in.get(), chunk, sizeof(chunk))) > 0;)
             followed.append(chunk, static_cast<std::size_t>(n));
     };
-    for (int i = 2; i <= 6; ++i) {
+    for (int i = 2; i <= 12; ++i) {
         burst("done-" + std::to_string(i * 800) + "\n");
         follow();
     }
-    CHECK(std::filesystem::exists(log.string() + ".1"));
     CHECK(std::filesystem::file_size(log) <= kLimit);
-    CHECK(std::filesystem::file_size(log.string() + ".1") <= kLimit);
-    // All of the last file and of the one before, in order and without a gap.
+    for (const char* age : {".1", ".2", ".3", ".4"}) {
+        REQUIRE(std::filesystem::exists(log.string() + age));
+        CHECK(std::filesystem::file_size(log.string() + age) <= kLimit);
+    }
+    CHECK_FALSE(std::filesystem::exists(log.string() + ".5"));
+    // All of the last file and of those before, in order and without a gap.
     const auto whole = [](const std::vector<std::int64_t>& all) {
         for (std::size_t i = 1; i < all.size(); ++i) {
             if (all[i] != all[i - 1] + 1) return false;
         }
-        return !all.empty() && all.back() == 4800;
+        return !all.empty() && all.back() == 9600;
     };
     const std::vector<std::int64_t> kept = numbers(f.logs("c1"));
     CHECK(whole(kept));
-    CHECK(kept.size() > 1100);  // about 45 bytes a line: more than one file holds
+    CHECK(kept.size() > 4 * 1100);  // about 45 bytes a line: more than four files hold
     CHECK(f.host().run_until([&] {
         follow();
-        return has(followed, "done-4800\n");
+        return has(followed, "done-9600\n");
     }));
     CHECK(whole(numbers(followed)));
-    CHECK(numbers(followed).size() > 4000);
-    const std::vector<std::int64_t> tail = numbers(f.logs("c1", 1700));
+    CHECK(numbers(followed).size() > 8000);
+    const std::vector<std::int64_t> tail = numbers(f.logs("c1", 4000));
     CHECK(whole(tail));
-    CHECK(tail.size() <= 1700);
-    CHECK(tail.size() > 1100);
+    CHECK(tail.size() <= 4000);
+    CHECK(tail.size() > 3900);
     REQUIRE(trouble(f.driver().kill("c1")) == "");
     REQUIRE(trouble(f.driver().remove("c1")) == "");
     CHECK_FALSE(std::filesystem::exists(log.parent_path()));
@@ -139,7 +142,7 @@ TEST_CASE("Following a log goes on until the container is removed") {
 
 TEST_CASE("Following ends when the reader goes away, and a slow reader loses nothing") {
     Fixture f;
-    f.run(f.script("c1", "$B head -c 200000 /dev/zero | $B tr '\\0' '\\n'; echo done; exec $B sleep 60"));
+    f.run(f.script("c1", "$B yes " + std::string(99, 'x') + " | $B head -n 2000; echo done; exec $B sleep 60"));
     int pair[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     gantry::Fd in(pair[0]);

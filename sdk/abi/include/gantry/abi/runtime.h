@@ -24,6 +24,11 @@ GANTRY_EXTERN_C_BEGIN
 #define GANTRY_RUNTIME_EXEC 8u
 #define GANTRY_RUNTIME_STATS 16u
 #define GANTRY_RUNTIME_LIMITS 32u /* cpu, memory and pids limits hold */
+/* Since SDK 1.1. It reads `settings` and the flags of mounts; without it the kernel passes neither. */
+#define GANTRY_RUNTIME_SETTINGS 64u
+
+/* flags of a mount, since SDK 1.1 */
+#define GANTRY_MOUNT_NOEXEC 1u /* nothing below it can be run as a program */
 
 /* container states */
 #define GANTRY_CONTAINER_CREATED 1
@@ -43,7 +48,7 @@ typedef struct gantry_mount {
     gantry_str source; /* absolute path on the node; must exist */
     gantry_str target; /* absolute path in the container */
     uint32_t read_only;
-    uint32_t reserved;
+    uint32_t flags; /* since SDK 1.1: GANTRY_MOUNT_...; before, it was 0 */
 } gantry_mount;
 
 typedef struct gantry_container_spec {
@@ -53,7 +58,7 @@ typedef struct gantry_container_spec {
     gantry_str image;       /* manifest digest "sha256:..."; ensure_image succeeded for it */
     gantry_str hostname;    /* empty: the node's */
     gantry_str cwd;         /* empty: what the image says */
-    gantry_str user;        /* "uid[:gid]" or empty: what the image says */
+    gantry_str user;        /* "uid[:gid]", or by names of the image's own; empty: what the image says */
     const gantry_str* args; /* replaces the image's entry point and command; none: the image's */
     size_t arg_count;
     const gantry_kv* env; /* added to the image's, the same name replaces */
@@ -66,6 +71,10 @@ typedef struct gantry_container_spec {
     int64_t pids;            /* hard limit; 0: none */
     const gantry_kv* labels; /* kept with the container: "gantry.service" = "axis_server", ... */
     size_t label_count;
+    /* Since SDK 1.1, with GANTRY_RUNTIME_SETTINGS: further wishes as one JSON object, described with the role (docs:
+     * plugins/runtime.md); empty: none. What is not known or cannot be done is refused (GANTRY_UNSUPPORTED,
+     * GANTRY_INVALID), never passed over. */
+    gantry_str settings;
 } gantry_container_spec;
 
 /* flags of an image source */
@@ -200,7 +209,7 @@ typedef struct gantry_runtime {
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime_facts) == 40, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_mount) == 40, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_container_spec) == 184, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_container_spec) == 200, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container) == 72, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_list) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_stats) == 32, "layout");

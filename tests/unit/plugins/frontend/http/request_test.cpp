@@ -308,6 +308,9 @@ TEST_CASE("targets are told apart by method and path") {
     CHECK(kind_of("DELETE", "/v1/blobs/sha256:1", false) == Kind::kDocument);
     CHECK(kind_of("GET", "/v1/instances/axis.0/logs?tail=5", false) == Kind::kLogs);
     CHECK(kind_of("GET", "/v1/instances/logs", false) == Kind::kDocument);
+    CHECK(kind_of("POST", "/v1/instances/axis.0/exec", false) == Kind::kExec);
+    CHECK(kind_of("GET", "/v1/instances/axis.0/exec", false) == Kind::kDocument);
+    CHECK(kind_of("POST", "/v1/node/containers/c1/exec", false) == Kind::kDocument);
     CHECK(gantry::http::member_number(R"({"digest":"x","size":50})", "size") == 50u);
     CHECK_FALSE(gantry::http::member_number(R"({"digest":"x"})", "size"));
     CHECK_FALSE(gantry::http::member_number(R"({"size":"x"})", "size"));

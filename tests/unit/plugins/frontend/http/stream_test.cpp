@@ -288,6 +288,25 @@ TEST_CASE("followed logs arrive line by line until the client leaves") {
     CHECK(eventually([&] { return noticed.load(); }));
 }
 
+TEST_CASE("what a command writes arrives until it ends, and what was asked for is the body") {
+    Door door;
+    std::string asked;
+    door.tree.on_open = [&](const Question& q, int fd, const std::function<void(Reply)>& done) {
+        asked = q.method + " " + q.path + " " + q.body;
+        done({});
+        write_all(fd, "o1234");
+        close(fd);
+    };
+    door.open();
+    Client client(door.settings.socket);
+    REQUIRE(client.send_request("POST", "/v1/instances/axis.0/exec", R"({"args":["x"]})"));
+    const auto head = client.receive_head();
+    REQUIRE(head);
+    CHECK_THAT(head->headers.at("content-type"), Contains("application/octet-stream"));
+    CHECK(client.receive_chunk() == "o1234");
+    CHECK(asked == R"(POST /v1/instances/axis.0/exec {"args":["x"]})");
+}
+
 TEST_CASE("stop ends everything that is under way") {
     Door door;
     std::atomic<bool> ended = false;

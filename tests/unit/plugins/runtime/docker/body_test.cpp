@@ -43,6 +43,47 @@ TEST_CASE("a spec becomes what the engine is asked for: limits, no restart polic
     CHECK(host.at("Mounts").at(0).at("ReadOnly") == true);
 }
 
+TEST_CASE("settings are asked for in the engine's words, and what it cannot do is refused") {
+    gantry::ContainerSpec spec;
+    spec.name = "c1";
+    spec.memory_bytes = 64 << 20;
+    spec.settings = R"({"container": {"capabilities": {"add": ["CAP_NET_RAW"], "drop": ["ALL"]}, "read_only": true,
+        "rlimits": {"core": [0, "unlimited"]}, "oom_score_adj": 100, "network": "none"},
+        "resources": {"cpu_shares": 512, "cpus": "0", "io_weight": 50, "swap": 1048576},
+        "tmpfs": [{"target": "/run", "size": 1048576, "mode": "0700", "access": "rw"}],
+        "device": [{"path": "/dev/a", "target": "/dev/b", "access": "r"}]})";
+    const json::value body = json::parse(create_body(spec, "x", "me"));
+    const json::value& host = body.at("HostConfig");
+    CHECK(host.at("CapAdd") == json::array{"CAP_NET_RAW"});
+    CHECK(host.at("CapDrop") == json::array{"ALL"});
+    CHECK(host.at("ReadonlyRootfs") == true);
+    CHECK(host.at("Ulimits").at(0) == json::parse(R"({"Name": "core", "Soft": 0, "Hard": -1})"));
+    CHECK(host.at("OomScoreAdj") == 100);
+    CHECK(host.at("NetworkMode") == "none");
+    CHECK(host.at("CpuShares") == 512);
+    CHECK(host.at("CpusetCpus") == "0");
+    CHECK(host.at("BlkioWeight") == 50);
+    CHECK(host.at("MemorySwap") == 65 << 20);
+    CHECK(host.at("Tmpfs").at("/run") == "size=1048576,mode=0700,noexec");
+    CHECK(host.at("Devices").at(0) ==
+          json::parse(R"({"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"})"));
+
+    spec.settings = R"({"container": {"network": "bridge", "ports": [3002]}})";
+    const json::value bridged = json::parse(create_body(spec, "x", "me"));
+    CHECK(bridged.at("HostConfig").at("NetworkMode") == "bridge");
+    CHECK(bridged.at("HostConfig").at("PortBindings") ==
+          json::parse(R"({"3002/tcp": [{"HostPort": "3002"}], "3002/udp": [{"HostPort": "3002"}]})"));
+    CHECK(bridged.at("ExposedPorts") == json::parse(R"({"3002/tcp": {}, "3002/udp": {}})"));
+
+    spec.settings = R"({"container": {"later": true}})";
+    CHECK_THROWS_WITH(create_body(spec, "x", "me"), Contains("does not know the setting container.later"));
+    spec.settings = R"({"tmpfs": 3})";
+    CHECK_THROWS_WITH(create_body(spec, "x", "me"), Contains("another form"));
+    spec.settings.clear();
+    spec.mounts = {{"/etc", "/mnt", true, true}};
+    CHECK_THROWS_WITH(check(spec), Contains("cannot forbid programs in a mount"));
+}
+
 TEST_CASE("what is not said is not asked for") {
     gantry::ContainerSpec spec;
     spec.name = "c1";

@@ -2,7 +2,10 @@
 //
 // What runtime/docker promises beyond the contract of every runtime, with the real engine that tests/support/engines.py
 // has started: GANTRY_ENGINE names its folder.
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -113,6 +116,43 @@ TEST_CASE("A further process in a container has its input, output and exit code"
     CHECK_FALSE(absent.ok());
     Ends none;
     CHECK(f.driver().exec("none", {"/bin/busybox"}, std::move(none.theirs)).wait().code == Code::kNotFound);
+}
+
+TEST_CASE("A further process with a terminal sees its size and its keys") {
+    Fixture f;
+    f.run(f.script("c1", kSleep));
+    gantry::Fd ours(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    REQUIRE(::unlockpt(ours.get()) == 0);
+    winsize size{40, 100, 0, 0};
+    REQUIRE(::ioctl(ours.get(), TIOCSWINSZ, &size) == 0);
+    gantry::Fd theirs(::ioctl(ours.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    REQUIRE(theirs.get() >= 0);
+    ::fcntl(ours.get(), F_SETFL, O_NONBLOCK);
+    const std::string until = "until [ \"$($B stty size)\" = ";
+    auto pending =
+        f.driver().exec("c1",
+                        {"/bin/busybox", "sh", "-c",
+                         "B=/bin/busybox; " + until + "'40 100' ]; do $B usleep 20000; done; echo small; " + until +
+                             "'50 120' ]; do $B usleep 20000; done; echo large; read x; echo got $x; exit 5"},
+                        std::move(theirs), true);
+    std::string heard;
+    const auto says = [&](const std::string& text) {
+        return f.host().run_until([&] {
+            char chunk[4096];
+            for (ssize_t n = 0; (n = ::read(ours.get(), chunk, sizeof chunk)) > 0;)
+                heard.append(chunk, static_cast<std::size_t>(n));
+            return heard.find(text) != std::string::npos;
+        });
+    };
+    CHECK(says("small\r\n"));
+    size = {50, 120, 0, 0};
+    REQUIRE(::ioctl(ours.get(), TIOCSWINSZ, &size) == 0);
+    CHECK(says("large\r\n"));
+    REQUIRE(::write(ours.get(), "word\r", 5) == 5);
+    CHECK(says("word\r\ngot word\r\n"));
+    const auto answer = pending.wait(20s * runtime_test::patience());
+    CHECK(answer.text == "");
+    CHECK(answer.result.exit_code == 5);
 }
 
 TEST_CASE("An engine that hangs misses a deadline, is named, and is used again when it goes on") {

@@ -67,7 +67,7 @@ class ScriptedBackend : public monitored::Backend {
     }
     std::string exit_detail(const monitored::Home&, const monitored::Record&, int) override { return {}; }
     monitored::Command exec(const monitored::Home&, const monitored::Record&, const std::vector<std::string>&,
-                            const std::string&) override {
+                            const std::string&, bool) override {
         throw Failure(Code::kUnsupported, "the backend runs nothing");
     }
     void end_exec(const monitored::Record&, const std::string&) override {}

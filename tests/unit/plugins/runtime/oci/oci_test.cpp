@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -30,6 +33,7 @@ const std::string& cgroup_parent() {
 
 // The next fixtures' profile; empty: the plugin's default.
 std::string seccomp_choice;
+std::pair<std::string, std::string> extra_setting;
 
 std::vector<fs::path> groups_named(const std::string& name) {
     std::vector<fs::path> out;
@@ -70,6 +74,8 @@ const runtime_test::Traits& runtime_test::traits() {
                                [](gantry::testing::Settings& settings) {
                                    settings.string("cgroup_parent", cgroup_parent());
                                    if (!seccomp_choice.empty()) settings.string("seccomp", seccomp_choice);
+                                   if (!extra_setting.first.empty())
+                                       settings.string(extra_setting.first, extra_setting.second);
                                    // crun is tried by hand: it refuses the hybrid cgroups that test machines have.
                                    if (const char* engine = std::getenv("GANTRY_TEST_ENGINE"))
                                        settings.string("engine", engine);
@@ -78,10 +84,16 @@ const runtime_test::Traits& runtime_test::traits() {
     return traits;
 }
 
+namespace runtime_test {
+void set_extra_setting(const std::string& key, const std::string& value);
+}
+void runtime_test::set_extra_setting(const std::string& key, const std::string& value) { extra_setting = {key, value}; }
+
 TEST_CASE("Limits and fencing are offered") {
     Fixture f;
     CHECK(f.driver().facts().limits);
     CHECK(f.driver().facts().fenceable);
+    CHECK(f.driver().facts().settings);
 }
 
 TEST_CASE("Container and conmon sit in groups of ours in every hierarchy") {
@@ -248,6 +260,191 @@ TEST_CASE("The user is found by number and by the image's own names") {
     const auto answer = f.driver().create(spec).wait();
     CHECK(answer.code == Code::kInvalid);
     CHECK(has(answer.text, "nobody-here"));
+}
+
+// Runs a script with settings and answers what it said.
+std::string said_with(Fixture& f, const std::string& name, const std::string& settings, const std::string& script,
+                      const std::string& user = "", std::int64_t memory = 0) {
+    gantry::ContainerSpec spec = f.script(name, "exec 2>&1; " + script);
+    spec.settings = settings;
+    spec.user = user;
+    spec.memory_bytes = memory;
+    f.run(spec);
+    f.wait_exit(name);
+    return f.logs(name);
+}
+
+// The sentence with which a create is refused.
+std::string refusal(Fixture& f, const std::string& settings, Code code = Code::kInvalid) {
+    gantry::ContainerSpec spec = f.script("refused", "exit 0");
+    spec.settings = settings;
+    const auto answer = f.driver().create(spec).wait();
+    CHECK(answer.code == code);
+    CHECK(f.names().empty());
+    return answer.text;
+}
+
+TEST_CASE("Capabilities are added and dropped, and one that is added holds for other users than root too") {
+    Fixture f;
+    const std::string caps = "$B grep Cap /proc/self/status";
+    const std::string none = said_with(f, "a", R"({"container": {"capabilities": {"drop": ["ALL"]}}})", caps);
+    for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(has(none, std::string(set) + ":\t0000000000000000\n"));
+    const std::string one =
+        said_with(f, "b", R"({"container": {"capabilities": {"add": ["CAP_NET_RAW"], "drop": ["CAP_CHOWN"]}}})", caps);
+    for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(has(one, std::string(set) + ":\t00000000800425fa\n"));
+    CHECK(has(one, "CapAmb:\t0000000000000000\n"));
+    const std::string other = said_with(
+        f, "c", R"({"container": {"capabilities": {"add": ["CAP_NET_RAW"], "drop": ["ALL"]}}})", caps, "worker");
+    for (const char* set : {"CapPrm", "CapEff", "CapBnd", "CapAmb"})
+        CHECK(has(other, std::string(set) + ":\t0000000000002000\n"));
+}
+
+TEST_CASE("A read-only root takes nothing, what is in memory takes what fits and runs nothing unless it may") {
+    Fixture f;
+    const std::string text = said_with(
+        f, "c1", R"({"container": {"read_only": true}, "tmpfs": [
+            {"target": "/tmp", "size": 1048576, "mode": "1777", "access": "rw"},
+            {"target": "/deep/run", "size": 4194304, "mode": "0750", "access": "rwx"}]})",
+        "echo x >/etc/new && echo ROOT-WRITTEN; $B head -c 2000000 /dev/zero >/tmp/big && echo TOO-BIG; "
+        "$B stat -c '%a %n' /tmp /deep/run; for d in /tmp /deep/run; do $B rm -f $d/big; $B cp /bin/busybox $d/echo; "
+        "$d/echo ran in $d; done");
+    CAPTURE(text);
+    CHECK_FALSE(has(text, "ROOT-WRITTEN"));
+    CHECK_FALSE(has(text, "TOO-BIG"));
+    CHECK(has(text, "1777 /tmp\n750 /deep/run\n"));
+    CHECK_FALSE(has(text, "ran in /tmp"));
+    CHECK(has(text, "ran in /deep/run\n"));
+}
+
+TEST_CASE("A device of the node is there with the rights that were given, and no other") {
+    Fixture f;
+    // The node's own full device under another name: the engine's defaults do not hold it.
+    const fs::path node = f.scratch() / "node-device";
+    REQUIRE(::mknod(node.c_str(), S_IFCHR | 0666, makedev(10, 229)) == 0);  // fuse, which opens without effect
+    const auto script =
+        "$B stat -c '%t %T' /dev/given; $B head -c 0 /dev/given && echo readable; : >/dev/given && echo writable; "
+        "$B mknod /dev/loop-control c 10 237 && echo MADE";
+    if (!fs::exists("/dev/fuse")) {
+        // Without the driver it opens nowhere: then only the node and the rule can be seen.
+        WARN("no /dev/fuse: rights of the device are seen in config.json alone");
+    }
+    const std::string settings =
+        R"({"device": [{"path": ")" + node.string() + R"(", "target": "/dev/given", "access": "r"}]})";
+    const std::string text = said_with(f, "c1", settings, script);
+    CAPTURE(text);
+    CHECK(has(text, "a e5\n"));
+    if (fs::exists("/dev/fuse")) CHECK(has(text, "readable\n"));
+    CHECK_FALSE(has(text, "writable"));
+    CHECK_FALSE(has(text, "MADE"));
+    CHECK(has(slurp(f.state_dir() / "containers/c1/config.json"),
+              R"({"allow":true,"type":"c","major":10,"minor":229,"access":"r"})"));
+    fs::remove(node);
+}
+
+TEST_CASE("Limits of ulimit and the OOM score are as asked") {
+    Fixture f;
+    const std::string text = said_with(
+        f, "c1", R"({"container": {"rlimits": {"nofile": [100, 200], "core": [0, 0]}, "oom_score_adj": 500}})",
+        "$B cat /proc/self/limits /proc/self/oom_score_adj");
+    CAPTURE(text);
+    std::istringstream lines(text);
+    std::string files, word;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with("Max open files")) files = line.substr(14);
+    }
+    std::istringstream numbers(files);
+    int soft = 0, hard = 0;
+    numbers >> soft >> hard;
+    CHECK(soft == 100);
+    CHECK(hard == 200);
+    CHECK(text.ends_with("500\n"));
+}
+
+TEST_CASE("Shares, processors and swap reach the container's groups") {
+    Fixture f;
+    gantry::ContainerSpec spec = f.script("c1", "$B grep Cpus_allowed_list /proc/self/status; exec $B sleep 60");
+    spec.memory_bytes = 32 << 20;
+    spec.settings = R"({"resources": {"cpu_shares": 512, "cpus": "0", "swap": 8388608}})";
+    f.run(spec);
+    REQUIRE(f.logged("c1", "Cpus_allowed_list:\t0\n"));
+    const auto group_file = [](const char* v1, const char* v2) {
+        for (const fs::path& group : groups_named("c1")) {
+            for (const char* name : {v1, v2}) {
+                if (fs::exists(group / name)) return slurp(group / name);
+            }
+        }
+        return std::string("none");
+    };
+    const std::string shares = group_file("cpu.shares", "cpu.weight");
+    CHECK((shares == "512\n" || shares == "20\n"));
+    const std::string swap = group_file("memory.memsw.limit_in_bytes", "memory.swap.max");
+    if (swap == "none") WARN("this kernel does not count swap");
+    CHECK((swap == "41943040\n" || swap == "8388608\n" || swap == "none"));
+}
+
+TEST_CASE("Without a network there is a loopback and nothing else") {
+    Fixture f;
+    const std::string text = said_with(f, "c1", R"({"container": {"network": "none"}})",
+                                       "$B readlink /proc/self/ns/net; $B cat /proc/net/dev | $B wc -l; "
+                                       "$B ip -o addr show lo; $B test -s /etc/resolv.conf && echo NAMES");
+    CAPTURE(text);
+    CHECK_FALSE(has(text, fs::read_symlink("/proc/self/ns/net").string()));
+    CHECK(has(text, "\n3\n"));  // two lines of heading
+    CHECK(has(text, "127.0.0.1/8"));
+    CHECK_FALSE(has(text, "NAMES"));
+}
+
+TEST_CASE("What a node cannot do is refused at create, with the cause and the cure") {
+    Fixture f;
+    CHECK(has(refusal(f, R"({"device": [{"path": "/dev/no-such", "target": "/dev/x", "access": "rw"}]})"),
+              "device /dev/no-such is not on this node"));
+    CHECK(has(refusal(f, R"({"device": [{"path": "/etc/passwd", "target": "/dev/x", "access": "rw"}]})"),
+              "/etc/passwd is no device"));
+    CHECK(has(refusal(f, R"({"resources": {"cpus": "0-1000"}})"), "this node has the processors 0 to "));
+    CHECK(has(refusal(f, R"({"container": {"later": true}})", Code::kUnsupported),
+              "does not know the setting container.later"));
+    CHECK(has(refusal(f, R"({"container": {"network": "other"}})", Code::kUnsupported), "container.network"));
+    CHECK(has(refusal(f, "[]"), "another form"));
+    CHECK(has(refusal(f, R"({"container": {"rlimits": {"pages": [1, 1]}}})"), "no limit pages"));
+    const std::string status = slurp("/proc/self/status");
+    const bool may_raise = (std::stoull(status.substr(status.find("CapEff:") + 8, 16), nullptr, 16) >> 24 & 1) != 0;
+    rlimit files{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
+    if (may_raise || files.rlim_max == RLIM_INFINITY) {
+        WARN("skipped: this host may raise every limit");
+        return;
+    }
+    CHECK(has(refusal(f, R"({"container": {"rlimits": {"nofile": [1, "unlimited"]}}})"),
+              "container.rlimits.nofile is above what gantryd may give here, " + std::to_string(files.rlim_max)));
+}
+
+TEST_CASE("Programs in a mount run only where they may") {
+    Fixture f;
+    const fs::path data = f.scratch() / "data";
+    fs::create_directories(data);
+    fs::copy_file("/bin/busybox", data / "echo");
+    gantry::ContainerSpec spec = f.script("c1",
+                                          "exec 2>/dev/null; for d in /rw /ro /rx /rwx; do $d/echo ran $d; "
+                                          "echo x >$d/new && echo wrote $d; done");
+    spec.mounts = {{data.string(), "/rw", false, true},
+                   {data.string(), "/ro", true, true},
+                   {data.string(), "/rx", true, false},
+                   {data.string(), "/rwx", false, false}};
+    f.run(spec);
+    f.wait_exit("c1");
+    CHECK(f.logs("c1") == "wrote /rw\nran /rx\nran /rwx\nwrote /rwx\n");
+}
+
+TEST_CASE("The stop signal is the manifest's before the image's") {
+    Fixture f;
+    gantry::ContainerSpec spec = f.script("c1",
+                                          "trap 'echo int; exit 7' INT; trap 'exit 8' TERM; echo up; "
+                                          "while :; do $B sleep 0.1; done");
+    spec.stop_signal = SIGINT;
+    f.run(spec);
+    REQUIRE(f.logged("c1", "up"));
+    CHECK(f.driver().stop("c1", 10s).wait().ok());
+    CHECK(f.find("c1").exit_code == 7);
 }
 
 TEST_CASE("Another user than root gets at what the image lets him") {

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Before main: this program needs root, runc and conmon, else it is skipped; and it moves into a mount and a PID
-// namespace of its own, so that even a SIGKILL leaves neither mounts nor processes. (The namespaces of a test host are
-// also where the plugin has to work.)
+// Before main: this program needs root, runc and conmon, else it is skipped; and it moves into a mount, a PID
+// and a network namespace of its own, so that even a SIGKILL leaves neither mounts nor processes. (The namespaces of a
+// test host are also where the plugin has to work.)
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +41,7 @@ __attribute__((constructor)) void enter_sandbox() {
     for (const char* program : {"runc", "conmon", "busybox"}) {
         if (!installed(program)) skip("needs runc, conmon and busybox-static");
     }
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID) != 0) skip("cannot make namespaces");
+    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET) != 0) skip("cannot make namespaces");
     const pid_t child = fork();
     if (child < 0) skip("cannot fork");
     if (child > 0) {
@@ -52,6 +56,12 @@ __attribute__((constructor)) void enter_sandbox() {
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
         skip("cannot mount in a namespace");
     }
+    ifreq loopback{};
+    strcpy(loopback.ifr_name, "lo");
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    loopback.ifr_flags = IFF_UP;
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &loopback) != 0) skip("cannot switch on a loopback in a namespace");
+    close(fd);
 }
 
 }  // namespace
