@@ -83,6 +83,7 @@ void Containers::list() {
             // Of what it says it is the truth; a runtime that is being restarted may leave something out, once.
             const bool hide = !first && box.running && !box.hidden && random_.chance(world_.faults.hidden);
             box.hidden = hide;
+            if (hide) world_.judge.doubt(machine_, box.copy);  // its node takes it for ended
             if (!hide) out.result->push_back({name_, name, box.running, box.created, box.exit_code, {}});
         }
     }
