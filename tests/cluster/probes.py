@@ -69,6 +69,7 @@ def liveness_restarts():
     with with_probes("http") as c, Answers(up(c)) as answers:
         deploy(c, probing("liveness"))
         node = c.wait_ready("axis_server")[0]["node"]
+        wait_for(lambda: counts(c)[node] == 1, 5, "its process has become the program")
         before = processes(c)
         stays(lambda: processes(c) == before, 2, "nothing is restarted while it is well")
         after = last_event(c)
