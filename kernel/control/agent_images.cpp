@@ -120,6 +120,7 @@ void AgentLoop::keep_images(const core::KeepImages& effect) {
                             if (here) {
                                 auto needed = kept_;
                                 for (const auto& [digest, urgent] : fetching_) needed.insert(digest);
+                                needed.insert(removing_.begin(), removing_.end());  // still listed, on its way out
                                 spare_.update(runtime_name, *here, needed);
                             }
                             *all = *all && here;  // else tried again with the next list

@@ -38,7 +38,7 @@ AgentLoop::AgentLoop(Parts parts)
               turn(core::ImageProgress{image, percent});
           }),
       source_({parts_.io, parts_.transport, [this](host::PeerId peer, const core::BlobRead& read) { send(peer, read); },
-               [this] { images_.again(); },
+               [this](host::PeerId peer) { outbox_.close(peer); }, [this] { images_.again(); },
                [this](const std::string& text) { parts_.log(host::LogLevel::kInfo, text); }}),
       logs_(parts_.io, outbox_,
             [this](host::PeerId peer, const core::LogData& data, std::string_view text) {

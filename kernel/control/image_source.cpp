@@ -85,7 +85,7 @@ void ImageSource::hang_up() {
     dialling_ = false;
     under_way_ = 0;
     silence_.cancel();
-    if (const auto peer = std::exchange(neighbour_, 0)) parts_.transport.close(peer);
+    if (const auto peer = std::exchange(neighbour_, 0)) parts_.close(peer);
 }
 
 void ImageSource::ended(const std::string& image, bool here) {

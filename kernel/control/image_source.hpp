@@ -26,7 +26,8 @@ class ImageSource {
         boost::asio::io_context& io;
         host::Transport& transport;
         std::function<void(host::PeerId, const core::BlobRead&)> send;
-        std::function<void()> again;  // what was asked for will not come: ask anew
+        std::function<void(host::PeerId)> close;  // and forgets what still waits for it
+        std::function<void()> again;              // what was asked for will not come: ask anew
         std::function<void(const std::string&)> log;
     };
     explicit ImageSource(Parts parts) : parts_(std::move(parts)), silence_(parts_.io) {}

@@ -237,7 +237,8 @@ def forbid_reboot():
         c.hosts[node].start()
         c.wait_ready("axis_server", seconds=15)
         print(f"ready again {boottime() - at:.2f} s after the power was off, with a lease of 20 s")
-        never_both(sampler.end(), least=10)
+        stays(lambda: sum(counts(c).values()) == 1, 1, lambda: f"one process: {counts(c)}")
+        never_both(sampler.end())
 
 
 def forbid_drain():
