@@ -8,7 +8,10 @@ target_compile_options(gantry_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>
   # Small boards: half the text of -O2 for a tenth of the speed. What that tenth counts for asks for gantry_quick().
-  $<$<CONFIG:Release>:-Os> $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
+  # The code of tests (GANTRY_PLAIN) is compiled as fast as the compiler can; what it tests is not.
+  $<$<CONFIG:Release>:$<IF:$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>,-O0,-Os>>
+  $<$<AND:$<CONFIG:Release>,$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>>:-U_FORTIFY_SOURCE>
+  $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
 target_link_options(gantry_flags INTERFACE $<$<CONFIG:Release>:LINKER:--gc-sections>)
 if(GANTRY_SANITIZE)
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -26,12 +29,17 @@ endfunction()
 # gantry_quick(SOURCES file...): these sources of the current folder are compiled for speed in a release.
 function(gantry_quick)
   cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
-  set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS -O2)
+  endif()
 endfunction()
 
-# gantry_plain(SOURCES file...): the code of tests, compiled as fast as the compiler can; what it tests is not.
-function(gantry_plain)
-  cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
-  set_property(SOURCE ${arg_SOURCES} APPEND PROPERTY COMPILE_OPTIONS
-    $<$<CONFIG:Release>:-O0> $<$<CONFIG:Release>:-U_FORTIFY_SOURCE>)
+# gantry_together(TARGET): several files of this target are compiled as one where all of them are built anyway, for most
+# of what a file costs is headers: every test of a release, and everything under a sanitizer. Names in an anonymous
+# namespace are then seen by the neighbours.
+function(gantry_together target)
+  get_target_property(type ${target} TYPE)
+  if(GANTRY_SANITIZE OR (CMAKE_BUILD_TYPE STREQUAL "Release" AND type STREQUAL "EXECUTABLE"))
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON)
+  endif()
 endfunction()

@@ -8,7 +8,6 @@
 namespace gantry::control {
 namespace {
 
-constexpr Duration kListLimit = seconds(10);
 constexpr Duration kRemoveLimit = seconds(60);
 constexpr Duration kUnpackLimit = seconds(600);
 constexpr std::size_t kReaders = 8;                // other nodes that read images here at once

@@ -8,12 +8,6 @@
 
 namespace gantry::control {
 
-namespace {
-
-constexpr Duration kListLimit = seconds(10);
-
-}  // namespace
-
 void AgentLoop::start_guard() {
     const auto guarded = [](const core::RuntimeHello& runtime) { return runtime.guarded; };
     if (std::ranges::none_of(facts_.runtimes, guarded)) return;

@@ -16,7 +16,6 @@ constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
 constexpr Duration kStatsLimit = seconds(5);
 constexpr Duration kGoodbye = milliseconds(200);
-constexpr Duration kListLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is

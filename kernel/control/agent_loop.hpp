@@ -36,6 +36,8 @@ namespace gantry::control {
 
 using Log = std::function<void(host::LogLevel, std::string_view)>;
 
+inline constexpr Duration kListLimit = seconds(10);  // a runtime tells what it has
+
 class AgentLoop {
   public:
     struct Parts {

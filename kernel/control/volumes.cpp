@@ -16,7 +16,7 @@ namespace gantry::control {
 
 namespace {
 
-constexpr Duration kListLimit = seconds(10);
+constexpr Duration kUsersLimit = seconds(10);
 constexpr const char* kLabel = "gantry.volumes";  // of a container: names with blanks between them
 
 void take_names(const host::Labels& labels, const std::string& container,
@@ -82,7 +82,7 @@ void Volumes::users(std::function<void(Result<Users>)> done) {
     round->done = std::move(done);
     for (const auto& [name, runtime] : host_.runtimes()) {
         ++round->left;
-        runtime->list(kListLimit, [round, runtime_name = name](Result<std::vector<host::Container>> list) {
+        runtime->list(kUsersLimit, [round, runtime_name = name](Result<std::vector<host::Container>> list) {
             if (list)
                 for (const auto& container : *list) take_names(container.labels, container.name, round->users);
             else

@@ -20,7 +20,7 @@ CopySpec probed(std::uint32_t success_threshold = 1, std::uint32_t failure_thres
     return spec;
 }
 
-const std::string kName1 = container_name(kCluster, kA, 1);
+const std::string kProbed = container_name(kCluster, kA, 1);
 
 }  // namespace
 
@@ -33,7 +33,7 @@ TEST_CASE("until its first success a probe is asked every 20 ms, growing to its 
         CHECK(check.kind == "vsoa");
         CHECK(check.port == 3002);
         CHECK(check.address == "127.0.0.1");
-        CHECK(check.container == kName1);
+        CHECK(check.container == kProbed);
         CHECK(value_of(check.params, "password") == "hunter2");
         return Probed{0, well, false, well ? "" : "connection refused"};
     };
@@ -70,7 +70,7 @@ TEST_CASE("readiness changes only after as many answers in a row as the manifest
     s.run_for(seconds(1));
     CHECK(s.state(kA) == CopyState::kRunning);
     CHECK(s.told("unhealthy"));
-    CHECK(s.running() == std::vector<std::string>{kName1});  // it is not restarted
+    CHECK(s.running() == std::vector<std::string>{kProbed});  // it is not restarted
     well = true;
     s.run_for(seconds(1));
     CHECK(s.state(kA) == CopyState::kRunning);
@@ -198,7 +198,7 @@ TEST_CASE("a container that crashes before the newer spec has come waits for it"
     const auto spec = s.known_specs.extract(entry.spec_digest);
     s.give({1, 2}, {entry});
     REQUIRE(s.state(kA) == CopyState::kReady);
-    s.crash(kName1);
+    s.crash(kProbed);
     s.run_for(seconds(3));
     CHECK(s.state(kA) == CopyState::kWaiting);
     CHECK(s.reported(kA)->reason == "waits for its description");
@@ -240,7 +240,7 @@ TEST_CASE("a copy whose liveness probe fails as often in a row as the manifest s
     s.hold = holding<Stop>();
     s.run_for(milliseconds(600));
     REQUIRE(s.count<Stop>() == 1);
-    CHECK(s.last<Stop>()->name == kName1);
+    CHECK(s.last<Stop>()->name == kProbed);
     CHECK(s.last<Stop>()->grace == seconds(10));
     CHECK(s.told("restarting"));
     CHECK(s.state(kA) == CopyState::kRunning);
@@ -250,7 +250,7 @@ TEST_CASE("a copy whose liveness probe fails as often in a row as the manifest s
     CHECK(s.count<Stop>() == 1);
     s.hold = nullptr;
     failing.clear();
-    s.boxes["oci"][kName1] = {false, false, 143, {}};
+    s.boxes["oci"][kProbed] = {false, false, 143, {}};
     s.step(OperationDone{s.last<Stop>()->id, {}});
     CHECK(s.reported(kA)->reason == "liveness probe liveness failed: status 500");
     CHECK(s.reported(kA)->crashes == 1);

@@ -8,7 +8,7 @@ using namespace gantry::core;
 
 namespace {
 
-ControllerShell fleet(int nodes) {
+ControllerShell watched(int nodes) {
     ControllerShell c;
     for (int i = 1; i <= nodes; ++i) c.join("n" + std::to_string(i));
     return c;
@@ -17,7 +17,7 @@ ControllerShell fleet(int nodes) {
 }  // namespace
 
 TEST_CASE("4: silence makes a node suspect, then lost; a heartbeat in between cancels") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     c.wait(milliseconds(700), {"n2"});
     CHECK(c.liveness("n1") == "suspect");
     c.heartbeat("n1");
@@ -34,7 +34,7 @@ TEST_CASE("4: silence makes a node suspect, then lost; a heartbeat in between ca
 }
 
 TEST_CASE("4: a daemon that announces hold is waited for") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     c.obey("n1", CopyState::kReady);
     c.say("n1", Hold{});
@@ -62,7 +62,7 @@ TEST_CASE("4: a daemon that announces hold is waited for") {
 }
 
 TEST_CASE("4: leaving moves the copies at once, stops what is left, and a return is welcome") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     c.obey("n1", CopyState::kReady);
     c.say("n1", Leaving{});
@@ -83,7 +83,7 @@ TEST_CASE("4: leaving moves the copies at once, stops what is left, and a return
 }
 
 TEST_CASE("4: a controller that was late itself does not lose its fleet") {
-    ControllerShell c = fleet(3);
+    ControllerShell c = watched(3);
     c.now = c.now + seconds(20);
     c.step(LoopLate{seconds(20)});
     c.tick();
@@ -93,7 +93,7 @@ TEST_CASE("4: a controller that was late itself does not lose its fleet") {
 }
 
 TEST_CASE("4: more than half of four or more silent together: moves pause") {
-    ControllerShell c = fleet(5);
+    ControllerShell c = watched(5);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3", "n4", "n5"}, 5)).has_value());
     for (int i = 1; i <= 5; ++i) c.obey("n" + std::to_string(i), CopyState::kReady);
     c.wait(seconds(5), {"n4", "n5"});
@@ -135,19 +135,19 @@ TEST_CASE("4: more than half of four or more silent together: moves pause") {
 
 TEST_CASE("4: half of the nodes, three nodes, or resets are no reason to pause") {
     SECTION("half") {
-        ControllerShell c = fleet(4);
+        ControllerShell c = watched(4);
         c.wait(seconds(2), {"n3", "n4"});
         CHECK(c.liveness("n1") == "lost");
         CHECK(c.count("moves-paused") == 0);
     }
     SECTION("three nodes") {
-        ControllerShell c = fleet(3);
+        ControllerShell c = watched(3);
         c.wait(seconds(2), {});
         CHECK(c.liveness("n1") == "lost");
         CHECK(c.count("moves-paused") == 0);
     }
     SECTION("resets") {
-        ControllerShell c = fleet(4);
+        ControllerShell c = watched(4);
         for (const auto* name : {"n1", "n2", "n3"}) c.reset(name);
         c.wait(seconds(2), {"n4"});
         CHECK(c.liveness("n1") == "lost");
@@ -156,7 +156,7 @@ TEST_CASE("4: half of the nodes, three nodes, or resets are no reason to pause")
 }
 
 TEST_CASE("4: the node on which an instance was lost is left out for a while, unless it is the only one") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     REQUIRE(c.deploy(manifest("only", {"n1"})).has_value());
     c.obey("n1", CopyState::kReady);
@@ -173,7 +173,7 @@ TEST_CASE("4: the node on which an instance was lost is left out for a while, un
 }
 
 TEST_CASE("4: the hold of a return makes the second best node win, and ends") {
-    ControllerShell c = fleet(3);
+    ControllerShell c = watched(3);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3"})).has_value());
     REQUIRE(c.deploy(manifest("fill2", {"n2"}, 2)).has_value());
     REQUIRE(c.deploy(manifest("fill3", {"n3"}, 3)).has_value());
@@ -197,7 +197,7 @@ TEST_CASE("4: the hold of a return makes the second best node win, and ends") {
 }
 
 TEST_CASE("4: after a controller start nodes have a grace to come back, then they are lost") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     c.obey("n1", CopyState::kReady);
     c.start();
@@ -215,7 +215,7 @@ TEST_CASE("4: after a controller start nodes have a grace to come back, then the
 }
 
 TEST_CASE("4: a node with a new boot id after a controller start has lost its copies") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     c.obey("n1", CopyState::kReady);
     c.start();
@@ -227,7 +227,7 @@ TEST_CASE("4: a node with a new boot id after a controller start has lost its co
 }
 
 TEST_CASE("4: a node is removed only when it is lost or said to be dead") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"})).has_value());
     c.obey("n1", CopyState::kReady);
     CHECK_FALSE(c.api(ApiRemoveNode{0, "n1", false}).has_value());
@@ -244,7 +244,7 @@ TEST_CASE("4: a node is removed only when it is lost or said to be dead") {
 }
 
 TEST_CASE("4: links that end by a timeout are silence: the pause lasts its thirty seconds") {
-    ControllerShell c = fleet(5);
+    ControllerShell c = watched(5);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3", "n4", "n5"}, 5)).has_value());
     for (int i = 1; i <= 5; ++i) c.obey("n" + std::to_string(i), CopyState::kReady);
     const auto time_out = [&] {
@@ -277,7 +277,7 @@ TEST_CASE("4: links that end by a timeout are silence: the pause lasts its thirt
 }
 
 TEST_CASE("4: the hold of a return outlives the controller") {
-    ControllerShell c = fleet(3);
+    ControllerShell c = watched(3);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2", "n3"})).has_value());
     REQUIRE(c.deploy(manifest("fill2", {"n2"}, 2)).has_value());
     REQUIRE(c.deploy(manifest("fill3", {"n3"}, 3)).has_value());
@@ -306,7 +306,7 @@ TEST_CASE("4: the hold of a return outlives the controller") {
 }
 
 TEST_CASE("4: a node that is forgotten ends the moves from it") {
-    ControllerShell c = fleet(2);
+    ControllerShell c = watched(2);
     REQUIRE(c.deploy(manifest("s", {"n1"}, 2)).has_value());
     c.obey("n1", CopyState::kReady);
     REQUIRE(c.deploy(manifest("s", {"n1", "n2"}, 2)).has_value());
