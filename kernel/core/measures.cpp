@@ -98,8 +98,8 @@ void run_out(Life& life, Instant known, Instant now) {
     widen(life.forgotten, {std::min(std::max(life.assigned, from), now), now});
 }
 
-// When the copy was ready and in reach for the last time up to `at`, which is at the earliest, or at the latest. untold:
-// what it did since then its node had no time to tell; kNever: there is nothing.
+// When the copy was ready and in reach for the last time up to `at`, which is at the earliest, or at the latest. What
+// it did since `untold` its node had no time to tell; kNever: there is nothing.
 std::optional<Instant> served_until(const Life& life, const Away& unheard, Instant at, Instant known, Instant untold,
                                     bool earliest) {
     std::optional<Instant> last, first;
