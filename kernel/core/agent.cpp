@@ -55,6 +55,8 @@ AgentEffects Agent::State::step(const AgentInput& input, Instant now) {
     }
     deadline_ = kNever;
     at_rest_ = false;
+    taken_no_ = 0;
+    sure_until_.reset();
     if (started_ && !silent_) work();
     if (dirty_) out_.insert(out_.begin(), Save{saved_document()});
     return std::move(out_);

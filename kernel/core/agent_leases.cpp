@@ -16,7 +16,8 @@ constexpr Duration kArmAgain = milliseconds(100);
 }  // namespace
 
 Heartbeat Agent::State::heartbeat() {
-    std::erase_if(beats_sent_, [&](const auto& beat) { return beat.second + timing_.lease <= now_; });
+    while (!beats_sent_.empty() && beats_sent_.begin()->second + timing_.lease <= now_)
+        beats_sent_.erase(beats_sent_.begin());
     beats_sent_[++last_beat_] = now_;
     return {identity(), shown_applied(), load_, last_beat_, told()};
 }

@@ -169,9 +169,11 @@ void Agent::State::put_runs(Report& report) {
     if (!report.runs.empty()) ++runs_no_;
 }
 
-// Until then everything that began or ended here is recorded: what is under way may have happened already.
-Instant Agent::State::sure_until() const {
-    Instant sure = now_;
+// Until then everything that began or ended here is recorded: what is under way may have happened already. kNever:
+// nothing is. Looked for once a walk, which is all that changes it: signs of life say it again.
+Instant Agent::State::sure_until() {
+    if (sure_until_) return *sure_until_;
+    Instant sure = kNever;
     for (const auto& [key, container] : containers_) {
         const auto record = records_.find(key);
         const bool runs = record != records_.end() && !record->second.ended;
@@ -181,17 +183,19 @@ Instant Agent::State::sure_until() const {
         if (container.unsure)
             sure = std::min(sure, std::max({record->second.began.from, record->second.seen, container.hint_at}));
     }
+    sure_until_ = sure;
     return sure;
 }
 
-Told Agent::State::told() const {
+Told Agent::State::told() {
     Told out{runs_no_, records_since_, {}};
-    if (clock_known_ && !untold_) out.said = by_controller(stamp(sure_until(), now_)).from;
+    if (clock_known_ && !untold_) out.said = by_controller(stamp(std::min(sure_until(), now_), now_)).from;
     return out;
 }
 
 void Agent::State::take_runs_no(const HeartbeatAck& message) {
-    if (message.runs_no == 0) return;
+    if (message.runs_no == 0 || message.runs_no == taken_no_) return;
+    taken_no_ = message.runs_no;
     for (auto at = records_.begin(); at != records_.end();) {
         Record& record = at->second;
         if (record.told != 0 && record.told <= message.runs_no) record.taken = true;

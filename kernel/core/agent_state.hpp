@@ -246,8 +246,8 @@ class Agent::State {
     void record_end(Record& record, const Container& container);
     void changed(Record& record);
     bool has_news() const { return untold_ && clock_known_; }
-    Told told() const;
-    Instant sure_until() const;
+    Told told();
+    Instant sure_until();
     void tell_again();
     void put_runs(Report& report);
     void take_runs_no(const HeartbeatAck& message);
@@ -355,6 +355,8 @@ class Agent::State {
     bool untold_ = false;                     // of some record
     bool clock_known_ = false;                // that of the controller, by an answer of this connection
     std::uint64_t runs_no_ = 0, records_since_ = 0;
+    std::uint64_t taken_no_ = 0;         // of the last answer, if nothing changed since; 0: something did
+    std::optional<Instant> sure_until_;  // the same
     std::uint64_t last_beat_ = 0;
     std::optional<std::set<std::string>> kept_;  // what the last KeepImages said
     Load load_;

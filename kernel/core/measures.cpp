@@ -90,8 +90,18 @@ Instant reached(const Away& unheard, Instant at) {
     return at;
 }
 
-// When the copy was ready and in reach for the last time up to `at`, which is at the earliest, or at the latest.
-std::optional<Instant> served_until(const Life& life, const Away& unheard, Instant at, Instant known, bool earliest) {
+// Nothing of it runs any more, and what it did since its node's records were known will not be: it may have run again.
+void run_out(Life& life, Instant known, Instant now) {
+    const Instant from = std::max(known - kExitTold, kAnyTime);
+    for (auto& [attempt, run] : life.runs)
+        if (!run.ended) run.ended = Span{std::min(std::max(run.began.from, from), now), now};
+    widen(life.forgotten, {std::min(std::max(life.assigned, from), now), now});
+}
+
+// When the copy was ready and in reach for the last time up to `at`, which is at the earliest, or at the latest. What
+// it did since `untold` its node had no time to tell; kNever: there is nothing.
+std::optional<Instant> served_until(const Life& life, const Away& unheard, Instant at, Instant known, Instant untold,
+                                    bool earliest) {
     std::optional<Instant> last, first;
     const auto ready = [&](Instant since, Instant until) {
         const Instant then = reached(unheard, std::min(until, at));
@@ -113,12 +123,14 @@ std::optional<Instant> served_until(const Life& life, const Away& unheard, Insta
     }
     if (life.forgotten) first = std::min(first.value_or(life.forgotten->from), life.forgotten->from);
     if (life.forgotten && !earliest) ready(life.forgotten->from, life.forgotten->to);
+    if (!earliest) ready(untold, kNever);
     return last ? last : first;
 }
 
 // Until another copy was ready. Where it may shrink while that moves from the earliest to the latest time it is looked
 // at on both sides.
-std::optional<Figure> gap_until(const Life& life, const Away& unheard, const Span& ready, Instant known) {
+std::optional<Figure> gap_until(const Life& life, const Away& unheard, const Span& ready, Instant known,
+                                Instant untold) {
     std::vector<Instant> times{ready.from, ready.to};
     const auto add_time = [&](Instant at) {
         for (const Instant each : {at - Duration(1), at})
@@ -132,8 +144,8 @@ std::optional<Figure> gap_until(const Life& life, const Away& unheard, const Spa
         }
     Figure out{kLongest, Duration(0)};
     for (const Instant at : times) {
-        const auto least = served_until(life, unheard, at, known, false);
-        const auto most = served_until(life, unheard, at, known, true);
+        const auto least = served_until(life, unheard, at, known, untold, false);
+        const auto most = served_until(life, unheard, at, known, untold, true);
         if (!least || !most) return std::nullopt;
         out.least = std::min(out.least, std::max(at - *least, Duration(0)));
         out.most = std::max(out.most, at - *most);
@@ -235,13 +247,8 @@ void Controller::State::take_runs(Node& node, const Report& message) {
 
 // What it recorded since it was known is lost: what ran may have ended, and others have run.
 void Controller::State::records_lost(const Node& node) {
-    const Instant from = std::max(node.known - kExitTold, kAnyTime);
-    for (auto& [copy, life] : lives_) {
-        if (life.node != node.name || life.settled) continue;
-        for (auto& [attempt, run] : life.runs)
-            if (!run.ended) run.ended = Span{std::min(std::max(run.began.from, from), now_), now_};
-        widen(life.forgotten, {std::min(std::max(life.assigned, from), now_), now_});
-    }
+    for (auto& [copy, life] : lives_)
+        if (life.node == node.name && !life.settled) run_out(life, node.known, now_);
 }
 
 // It is lost, or waited for until it is back from its reboot: nobody reaches its copies.
@@ -293,6 +300,7 @@ void Controller::State::life_over(const CopyId& copy, bool settled) {
     const auto at = lives_.find(copy);
     if (at == lives_.end()) return;
     if (!at->second.over) at->second.over = now_;
+    if (settled && !at->second.settled) run_out(at->second, known_of(at->second), now_);
     at->second.settled = at->second.settled || settled;
 }
 
@@ -372,15 +380,16 @@ bool Controller::State::measure(std::uint64_t no, OpenMove& open) {
     const auto move = std::ranges::find(instance->moved, no, &Move::no);
     if (move == instance->moved.end()) return true;
     const Life &old = lives_.at(open.from), &fresh = lives_.at(open.to);
-    Instant known = kAnyTime, reached = kNever;
+    Instant known = kAnyTime, reached = kNever, untold = kNever;
     if (const auto node = nodes_.find(old.node); node != nodes_.end()) {
         remember(open.unheard, node->second.unheard);
         known = node->second.known;
         reached = node->second.reached;
+        if (!old.settled) untold = known;
     }
     const bool complete = open.back ? old.settled || known >= *open.back : overlap_known(old, fresh);
     const auto ready = open.back ? std::optional(Span{*open.back, *open.back}) : ready_first(fresh);
-    const auto gap = ready ? gap_until(old, open.unheard, *ready, known) : std::nullopt;
+    const auto gap = ready ? gap_until(old, open.unheard, *ready, known, untold) : std::nullopt;
     // What gantryd did not live to tell is not measured, nor what an earlier run of the controller heard the last of.
     if (!gap || (old.assigned == kAnyTime && ready->to - gap->most < reached)) return complete;
     // Of a node that is out of reach the rest comes when it is back, if ever.
