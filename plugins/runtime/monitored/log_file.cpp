@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <deque>
 #include <set>
-#include <vector>
+#include <utility>
 
 namespace monitored {
 namespace {
@@ -73,14 +73,24 @@ std::int64_t each_line(int fd, Use&& use) {
 
 }  // namespace
 
-void shift_logs(const std::filesystem::path& log, int files) {
+void shift_logs(const std::filesystem::path& log) {
     const auto name = [&](int age) { return log.string() + "." + std::to_string(age); };
-    for (int age = files - 1; age > 1; --age) (void)::rename(name(age - 1).c_str(), name(age).c_str());
-    // Of a configuration that kept more.
-    for (int age = files; age < kLogFilesMost; ++age) (void)::unlink(name(age).c_str());
+    for (int age = kLogFilesMost; age > 1; --age) (void)::rename(name(age - 1).c_str(), name(age).c_str());
 }
 
-LogFile::LogFile(std::filesystem::path path) : path_(std::move(path)), kept_(path_.string() + ".kept") {}
+void drop_logs(const std::filesystem::path& log, std::int64_t bytes) {
+    struct stat about {};
+    std::int64_t newer = ::stat(log.c_str(), &about) == 0 ? about.st_size : 0;
+    for (int age = 1; age <= kLogFilesMost; ++age) {
+        const std::string name = log.string() + "." + std::to_string(age);
+        if (::stat(name.c_str(), &about) != 0) continue;
+        if (newer >= bytes) (void)::unlink(name.c_str());
+        newer += about.st_size;
+    }
+}
+
+LogFile::LogFile(std::filesystem::path path)
+    : path_(std::move(path)), kept_(path_.string() + ".kept"), next_(path_.string() + ".next") {}
 
 std::filesystem::path LogFile::older(int age) const { return path_.string() + "." + std::to_string(age); }
 
@@ -105,17 +115,17 @@ bool LogFile::next() {
     constexpr int kTries = 16;  // they may be moving on this very moment
     for (int i = 0; i < kTries; ++i) {
         if (is(path_) || !open_log(path_)) return false;
-        int age = 0;  // of this one; 0: it is the one that is being kept
-        if (!is(kept_)) {
-            for (age = 1; age < kLogFilesMost && !is(older(age));) ++age;
-        }
+        constexpr int kGone = kLogFilesMost + 1;
+        int age = 1;
+        while (age < kGone && !is(older(age))) ++age;
+        if (is(next_)) age = -1;
+        if (is(kept_)) age = 0;
         // If it has no name any more, files in between may be gone: go on with the oldest that is left.
-        Fd found = age == kLogFilesMost ? open_oldest()
-                                        : open_log(age == 0   ? path_
-                                                   : age == 1 ? kept_
-                                                              : older(age - 1));
+        Fd found = age == kGone ? open_oldest() : age == 0 ? open_log(next_) : Fd();
+        for (int younger = age - 1; age != kGone && younger >= 0 && !found; --younger)
+            found = open_log(younger == 0 ? kept_ : older(younger));
         if (!found) found = open_log(path_);
-        if (age != kLogFilesMost && !is(age == 0 ? kept_ : older(age))) continue;
+        if (age != kGone && !is(age == -1 ? next_ : age == 0 ? kept_ : older(age))) continue;
         fd_ = std::move(found);
         offset_ = 0;
         return open();
@@ -130,18 +140,21 @@ bool LogFile::is(const std::filesystem::path& path) const {
            mine.st_dev == named.st_dev;
 }
 
-void LogFile::seek_tail(std::int64_t lines) {
-    if (lines < 0) return;
-    lines = std::min(lines, kMaxTail);
-    std::vector<Fd> files;  // the oldest first, each once though they may be moving on this very moment
+void LogFile::gather() {
     std::set<std::pair<dev_t, ino_t>> seen;
-    for (int age = kLogFilesMost; age >= -1; --age) {
-        Fd file = open_log(age < 0 ? path_ : age == 0 ? kept_ : older(age));
+    for (int age = kLogFilesMost; age >= -2; --age) {
+        Fd file = open_log(age == -2 ? path_ : age == -1 ? next_ : age == 0 ? kept_ : older(age));
         struct stat about {};
-        if (file && ::fstat(file.get(), &about) == 0 && seen.emplace(about.st_dev, about.st_ino).second)
-            files.push_back(std::move(file));
+        if (!file || ::fstat(file.get(), &about) != 0) continue;
+        if (age == -1 && about.st_size == 0) continue;  // it only waits to be taken
+        if (seen.emplace(about.st_dev, about.st_ino).second) gathered_.push_back(std::move(file));
     }
-    if (files.empty()) return;
+}
+
+void LogFile::seek_tail(std::int64_t lines) {
+    std::vector<Fd> files = std::exchange(gathered_, {});
+    if (lines < 0 || files.empty()) return;
+    lines = std::min(lines, kMaxTail);
     struct Start {
         std::size_t file;
         std::int64_t offset;
@@ -150,7 +163,6 @@ void LogFile::seek_tail(std::int64_t lines) {
     Start end{0, 0};
     bool fresh = true;  // the last line was whole
     for (std::size_t i = 0; i < files.size(); ++i) {
-        if (!files[i]) continue;
         end = {i, each_line(files[i].get(), [&](std::int64_t offset, std::string_view line) {
                    if (fresh) starts.push_back({i, offset});
                    if (static_cast<std::int64_t>(starts.size()) > lines) starts.pop_front();

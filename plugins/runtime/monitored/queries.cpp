@@ -63,11 +63,12 @@ void MonitoredRuntime::stats(Operation<gantry::ContainerStats> op, std::string n
 
 void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     if (!find(request.name)) return op.fail(Code::kNotFound, no_container(request.name));
-    backend_->keep_log(home(request.name));
+    backend_->keep_log(home(request.name), find(request.name)->log_asked);
     LogFile log(home(request.name).log());
     if (request.tail_lines < 0) {
         return attach_stream(request.name, std::move(op), std::move(request.fd), std::move(log), request.follow);
     }
+    log.gather();
     struct Seek {
         Operation<> op;
         gantry::LogRequest request;
@@ -110,7 +111,7 @@ void MonitoredRuntime::watch_log(const Shared& container, bool growth) {
         host().warn("container \"" + container->record.name + "\": its log cannot be watched: " + std::strerror(error));
         errno = error;
     }
-    backend_->keep_log(at);  // it may have been replaced before
+    backend_->keep_log(at, container->log_asked);  // it may have been replaced before
 }
 
 // The streams of a container that is removed send what they have.

@@ -76,7 +76,8 @@ class MonitoredRuntime : public gantry::Runtime {
         std::string trouble;                     // kBroken: why that did not succeed
         std::vector<gantry::Operation<>> stops;  // end when the container has
         std::vector<std::unique_ptr<LogStream>> streams;
-        int log_watch = -1;  // inotify, of its folder
+        int log_watch = -1;           // inotify, of its folder
+        std::uint64_t log_asked = 0;  // Backend::keep_log
     };
     using Shared = std::shared_ptr<Container>;
 
@@ -167,6 +168,7 @@ class MonitoredRuntime : public gantry::Runtime {
     std::uint64_t last_exec_ = 0;
     gantry::Fd inotify_;
     gantry::WatchId inotify_watch_ = 0;
+    gantry::TimerId log_timer_ = 0;
 
     std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;
