@@ -69,6 +69,13 @@ class Backend {
     // SIGKILL to what an exec made and left, known by its mark (has_mark), until nothing is left. Gives up after a
     // second.
     virtual void end_exec(const Record& record, const std::string& mark) = 0;
+    // Has all its processes stand still, or go on.
+    virtual void pause(const Record&, bool on, gantry::Instant deadline) {
+        (void)on, (void)deadline;
+        throw gantry::Failure(gantry::Code::kUnsupported, "this runtime cannot pause");
+    }
+    // Quick, never throws. [loop]
+    virtual bool paused(const Record&) { return false; }
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
 };

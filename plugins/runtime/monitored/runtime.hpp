@@ -41,6 +41,8 @@ class MonitoredRuntime : public gantry::Runtime {
     void start_container(gantry::Operation<> op, std::string name) override;
     void stop_container(gantry::Operation<> op, std::string name, gantry::Duration grace) override;
     void kill_container(gantry::Operation<> op, std::string name) override;
+    void pause_container(gantry::Operation<> op, std::string name) override;
+    void resume_container(gantry::Operation<> op, std::string name) override;
     void remove_container(gantry::Operation<> op, std::string name) override;
     void list_containers(gantry::Operation<gantry::ContainerList> op) override;
     void stats(gantry::Operation<gantry::ContainerStats> op, std::string name) override;
@@ -142,6 +144,7 @@ class MonitoredRuntime : public gantry::Runtime {
 
     // ending.cpp: stopping, killing, cleaning away
     static constexpr auto kCleanTime = std::chrono::seconds(10);
+    void pause(gantry::Operation<> op, std::string name, bool on);
     void kill_now(const Shared& container);
     void end_unstarted(const Shared& container);
     void end_processes(const Shared& container, gantry::Instant deadline, Done then,

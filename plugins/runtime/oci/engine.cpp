@@ -330,4 +330,8 @@ void Engine::end_exec(const Record& record, const std::string& mark) { cgroups_.
 
 std::optional<gantry::ContainerStats> Engine::stats(const Record& record) { return cgroups_.stats(record.name); }
 
+void Engine::pause(const Record& record, bool on, Instant deadline) { cgroups_.pause(record.name, on, deadline); }
+
+bool Engine::paused(const Record& record) { return cgroups_.paused(record.name); }
+
 }  // namespace oci

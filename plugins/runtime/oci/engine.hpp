@@ -43,6 +43,8 @@ class Engine : public monitored::Backend {
     bool exec_over(const monitored::Home& home, const std::string& mark) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
+    void pause(const monitored::Record& record, bool on, gantry::Instant deadline) override;
+    bool paused(const monitored::Record& record) override;
 
   private:
     std::int64_t kept_bytes() const;  // of a container's log
