@@ -76,7 +76,13 @@ struct EventsOptions {
     std::string service, node;
 };
 Outcome<int> events(const Session& session, const EventsOptions& options);
-Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail);
+struct LogOptions {
+    std::string instance;
+    bool follow = false;
+    std::optional<std::int64_t> tail;  // only the last lines
+    std::string since;                 // "10m", "2026-11-30T14:57:05Z", the same without Z: local time; empty: all
+};
+Outcome<int> logs(const Session& session, const LogOptions& options);
 
 struct ExecOptions {
     std::string target;                // "axis_server", "axis_server.0", or a container's name

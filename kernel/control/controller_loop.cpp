@@ -374,7 +374,8 @@ void ControllerLoop::explain(const std::string& service, Answer answer) {
     ask(*question, std::move(finish));
 }
 
-void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started) {
+void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms,
+                          int fd, Answer started) {
     FileDescriptor owned(fd);
     if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     auto place = core_->place(instance);
@@ -384,7 +385,7 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
             fail(Code::kFull, "too many read logs already (" + std::to_string(limits::kLogStreams) + "); try again"));
     }
     const auto stream = log_writers_.open(place->peer, owned.release());
-    send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
+    send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines, since_ms});
     started(json::object{{"node", place->node}});
 }
 

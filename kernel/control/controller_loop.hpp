@@ -69,7 +69,8 @@ class ControllerLoop {
     void explain(const std::string& service, Answer answer);
     const load::History& load_history() const { return load_history_; }
     // Streams a log to fd, which it takes over.
-    void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    void logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms, int fd,
+              Answer started);
     // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
     void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
                Answer answer);

@@ -510,7 +510,9 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
     if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "logs" && request.method == "GET") {
         const auto tail = route->number("tail", -1, -1, INT32_MAX);
         if (!tail) return answer(std::unexpected(tail.error()));
-        return parts_.controller->logs(parts[1], route->flag("follow"), *tail, owned->release(), answer);
+        const auto since = route->number("since_ms", 0, -limits::kLogSince, limits::kLogSince);
+        if (!since) return answer(std::unexpected(since.error()));
+        return parts_.controller->logs(parts[1], route->flag("follow"), *tail, *since, owned->release(), answer);
     }
     if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "exec" && request.method == "POST") {
         const auto document = parse_json(request.body, limits::kDocument);

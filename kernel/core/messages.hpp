@@ -324,6 +324,7 @@ struct LogOpen {
     CopyId copy;
     bool follow = false;
     std::int64_t tail_lines = -1;
+    std::int64_t since_ms = 0;  // since 1970; below 0: so long before now; 0: all
 };
 struct LogClose {
     std::uint64_t stream = 0;

@@ -135,6 +135,7 @@ void put(json::object& out, const LogOpen& m) {
     out["copy"] = m.copy.text();
     out["follow"] = m.follow;
     out["tail_lines"] = m.tail_lines;
+    if (m.since_ms != 0) out["since_ms"] = m.since_ms;
 }
 
 Status take(Fields& f, LogOpen& out) {
@@ -142,7 +143,8 @@ Status take(Fields& f, LogOpen& out) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(follow, f.boolean("follow", false));
     GANTRY_TRY(tail_lines, f.integer("tail_lines", -1, -1, INT64_MAX));
-    out = {stream, copy, follow, tail_lines};
+    GANTRY_TRY(since_ms, f.integer("since_ms", 0, -limits::kLogSince, limits::kLogSince));
+    out = {stream, copy, follow, tail_lines, since_ms};
     return {};
 }
 

@@ -416,6 +416,8 @@ def logs():
         wait_for(lambda: "axis_server listens" in controller.cli("logs", "axis_server.0").stdout, 5,
                  lambda: f"its first line: {controller.cli('logs', 'axis_server.0').stdout}")
         line = controller.cli("logs", "axis_server.0").stdout
+        expect("since ten minutes", line, controller.cli("logs", "axis_server.0", "--since", "10m").stdout)
+        expect("since a time to come", "", controller.cli("logs", "axis_server.0", "--since", "2100-01-01T00:00:00Z").stdout)
         file = controller.dir / "followed-log"
         with open(file, "w") as out:
             follower = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "logs",

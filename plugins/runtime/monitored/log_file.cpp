@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <deque>
 #include <set>
 #include <utility>
@@ -37,6 +38,29 @@ Parsed parse(std::string_view line) {
         at = end + 1;
     }
     return {line.substr(at), !tag.starts_with('P')};
+}
+
+// "2026-11-30T14:57:05.123456789+01:00 ..." in nanoseconds since 1970; 0: no line of a monitor.
+std::int64_t time_of(std::string_view line) {
+    constexpr std::string_view kForm = "0000-00-00T00:00:00.000000000+00:00 ";
+    if (line.size() < kForm.size()) return 0;
+    for (std::size_t i = 0; i < kForm.size(); ++i) {
+        const bool digit = line[i] >= '0' && line[i] <= '9';
+        if (kForm[i] == '0' ? !digit : line[i] != kForm[i] && !(kForm[i] == '+' && line[i] == '-')) return 0;
+    }
+    const auto number = [&](std::size_t at, std::size_t digits) {
+        std::int64_t out = 0;
+        for (std::size_t i = at; i < at + digits; ++i) out = out * 10 + (line[i] - '0');
+        return out;
+    };
+    if (number(0, 4) > 2200) return INT64_MAX;  // more nanoseconds than there are
+    const std::chrono::year_month_day day{std::chrono::year(static_cast<int>(number(0, 4))),
+                                          std::chrono::month(static_cast<unsigned>(number(5, 2))),
+                                          std::chrono::day(static_cast<unsigned>(number(8, 2)))};
+    const std::int64_t days = std::chrono::sys_days(day).time_since_epoch().count();
+    const std::int64_t zone = (number(30, 2) * 60 + number(33, 2)) * (line[29] == '-' ? -1 : 1);
+    const std::int64_t seconds = ((days * 24 + number(11, 2)) * 60 + number(14, 2) - zone) * 60 + number(17, 2);
+    return seconds * 1'000'000'000 + number(20, 9);
 }
 
 ssize_t read_at(int fd, char* to, std::size_t len, std::int64_t offset) {
@@ -151,10 +175,12 @@ void LogFile::gather() {
     }
 }
 
-void LogFile::seek_tail(std::int64_t lines) {
+void LogFile::seek(std::int64_t lines, std::int64_t since_ns) {
     std::vector<Fd> files = std::exchange(gathered_, {});
-    if (lines < 0 || files.empty()) return;
-    lines = std::min(lines, kMaxTail);
+    if (files.empty()) return;
+    const bool all = lines < 0;
+    lines = all ? 1 : std::min(lines, kMaxTail);
+    bool begun = since_ns <= 0;
     struct Start {
         std::size_t file;
         std::int64_t offset;
@@ -164,7 +190,8 @@ void LogFile::seek_tail(std::int64_t lines) {
     bool fresh = true;  // the last line was whole
     for (std::size_t i = 0; i < files.size(); ++i) {
         end = {i, each_line(files[i].get(), [&](std::int64_t offset, std::string_view line) {
-                   if (fresh) starts.push_back({i, offset});
+                   if (!begun && fresh) begun = time_of(line) >= since_ns;
+                   if (fresh && begun && !(all && !starts.empty())) starts.push_back({i, offset});
                    if (static_cast<std::int64_t>(starts.size()) > lines) starts.pop_front();
                    fresh = parse(line).ends;
                })};

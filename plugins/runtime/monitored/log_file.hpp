@@ -27,8 +27,9 @@ class LogFile {
 
     // Opens all files there are, for a seek: on the thread that moves them.
     void gather();
-    // Positions at the last `lines` lines (-1: the beginning). Reads all there is: not for the loop.
-    void seek_tail(std::int64_t lines);
+    // Positions at the last `lines` lines (-1: all) from the first one on that was written at since_ns (since 1970) or
+    // later. Reads all there is: not for the loop.
+    void seek(std::int64_t lines, std::int64_t since_ns);
 
     // Appends about `max` bytes of text to out and goes on to the next file if this one was replaced. False: nothing
     // more at the moment.

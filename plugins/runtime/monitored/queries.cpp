@@ -66,7 +66,7 @@ void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     if (!find(request.name)) return op.fail(Code::kNotFound, no_container(request.name));
     backend_->keep_log(home(request.name), find(request.name)->log_asked);
     LogFile log(home(request.name).log());
-    if (request.tail_lines < 0) {
+    if (request.tail_lines < 0 && request.since_ns <= 0) {
         return attach_stream(request.name, std::move(op), std::move(request.fd), std::move(log), request.follow);
     }
     log.gather();
@@ -77,7 +77,7 @@ void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     };
     const auto seek = std::make_shared<Seek>(std::move(op), std::move(request), std::move(log));
     const Status status = in_pool([this, seek] {
-        seek->log.seek_tail(seek->request.tail_lines);
+        seek->log.seek(seek->request.tail_lines, seek->request.since_ns);
         host().post([this, seek] {
             attach_stream(seek->request.name, std::move(seek->op), std::move(seek->request.fd), std::move(seek->log),
                           seek->request.follow);

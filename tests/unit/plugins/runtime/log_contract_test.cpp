@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <set>
 #include <sstream>
 
@@ -68,6 +69,45 @@ TEST_CASE("Logs give the last lines, and long lines whole") {
     CHECK(f.logs("c2", 1) == "end\n");
     CHECK(f.driver().logs("none", gantry::Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC))).wait().code ==
           Code::kNotFound);
+}
+
+TEST_CASE("Logs since a time begin with the first line that was written then") {
+    Fixture f;
+    REQUIRE(f.driver().facts().log_since);
+    const auto now = [] {
+        return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count();
+    };
+    const std::int64_t before = now();
+    // What is written at once has one time.
+    f.run(f.script("c1", "trap 'echo three; echo four' USR1; echo one; echo two; while :; do $B sleep 0.05; done"));
+    REQUIRE(f.logged("c1", "two\n"));
+    const std::int64_t between = now();
+    REQUIRE(::kill(static_cast<pid_t>(f.find("c1").pid), SIGUSR1) == 0);
+    REQUIRE(f.logged("c1", "four\n"));
+    CHECK(f.logs("c1", -1, before) == "one\ntwo\nthree\nfour\n");
+    CHECK(f.logs("c1", -1, 1) == "one\ntwo\nthree\nfour\n");
+    CHECK(f.logs("c1", -1, between) == "three\nfour\n");
+    CHECK(f.logs("c1", 1, between) == "four\n");
+    CHECK(f.logs("c1", 3, between) == "three\nfour\n");
+    CHECK(f.logs("c1", 0, between) == "");
+    CHECK(f.logs("c1", -1, now()) == "");
+    // Who follows from a time that is still to come sees what is written from now on.
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    const gantry::Fd in(ends[0]);
+    auto following = f.driver().logs("c1", gantry::Fd(ends[1]), true, -1, now());
+    REQUIRE(f.host().run_until([&] { return !following.ended(); }));
+    const std::int64_t pid = f.find("c1").pid;
+    CHECK(f.logs("c1", 0, between) == "");  // by then the other one is where it begins
+    REQUIRE(::kill(static_cast<pid_t>(pid), SIGUSR1) == 0);
+    std::string text;
+    CHECK(f.host().run_until([&] {
+        char chunk[4096];
+        for (ssize_t n = 0; (n = ::read(in.get(), chunk, sizeof(chunk))) > 0;)
+            text.append(chunk, static_cast<std::size_t>(n));
+        return text == "three\nfour\n";
+    }));
 }
 
 TEST_CASE("A full log begins anew, and so much of those before it as is wanted stays readable") {
