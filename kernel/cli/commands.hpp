@@ -67,6 +67,9 @@ Outcome<int> history(const Session& session, const std::string& service);
 // action: "pause", "resume", "rollback"; revision: to roll back to, 0: the last good one before this.
 Outcome<int> rollout(const Session& session, const std::string& service, const std::string& action,
                      std::int64_t revision);
+// Has the processes of an instance stand still, or go on. `pause` of a service is its rollout's, as above.
+Outcome<int> pause(const Session& session, const std::string& target);
+Outcome<int> unpause(const Session& session, const std::string& instance);
 Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout);
 
 struct EventsOptions {

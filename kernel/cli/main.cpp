@@ -74,7 +74,15 @@ void add_rollout_commands(CLI::App& app, Given& given) {
         sub->add_option("SERVICE", given.name)->required();
         return sub;
     };
-    action("pause", "Replace no further instance of a service");
+    add(app, given, "pause",
+        "Replace no further instance of a service, or have the processes of an instance stand still",
+        [&](const Session& s) { return pause(s, given.name); })
+        ->add_option("SERVICE|INSTANCE", given.name, "A service's rollout, or an instance like axis_server.0")
+        ->required();
+    add(app, given, "unpause", "Have the processes of a paused instance go on",
+        [&](const Session& s) { return unpause(s, given.name); })
+        ->add_option("INSTANCE", given.name)
+        ->required();
     action("resume", "Go on with a rollout that was paused");
     action("rollback", "Make a service what it was in an earlier revision")
         ->add_option("REVISION", given.revision, "As gantry history lists it; default: the last one that was ready")

@@ -426,6 +426,10 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
     if (parts.size() == 1 && parts[0] == "reload" && parts_.reload) return parts_.reload(route.who, std::move(answer));
     if (parts.size() == 3 && parts[0] == "plugins") return change_plugin(route, std::move(answer));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
+    if (parts.size() == 3 && parts[0] == "instances" && (parts[2] == "pause" || parts[2] == "unpause")) {
+        if (!parts_.controller) return answer(no_controller());
+        return parts_.controller->pause(parts[1], parts[2] == "pause", route.who, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
         if (!parts_.controller) return answer(no_controller());

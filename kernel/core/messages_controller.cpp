@@ -239,6 +239,20 @@ Status take(Fields& f, ExecInput& out) {
     return {};
 }
 
+void put(json::object& out, const PauseCopy& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+    out["on"] = m.on;
+}
+
+Status take(Fields& f, PauseCopy& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(on, f.boolean("on", true));
+    out = {stream, copy, on};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -268,8 +282,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",  "refused",   "heartbeat_ack", "list",    "specs", "names",     "blob_data",
-    "log_open", "log_close", "ask",           "forward", "drill", "exec_open", "exec_input"};
+    "welcome",   "refused", "heartbeat_ack", "list",  "specs",     "names",      "blob_data", "log_open",
+    "log_close", "ask",     "forward",       "drill", "exec_open", "exec_input", "pause_copy"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

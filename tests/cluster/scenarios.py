@@ -16,6 +16,7 @@ from detection import DETECTION
 from dns_sd import DNS_SD
 from exchange import EXCHANGES, LONG_EXCHANGES, exchange
 from hosts import enter
+from instances import INSTANCES
 from isolated import ISOLATED, LONG_ISOLATED
 from kills import kills
 from leases import LEASES
@@ -435,7 +436,7 @@ def logs():
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, image_from_neighbour, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *MEASURES, *BAD_INPUT,
-             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE]
+             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE, *INSTANCES]
 LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
 
 

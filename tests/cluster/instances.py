@@ -1,0 +1,62 @@
+"""What is done to instances by hand, with real containers."""
+from fleet import *  # noqa: F403
+
+
+def paused_stands_still():
+    """A paused instance is shown so, not named, not asked by probes and not restarted, whatever becomes of gantryd; then it goes on."""
+    with fleet() as c:
+        up(c)
+        deploy(c, manifest(probe=None) | {"probe": [
+            {"kind": "tcp", "interval": "200ms"},
+            {"kind": "vsoa", "purpose": "liveness", "interval": "200ms", "timeout": "200ms", "failure_threshold": 2}]})
+        controller, host = c.controller(), c.hosts[c.wait_ready("axis_server")[0]["node"]]
+        wait_for(lambda: counts(c)[host.name] == 1, 5, "its process has become the program")
+        before, after = processes(c), last_event(c)
+
+        def state():
+            return c.instances("axis_server")[0]["state"]
+
+        def named():
+            return resolve(c, controller, "axis_server").get("addr")
+        wait_for(named, 5, "it is named")
+        said = controller.cli("pause", "axis_server.0").stdout
+        if f"axis_server.0 on {host.name} is paused until gantry unpause axis_server.0" not in said:
+            raise Failure(f"gantry pause said: {said}")
+        wait_for(lambda: state() == "paused" and not named(), 5, lambda: f"paused and not named: {c.instances('axis_server')}")
+        if "paused" not in controller.cli("ps").stdout:
+            raise Failure(f"gantry ps does not show it:\n{controller.cli('ps').stdout}")
+        c.wait_event("paused", 5, after=after, instance="axis_server.0", node=host.name)
+        # Its liveness probe would have failed five times by now.
+        stays(lambda: state() == "paused" and processes(c) == before, 2, lambda: f"{state()}, {before}, {processes(c)}")
+        refused = controller.cli("exec", "axis_server.0", "--", "/bin/axis_server", check=False)
+        if refused.returncode == 0 or "is paused" not in refused.stderr:
+            raise Failure(f"a command in it: {refused}")
+        controller.cli("pause", "axis_server.0")  # it is already
+
+        host.kill_daemon()
+        host.start_daemon()
+        c.wait_nodes([host.name])
+        wait_for(lambda: state() == "paused", 10, lambda: f"known again: {c.instances('axis_server')}")
+        stays(lambda: state() == "paused" and processes(c) == before and not named(), 2,
+              lambda: f"{state()}, {before}, {processes(c)}, {named()}")
+
+        controller.cli("unpause", "axis_server.0")
+        c.wait_ready("axis_server", host.name)
+        wait_for(named, 5, "it is named again")
+        expect("processes", before, processes(c))
+        expect("restarts", 0, c.instances("axis_server")[0]["restarts"])
+        stays(lambda: state() == "ready" and processes(c) == before, 1, state)
+
+        for words, command in (("there is no service nothing", ("pause", "nothing.0")),
+                               ("there is no service nothing", ("pause", "nothing")),
+                               ("there is no service nothing", ("unpause", "nothing.0"))):
+            wrong = controller.cli(*command, check=False)
+            if wrong.returncode != 3 or words not in wrong.stderr:
+                raise Failure(f"gantry {' '.join(command)}: {wrong}")
+        # What is paused can be removed.
+        controller.cli("pause", "axis_server.0")
+        controller.cli("rm", "axis_server", "--wait")
+        expect("processes", 0, counts(c)[host.name])
+
+
+INSTANCES = [paused_stands_still]
