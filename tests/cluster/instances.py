@@ -1,5 +1,11 @@
-"""What is done to instances by hand, with real containers."""
+"""What is done to instances by hand, and what starting and stopping them for a long time leaves, with real containers."""
+import os
+import pathlib
+
 from fleet import *  # noqa: F403
+
+CYCLES, COMPARED = 1000, 100
+PSS_KIB = 256  # that the agent may have more after the last cycle than after the hundredth
 
 
 def paused_stands_still():
@@ -59,4 +65,34 @@ def paused_stands_still():
         expect("processes", 0, counts(c)[host.name])
 
 
+def measured(cluster, host):
+    """What the agent's gantryd has, and what of its containers is left: exact figures, and PSS in KiB."""
+    process = pathlib.Path(f"/proc/{host.daemon_pid()}")
+    groups = sum(1 for folder, _, _ in os.walk("/sys/fs/cgroup") if f"/{cluster.id}/{host.name}" in folder)
+    rollup = dict(line.split()[:2] for line in (process / "smaps_rollup").read_text().splitlines()[1:])
+    return {"descriptors": len(os.listdir(process / "fd")), "threads": len(os.listdir(process / "task")),
+            "mounts": len((process / "mountinfo").read_text().splitlines()), "cgroups": groups,
+            "containers": len(os.listdir(host.dir / "state/runtime/oci/containers"))}, int(rollup["Pss:"])
+
+
+def thousand_cycles():
+    """A thousand containers later the agent has the descriptors, threads, mounts and cgroups that it had, and 256 KiB more at most."""
+    with fleet(("SNode1",)) as c:
+        up(c)
+        host, found = c.hosts["SNode1"], {}
+        for cycle in range(1, CYCLES + 1):
+            deploy(c, manifest(nodes=["SNode1"]))
+            c.wait_ready("axis_server", "SNode1", 60)
+            expect("status", 200, c.controller().api("DELETE", "/v1/services/axis_server")[0])
+            wait_for(lambda: not c.controller().get("/v1/services")["items"], 60, f"cycle {cycle}: it is gone")
+            if cycle in (COMPARED, CYCLES):
+                time.sleep(2)  # what is done a moment later is done
+                found[cycle] = measured(c, host)
+                print(f"after {cycle} cycles: {found[cycle]}", flush=True)
+        expect("after the last cycle", found[COMPARED][0], found[CYCLES][0])
+        if found[CYCLES][1] > found[COMPARED][1] + PSS_KIB:
+            raise Failure(f"PSS: {found[COMPARED][1]} KiB after {COMPARED} cycles, {found[CYCLES][1]} KiB after {CYCLES}")
+
+
 INSTANCES = [paused_stands_still]
+LONG_INSTANCES = [thousand_cycles]

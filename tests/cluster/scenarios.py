@@ -16,7 +16,7 @@ from detection import DETECTION
 from dns_sd import DNS_SD
 from exchange import EXCHANGES, LONG_EXCHANGES, exchange
 from hosts import enter
-from instances import INSTANCES
+from instances import INSTANCES, LONG_INSTANCES
 from isolated import ISOLATED, LONG_ISOLATED
 from kills import kills
 from leases import LEASES
@@ -437,7 +437,7 @@ SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, image_from_neighbour, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *MEASURES, *BAD_INPUT,
              *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE, *INSTANCES]
-LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
+LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES, *LONG_INSTANCES]
 
 
 def main():
