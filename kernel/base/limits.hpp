@@ -53,4 +53,7 @@ inline constexpr std::size_t kWorkQueue = 1'024;         // jobs waiting for the
 inline constexpr std::size_t kSecret = 4'096;            // bytes of one secret
 inline constexpr std::size_t kJsonDepth = 32;            // nesting of a document
 
+// Milliseconds since 1970, or before now: from when on a log is read. As nanoseconds it fits 64 bits.
+inline constexpr std::int64_t kLogSince = 9'000'000'000'000;
+
 }  // namespace gantry::limits

@@ -67,6 +67,9 @@ Outcome<int> history(const Session& session, const std::string& service);
 // action: "pause", "resume", "rollback"; revision: to roll back to, 0: the last good one before this.
 Outcome<int> rollout(const Session& session, const std::string& service, const std::string& action,
                      std::int64_t revision);
+// Has the processes of an instance stand still, or go on. `pause` of a service is its rollout's, as above.
+Outcome<int> pause(const Session& session, const std::string& target);
+Outcome<int> unpause(const Session& session, const std::string& instance);
 Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout);
 
 struct EventsOptions {
@@ -76,7 +79,13 @@ struct EventsOptions {
     std::string service, node;
 };
 Outcome<int> events(const Session& session, const EventsOptions& options);
-Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail);
+struct LogOptions {
+    std::string instance;
+    bool follow = false;
+    std::optional<std::int64_t> tail;  // only the last lines
+    std::string since;                 // "10m", "2026-11-30T14:57:05Z", the same without Z: local time; empty: all
+};
+Outcome<int> logs(const Session& session, const LogOptions& options);
 
 struct ExecOptions {
     std::string target;                // "axis_server", "axis_server.0", or a container's name

@@ -88,13 +88,15 @@ std::string local_time(std::chrono::system_clock::time_point at, bool with_date)
     return text;
 }
 
-std::string local_time(std::string_view rfc3339, bool with_date) {
+std::optional<std::chrono::system_clock::time_point> time_of(std::string_view given) {
     std::tm parts{};
     int ms = 0, offset_hours = 0, offset_minutes = 0, used = 0;
-    const std::string text(rfc3339);
-    if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
-                    &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 6) {
-        return text;
+    char joint = 0;
+    const std::string text(given);
+    if (std::sscanf(text.c_str(), "%4d-%2d-%2d%c%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &joint,
+                    &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 7 ||
+        (joint != 'T' && joint != ' ')) {
+        return std::nullopt;
     }
     auto rest = std::string_view(text).substr(static_cast<std::size_t>(used));
     if (rest.starts_with('.')) {
@@ -104,14 +106,31 @@ std::string local_time(std::string_view rfc3339, bool with_date) {
             rest.remove_prefix(1);
         }
     }
-    const std::string zone(rest);
-    char sign = '+';
-    if (zone != "Z" && std::sscanf(zone.c_str(), "%c%2d:%2d", &sign, &offset_hours, &offset_minutes) != 3) return text;
     parts.tm_year -= 1900;
     parts.tm_mon -= 1;
+    const std::tm meant = parts;
+    const auto as_meant = [&] {  // the 31st of June becomes the 1st of July, which nobody wrote
+        return parts.tm_mon == meant.tm_mon && parts.tm_mday == meant.tm_mday && parts.tm_min == meant.tm_min;
+    };
+    const std::string zone(rest);
+    if (zone.empty()) {
+        parts.tm_isdst = -1;
+        const auto at = std::chrono::system_clock::from_time_t(mktime(&parts));
+        return as_meant() ? std::optional(at + std::chrono::milliseconds(ms)) : std::nullopt;
+    }
+    char sign = '+';
+    if (zone != "Z" && (std::sscanf(zone.c_str(), "%c%2d:%2d%n", &sign, &offset_hours, &offset_minutes, &used) != 3 ||
+                        static_cast<std::size_t>(used) != zone.size() || (sign != '+' && sign != '-'))) {
+        return std::nullopt;
+    }
     const auto offset = (offset_hours * 60 + offset_minutes) * 60 * (sign == '-' ? -1 : 1);
     const auto at = std::chrono::system_clock::from_time_t(timegm(&parts) - offset);
-    return local_time(at + std::chrono::milliseconds(ms), with_date);
+    return as_meant() ? std::optional(at + std::chrono::milliseconds(ms)) : std::nullopt;
+}
+
+std::string local_time(std::string_view rfc3339, bool with_date) {
+    const auto at = time_of(rfc3339);
+    return at ? local_time(*at, with_date) : std::string(rfc3339);
 }
 
 }  // namespace gantry::cli

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,8 @@ std::string endpoint_text(const std::string& address, const std::string& port);
 std::string age_text(std::int64_t ms);
 // Of {"ms", "error_ms"}: "1.240 s ± 0.005 s", "at most 0.300 s", "0 s"; "" if there is none.
 std::string figure_text(const json::value* figure);
+// RFC 3339, or the same without a zone: local time. What is before or after "T", which may be a blank, must be whole.
+std::optional<std::chrono::system_clock::time_point> time_of(std::string_view text);
 // RFC 3339 to local time with milliseconds: "2026-11-22 12:03:04.123", or without the date. What is no time: as it is.
 std::string local_time(std::string_view rfc3339, bool with_date);
 std::string local_time(std::chrono::system_clock::time_point at, bool with_date);

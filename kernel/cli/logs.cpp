@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "kernel/base/limits.hpp"
+#include "kernel/base/units.hpp"
 #include "kernel/cli/commands.hpp"
+#include "kernel/cli/document.hpp"
 
 namespace gantry::cli {
 namespace {
@@ -17,8 +20,8 @@ constexpr std::int64_t kTail = 20'000;      // lines that are asked for then
 // Shows a log. One that is followed goes on when gantryd comes back: where the bytes stand that were shown last.
 class Log {
   public:
-    Log(const Session& session, std::string instance, bool follow)
-        : session_(session), instance_(std::move(instance)), follow_(follow) {}
+    Log(const Session& session, std::string instance, bool follow, std::int64_t since_ms)
+        : session_(session), instance_(std::move(instance)), follow_(follow), since_ms_(since_ms) {}
 
     Outcome<int> show(std::optional<std::int64_t> tail) {
         GANTRY_TRY(stream, open(tail));
@@ -40,6 +43,7 @@ class Log {
         char joint = '?';
         if (follow_) target += std::exchange(joint, '&') + std::string("follow=1");
         if (tail) target += std::exchange(joint, '&') + ("tail=" + std::to_string(*tail));
+        if (since_ms_ != 0) target += std::exchange(joint, '&') + ("since_ms=" + std::to_string(since_ms_));
         return session_.client().open(target);
     }
 
@@ -100,14 +104,32 @@ class Log {
     const Session& session_;
     const std::string instance_;
     const bool follow_;
+    const std::int64_t since_ms_;
     std::string landmark_;
     bool searching_ = false;
 };
 
+// A duration is passed as such, so that it ends now by the clock of the node.
+Outcome<std::int64_t> since_of(const std::string& text) {
+    if (text.empty()) return 0;
+    std::int64_t ms = 0;
+    if (const auto duration = parse_duration(text)) {
+        ms = -std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::milliseconds>(*duration).count());
+    } else if (const auto at = time_of(text)) {
+        ms = std::chrono::duration_cast<std::chrono::milliseconds>(at->time_since_epoch()).count();
+    }
+    if (ms != 0 && ms >= -limits::kLogSince && ms <= limits::kLogSince) return ms;
+    return trouble(exit_status::kUsage, Code::kInvalid,
+                   "--since: expected a duration like 90s, 10m or 1.5h, or a time like 2026-11-30T14:57:05 (of this "
+                   "place) or 2026-11-30T14:57:05Z, got \"" +
+                       text.substr(0, 80) + "\"");
+}
+
 }  // namespace
 
-Outcome<int> logs(const Session& session, const std::string& instance, bool follow, std::optional<std::int64_t> tail) {
-    return Log(session, instance, follow).show(tail);
+Outcome<int> logs(const Session& session, const LogOptions& options) {
+    GANTRY_TRY(since_ms, since_of(options.since));
+    return Log(session, options.instance, options.follow, since_ms).show(options.tail);
 }
 
 }  // namespace gantry::cli

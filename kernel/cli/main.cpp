@@ -44,7 +44,7 @@ struct Given {
     PullOptions pull;
     UpgradeOptions upgrade;
     RegistryServerOptions registry;
-    std::string name, file, server, timeout = "5m";
+    std::string name, file, server, since, timeout = "5m";
     std::vector<std::string> names;
     bool dead = false, reboot = false, wait = false, dry_run = false, follow = false;
     std::int64_t after = 0, tail = 0, revision = 0, at_once = 1;
@@ -74,7 +74,15 @@ void add_rollout_commands(CLI::App& app, Given& given) {
         sub->add_option("SERVICE", given.name)->required();
         return sub;
     };
-    action("pause", "Replace no further instance of a service");
+    add(app, given, "pause",
+        "Replace no further instance of a service, or have the processes of an instance stand still",
+        [&](const Session& s) { return pause(s, given.name); })
+        ->add_option("SERVICE|INSTANCE", given.name, "A service's rollout, or an instance like axis_server.0")
+        ->required();
+    add(app, given, "unpause", "Have the processes of a paused instance go on",
+        [&](const Session& s) { return unpause(s, given.name); })
+        ->add_option("INSTANCE", given.name)
+        ->required();
     action("resume", "Go on with a rollout that was paused");
     action("rollback", "Make a service what it was in an earlier revision")
         ->add_option("REVISION", given.revision, "As gantry history lists it; default: the last one that was ready")
@@ -110,14 +118,16 @@ void add_service_commands(CLI::App& app, Given& given) {
     add_rollout_commands(app, given);
 
     auto* log_app = add(app, given, "logs", "Show what an instance writes", [&](const Session& s) {
-        return logs(s, given.name, given.follow,
-                    given.tail_given->count() > 0 ? std::optional(given.tail) : std::nullopt);
+        return logs(s, {given.name, given.follow,
+                        given.tail_given->count() > 0 ? std::optional(given.tail) : std::nullopt, given.since});
     });
     log_app->add_option("INSTANCE", given.name, "SERVICE.NUMBER, like axis_server.0")->required();
     log_app->add_flag("-f,--follow", given.follow, "Go on with what it writes from now on");
     given.tail_given = log_app->add_option("--tail,-n", given.tail, "Only the last N lines")
                            ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
-    log_app->footer("Example:\n  gantry logs axis_server.0 -f --tail 20");
+    log_app->add_option("--since", given.since,
+                        "Only what it wrote in the last 10m, or since 2026-11-30T14:57:05; of that the last N lines");
+    log_app->footer("Examples:\n  gantry logs axis_server.0 -f --tail 20\n  gantry logs axis_server.0 --since 10m");
 
     auto* exec_app = add(app, given, "exec", "Run a command in the container of an instance, wherever it is",
                          [&](const Session& s) { return exec(s, given.exec); });

@@ -62,6 +62,31 @@ Outcome<int> rollout(const Session& session, const std::string& service, const s
     return exit_status::kOk;
 }
 
+namespace {
+
+Outcome<int> freeze(const Session& session, const std::string& instance, bool on) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/instances/" + encode(instance) + (on ? "/pause" : "/unpause"),
+                                      json::object()));
+    if (session.json())
+        session.show(answer);
+    else
+        session.say_line(instance + " on " + text_of(answer, "node") +
+                         (on ? " is paused until gantry unpause " + instance + "; it is not named, and no probe asks it"
+                             : " goes on"));
+    return exit_status::kOk;
+}
+
+}  // namespace
+
+Outcome<int> pause(const Session& session, const std::string& target) {
+    auto rolls = rollout(session, target, "pause", 0);
+    const bool none = !rolls && rolls.error().status == exit_status::kNotFound;
+    if (!none || target.find('.') == std::string::npos) return rolls;
+    return freeze(session, target, true);
+}
+
+Outcome<int> unpause(const Session& session, const std::string& instance) { return freeze(session, instance, false); }
+
 Outcome<int> rebalance(const Session& session, std::int64_t at_once, bool dry_run) {
     const json::object body{{"at_once", at_once}};
     GANTRY_TRY(plan, session.change("POST", "/v1/rebalance?dry_run=1", body));

@@ -16,6 +16,7 @@ constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
 constexpr Duration kStatsLimit = seconds(5);
 constexpr Duration kGoodbye = milliseconds(200);
+constexpr Duration kPauseLimit = seconds(10);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is
@@ -347,7 +348,7 @@ void AgentLoop::list_containers(const std::string& name) {
         for (auto& c : *result) {
             const bool running = c.state == host::ContainerState::kRunning || c.state == host::ContainerState::kPaused;
             seen.push_back({name, std::move(c.name), running, c.state == host::ContainerState::kCreated, c.exit_code,
-                            std::move(c.detail)});
+                            std::move(c.detail), c.state == host::ContainerState::kPaused});
         }
         turn(core::ContainersListed{name, std::move(seen)});
     });
@@ -436,6 +437,7 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     };
     if (const auto* open = std::get_if<core::LogOpen>(&decoded->message)) return open_stream(*open, &LogReaders::open);
     if (const auto* open = std::get_if<core::ExecOpen>(&decoded->message)) return open_stream(*open, &LogReaders::exec);
+    if (const auto* what = std::get_if<core::PauseCopy>(&decoded->message)) return pause(peer, *what);
     if (const auto* input = std::get_if<core::ExecInput>(&decoded->message)) {
         return logs_.input(peer, *input, decoded->tail);
     }
@@ -443,6 +445,25 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
     if (const auto* what = std::get_if<core::Drill>(&decoded->message)) return drill(*what);
     welcomed_ = welcomed_ || std::holds_alternative<core::Welcome>(decoded->message);
     turn(core::FromController{peer, std::move(decoded->message)});
+}
+
+// The runtime is asked, and what it lists then is what the core knows of it.
+void AgentLoop::pause(host::PeerId peer, const core::PauseCopy& what) {
+    const auto place = core_->container_of(what.copy);
+    auto* runtime = place ? parts_.host.runtime(place->runtime) : nullptr;
+    if (!runtime) return send(peer, core::LogData{{}, what.stream, true, "no container of " + what.copy.text()});
+    if (!runtime->facts().pause) {
+        return send(peer,
+                    core::LogData{{},
+                                  what.stream,
+                                  true,
+                                  "runtime " + place->runtime + " cannot pause; runtime.oci and runtime.docker can"});
+    }
+    runtime->pause(place->container, what.on, kPauseLimit,
+                   [this, peer, stream = what.stream, name = place->runtime](Result<void> done) {
+                       turn(core::ContainerExited{name, {}, 0});
+                       send(peer, core::LogData{{}, stream, true, done ? "" : done.error().text()});
+                   });
 }
 
 // Only what this node's own configuration permits, whatever the controller takes for permitted.

@@ -114,6 +114,7 @@ class AgentLoop {
     void dial_later();
     void peer_up(host::PeerId peer);
     void measure();
+    void pause(host::PeerId peer, const core::PauseCopy& what);
     void drill(const core::Drill& what);
     void tell(std::string kind, std::string text, json::object fields);
 

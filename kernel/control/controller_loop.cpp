@@ -271,6 +271,7 @@ void ControllerLoop::peer_message(host::PeerId peer, const std::string& address,
     }
     if (const auto* read = std::get_if<core::BlobRead>(&decoded->message)) return serve_blob(peer, *read);
     if (const auto* data = std::get_if<core::LogData>(&decoded->message)) {
+        if (data->stream >= kPauses) return paused(peer, *data);
         return log_writers_.data(peer, *data, std::move(decoded->tail));
     }
     turn(core::PeerMessage{peer, ip_of(address), std::move(decoded->message)});
@@ -281,6 +282,10 @@ void ControllerLoop::peer_down(host::PeerId peer, host::Down reason) {
     joined_.erase(peer);
     outbox_.forget(peer);
     log_writers_.peer_down(peer);
+    std::vector<std::uint64_t> lost;
+    for (const auto& [stream, pause] : pauses_)
+        if (pause.peer == peer) lost.push_back(stream);
+    for (const auto stream : lost) paused(peer, {{}, stream, true, "the connection to the node was lost"});
     turn(core::PeerDown{peer, reason == host::Down::kClosed    ? core::Down::kClosed
                               : reason == host::Down::kTimeout ? core::Down::kTimeout
                                                                : core::Down::kReset});
@@ -374,7 +379,8 @@ void ControllerLoop::explain(const std::string& service, Answer answer) {
     ask(*question, std::move(finish));
 }
 
-void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started) {
+void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms,
+                          int fd, Answer started) {
     FileDescriptor owned(fd);
     if (!core_) return started(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     auto place = core_->place(instance);
@@ -384,8 +390,37 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
             fail(Code::kFull, "too many read logs already (" + std::to_string(limits::kLogStreams) + "); try again"));
     }
     const auto stream = log_writers_.open(place->peer, owned.release());
-    send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines});
+    send(place->peer, core::LogOpen{stream, place->copy, follow, tail_lines, since_ms});
     started(json::object{{"node", place->node}});
+}
+
+void ControllerLoop::pause(const std::string& instance, bool on, const std::string& who, Answer answer) {
+    if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
+    const auto place = core_->place(instance);
+    if (!place) return answer(std::unexpected(place.error()));
+    if (!place->exec)
+        return answer(
+            fail(Code::kUnsupported, "gantryd of " + place->node + " is older and pauses nothing; upgrade it"));
+    if (pauses_.size() >= limits::kLogStreams) return answer(fail(Code::kFull, "too many are being paused already"));
+    const auto stream = kPauses + ++last_pause_;
+    pauses_[stream] = {place->peer, on, instance, place->node, who, std::move(answer)};
+    send(place->peer, core::PauseCopy{stream, place->copy, on});
+}
+
+void ControllerLoop::paused(host::PeerId peer, const core::LogData& data) {
+    const auto found = pauses_.find(data.stream);
+    if (found == pauses_.end() || found->second.peer != peer) return;
+    const Pause pause = std::move(pauses_.extract(found).mapped());
+    const std::string what = pause.on ? "paused" : "unpaused";
+    if (!data.error.empty())
+        return pause.answer(
+            fail(Code::kFailed, pause.instance + " on " + pause.node + " is not " + what + ": " + data.error));
+    json::object fields{{"instance", pause.instance}, {"node", pause.node}};
+    json::object said = fields;
+    if (!pause.who.empty()) said["by"] = pause.who;
+    parts_.events.add(what, pause.instance + " on " + pause.node + " is " + what, std::move(said));
+    fields["paused"] = pause.on;
+    pause.answer(std::move(fields));
 }
 
 void ControllerLoop::drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,

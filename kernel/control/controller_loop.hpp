@@ -69,8 +69,11 @@ class ControllerLoop {
     void explain(const std::string& service, Answer answer);
     const load::History& load_history() const { return load_history_; }
     // Streams a log to fd, which it takes over.
-    void logs(const std::string& instance, bool follow, std::int64_t tail_lines, int fd, Answer started);
+    void logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms, int fd,
+              Answer started);
     // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
+    // Has the processes of an instance stand still, or go on.
+    void pause(const std::string& instance, bool on, const std::string& who, Answer answer);
     void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
                Answer answer);
     // Runs a command in an instance ("axis_server.0") or container: {"args", "terminal", "input", "rows", "columns"}.
@@ -89,6 +92,7 @@ class ControllerLoop {
     const std::map<std::string, std::string>& expected() const { return expected_; }
 
   private:
+    void paused(host::PeerId peer, const core::LogData& data);
     void load(std::function<void(Status)> done);
     void reload();
     void turn(const core::Input& input, const std::string& who = {});
@@ -114,6 +118,15 @@ class ControllerLoop {
     LoopTimer timer_;
     Outbox outbox_;
     LogWriters log_writers_;
+    struct Pause {  // that a node has not answered yet
+        host::PeerId peer = 0;
+        bool on = true;
+        std::string instance, node, who;
+        Answer answer;
+    };
+    static constexpr std::uint64_t kPauses = 1ULL << 52;  // streams above it are of these
+    std::map<std::uint64_t, Pause> pauses_;
+    std::uint64_t last_pause_ = 0;
     Lane files_;
     load::History load_history_;
     boost::asio::steady_timer reload_timer_, load_timer_;

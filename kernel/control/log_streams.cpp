@@ -37,6 +37,13 @@ std::string failed(Code code, const std::string& text) {
     return framed('e', to_text(json::object{{"error", json::object{{"code", code_name(code)}, {"message", text}}}}));
 }
 
+// By this node's clock, which wrote the times of the lines.
+std::int64_t since_ns(std::int64_t since_ms) {
+    const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch(),
+                                   wanted = milliseconds(since_ms);
+    return since_ms < 0 ? std::max<std::int64_t>(1, (now + wanted).count()) : wanted.count();
+}
+
 // Both ends of a terminal, ours first.
 bool open_terminal(std::array<int, 2>& ends, std::uint16_t rows, std::uint16_t columns) {
     ends[0] = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -164,6 +171,9 @@ void LogReaders::open(host::PeerId peer, const core::LogOpen& request, host::Run
     if (readers_.size() >= limits::kLogStreams) {
         return send_(peer, {{}, request.stream, true, "too many read logs on this node already; try again"}, "");
     }
+    if (request.since_ms != 0 && !runtime.facts().log_since) {
+        return send_(peer, {{}, request.stream, true, "the runtime there cannot say when a line was written"}, "");
+    }
     std::array<int, 2> ends{};
     if (pipe2(ends.data(), O_CLOEXEC) != 0) {
         return send_(peer, {{}, request.stream, true, "no descriptor left"}, "");
@@ -173,10 +183,10 @@ void LogReaders::open(host::PeerId peer, const core::LogOpen& request, host::Run
     const Id id{peer, request.stream};
     auto reader = std::make_shared<Reader>(io_, in.release(), runtime);
     readers_[id] = reader;
-    reader->operation =
-        runtime.logs(container, request.follow, request.tail_lines, out.release(), [reader](Result<void> done) {
-            if (!done) reader->error = done.error().text();
-        });
+    reader->operation = runtime.logs(container, request.follow, request.tail_lines, since_ns(request.since_ms),
+                                     out.release(), [reader](Result<void> done) {
+                                         if (!done) reader->error = done.error().text();
+                                     });
     read(id);
 }
 

@@ -426,6 +426,10 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
     if (parts.size() == 1 && parts[0] == "reload" && parts_.reload) return parts_.reload(route.who, std::move(answer));
     if (parts.size() == 3 && parts[0] == "plugins") return change_plugin(route, std::move(answer));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
+    if (parts.size() == 3 && parts[0] == "instances" && (parts[2] == "pause" || parts[2] == "unpause")) {
+        if (!parts_.controller) return answer(no_controller());
+        return parts_.controller->pause(parts[1], parts[2] == "pause", route.who, std::move(answer));
+    }
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
         if (!parts_.controller) return answer(no_controller());
@@ -510,7 +514,9 @@ void Tree::open(host::ControlRequest request, int fd, std::function<void(host::C
     if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "logs" && request.method == "GET") {
         const auto tail = route->number("tail", -1, -1, INT32_MAX);
         if (!tail) return answer(std::unexpected(tail.error()));
-        return parts_.controller->logs(parts[1], route->flag("follow"), *tail, owned->release(), answer);
+        const auto since = route->number("since_ms", 0, -limits::kLogSince, limits::kLogSince);
+        if (!since) return answer(std::unexpected(since.error()));
+        return parts_.controller->logs(parts[1], route->flag("follow"), *tail, *since, owned->release(), answer);
     }
     if (parts.size() == 3 && parts[0] == "instances" && parts[2] == "exec" && request.method == "POST") {
         const auto document = parse_json(request.body, limits::kDocument);

@@ -43,6 +43,7 @@ struct Seen {
     bool created = false;  // created, never started
     int exit_code = 0;
     std::string detail;
+    bool paused = false;  // running, and stands still
 };
 
 struct ContainerWanted {  // what Create needs; the shell fills in a host::ContainerSpec from it

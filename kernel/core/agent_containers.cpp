@@ -119,6 +119,7 @@ void Agent::State::see(const ContainerKey& key, const Seen& seen, Runtime& runti
     container.exit_code = seen.exit_code;
     container.detail = one_line(seen.detail, kReasonMost);
     container.never_ran = seen.created && !seen.running;
+    container.paused = seen.running && seen.paused;
     if (seen.running) record_seen(key, runtime.asked_at);
     // It had not begun yet; an earlier start may be under way.
     if (seen.created && (fresh || container.may_start)) container.start_at = runtime.asked_at;

@@ -37,6 +37,15 @@ void Agent::State::probe(const CopyId& id, Copy& copy, const CopySpec& spec) {
             known.next = now_;
         }
     }
+    if (containers_.at(*copy.current).paused) {  // what it cannot answer is not asked, and not held against it
+        for (auto& run : copy.probes) {
+            questions_.erase(std::exchange(run.asked, 0));
+            run.give_up = kNever;
+            run.next = now_;
+        }
+        copy.ready = false;
+        return;
+    }
     bool starts = false;  // and until it has, nothing else is asked
     for (std::size_t i = 0; i < probes.size(); ++i)
         starts = starts || (probes[i].purpose == Purpose::kStartup && !copy.probes[i].healthy);
@@ -154,6 +163,7 @@ std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) 
     if (copy.current)
         if (const auto& why = containers_.at(*copy.current).condemned; !why.empty())
             return "is being restarted: " + why;
+    if (copy.current && containers_.at(*copy.current).paused) return std::string(kPausedReason);
     for (const bool startup : {true, false})  // until that has succeeded, nobody has asked the others
         for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
             const auto& run = copy.probes[i];

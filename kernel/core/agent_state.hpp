@@ -89,6 +89,7 @@ class Agent::State {
         Instant start_at{}, end_at{};  // it ran at the earliest, was to end since; 0: from the boot on, not at all
         bool may_start = false;        // a start has begun since, or may have
         bool never_ran = false;        // as its runtime says
+        bool paused = false;           // likewise
         Instant hint_at{};             // its runtime said that it ended
         bool start_failed = false;
         bool asked_to_stop = false;  // its end is no crash

@@ -144,6 +144,8 @@ json::object Controller::State::instance_document(const Service& service, const 
             why = "displaced by " + instance.displaced_by;
     } else if (service.last().failing && copy.crashes >= timing_.crashes_to_move) {
         state = "failing";
+    } else if (copy.state == CopyState::kRunning && copy.reason == kPausedReason) {
+        state = "paused";
     }
     if (const auto stays = why_it_stays(service, instance); !stays.empty()) why = stays;
     if (!instance.moving_from.empty() && !moves_.contains(instance.id()))

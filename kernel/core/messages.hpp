@@ -160,6 +160,9 @@ struct CopyReport {
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 
+// The reason of a copy that runs and stands still, since its node was told so.
+inline constexpr std::string_view kPausedReason = "paused";
+
 inline constexpr std::int64_t kLatest = 1LL << 58;  // nine years: no clock that counts from a boot shows more
 inline constexpr Instant kAnyTime{-kLatest};        // before all that is told
 
@@ -324,6 +327,7 @@ struct LogOpen {
     CopyId copy;
     bool follow = false;
     std::int64_t tail_lines = -1;
+    std::int64_t since_ms = 0;  // since 1970; below 0: so long before now; 0: all
 };
 struct LogClose {
     std::uint64_t stream = 0;
@@ -342,6 +346,11 @@ struct ExecInput {
     std::uint64_t taken = 0;              // bytes of its output that have been read so far; 0: no news
     std::uint16_t rows = 0, columns = 0;  // the terminal's new size; 0: the old one
 };                                        // bytes in the tail
+struct PauseCopy {                        // answered by LogData with `end`
+    std::uint64_t stream = 0;
+    CopyId copy;
+    bool on = true;
+};
 // Reach that node, and pass on what it and the controller say to each other: answered by Relayed.
 struct Ask {
     std::uint64_t route = 0;  // the controller's number for this
@@ -362,7 +371,7 @@ struct Drill {  // to a node that permits its kind
 using AgentMessage =
     std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
 using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen,
-                                       LogClose, Ask, Forward, Drill, ExecOpen, ExecInput>;
+                                       LogClose, Ask, Forward, Drill, ExecOpen, ExecInput, PauseCopy>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of

@@ -135,6 +135,7 @@ void put(json::object& out, const LogOpen& m) {
     out["copy"] = m.copy.text();
     out["follow"] = m.follow;
     out["tail_lines"] = m.tail_lines;
+    if (m.since_ms != 0) out["since_ms"] = m.since_ms;
 }
 
 Status take(Fields& f, LogOpen& out) {
@@ -142,7 +143,8 @@ Status take(Fields& f, LogOpen& out) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(follow, f.boolean("follow", false));
     GANTRY_TRY(tail_lines, f.integer("tail_lines", -1, -1, INT64_MAX));
-    out = {stream, copy, follow, tail_lines};
+    GANTRY_TRY(since_ms, f.integer("since_ms", 0, -limits::kLogSince, limits::kLogSince));
+    out = {stream, copy, follow, tail_lines, since_ms};
     return {};
 }
 
@@ -237,6 +239,20 @@ Status take(Fields& f, ExecInput& out) {
     return {};
 }
 
+void put(json::object& out, const PauseCopy& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+    out["on"] = m.on;
+}
+
+Status take(Fields& f, PauseCopy& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(on, f.boolean("on", true));
+    out = {stream, copy, on};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -266,8 +282,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",  "refused",   "heartbeat_ack", "list",    "specs", "names",     "blob_data",
-    "log_open", "log_close", "ask",           "forward", "drill", "exec_open", "exec_input"};
+    "welcome",   "refused", "heartbeat_ack", "list",  "specs",     "names",      "blob_data", "log_open",
+    "log_close", "ask",     "forward",       "drill", "exec_open", "exec_input", "pause_copy"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

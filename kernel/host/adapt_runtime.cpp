@@ -19,6 +19,7 @@ RuntimeFacts raise_facts(const gantry_runtime_facts& raw) {
     out.stats = can(GANTRY_RUNTIME_STATS);
     out.limits = can(GANTRY_RUNTIME_LIMITS);
     out.settings = can(GANTRY_RUNTIME_SETTINGS);
+    out.log_since = can(GANTRY_RUNTIME_LOG_SINCE);
     return out;
 }
 
@@ -117,6 +118,10 @@ class RuntimeAdapter final : public Runtime {
     void kill(const std::string& name, Duration limit, Done<void> done) override {
         site_.ask("kill", limit, std::move(done), &gantry_runtime::kill, str(name));
     }
+    void pause(const std::string& name, bool on, Duration limit, Done<void> done) override {
+        site_.ask(on ? "pause" : "resume", limit, std::move(done),
+                  on ? &gantry_runtime::pause : &gantry_runtime::resume, str(name));
+    }
     void remove(const std::string& name, Duration limit, Done<void> done) override {
         site_.ask("remove", limit, std::move(done), &gantry_runtime::remove, str(name));
     }
@@ -130,9 +135,9 @@ class RuntimeAdapter final : public Runtime {
         };
         site_.ask<ContainerStats>("stats", limit, std::move(done), raise, &gantry_runtime::stats, str(name));
     }
-    std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd,
+    std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, std::int64_t since_ns, int fd,
                        Done<void> done) override {
-        const gantry_log_request request{sizeof(request), follow ? 1u : 0u, str(name), tail_lines, fd, 0};
+        const gantry_log_request request{sizeof(request), follow ? 1u : 0u, str(name), tail_lines, fd, 0, since_ns};
         // A slot that does not accept leaves the descriptor with us; one that does owns it even if it failed since.
         bool accepted = false;
         const auto accept = [&](gantry_op op) {

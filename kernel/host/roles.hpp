@@ -79,7 +79,8 @@ class Placement {
 struct RuntimeFacts {
     std::string system;
     std::vector<std::string> architectures;
-    bool fenceable = false, pause = false, exec = false, stats = false, limits = false, settings = false;
+    bool fenceable = false, pause = false, exec = false, stats = false, limits = false, settings = false,
+         log_since = false;
 };
 
 struct Mount {
@@ -128,11 +129,15 @@ class Runtime {
     virtual void start(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void stop(const std::string& name, Duration grace, Duration limit, Done<void>) = 0;
     virtual void kill(const std::string& name, Duration limit, Done<void>) = 0;
+    // on: all its processes stand still; else they go on.
+    virtual void pause(const std::string& name, bool on, Duration limit, Done<void>) = 0;
     virtual void remove(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void list(Duration limit, Done<std::vector<Container>>) = 0;
     virtual void stats(const std::string& name, Duration limit, Done<ContainerStats>) = 0;
-    // Takes fd over. Returns an id for stop_logs.
-    virtual std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, int fd, Done<void>) = 0;
+    // since_ns: from the first line on that was written then (since 1970); 0: all. Takes fd over. Returns an id for
+    // stop_logs.
+    virtual std::uint64_t logs(const std::string& name, bool follow, std::int64_t tail_lines, std::int64_t since_ns,
+                               int fd, Done<void>) = 0;
     // One more process in a container, with fd (taken over) as its input and output, which is a terminal if that is
     // asked for; answers its exit code. At the limit nobody waits for it any more, and the runtime ends it. Returns an
     // id for stop_logs.

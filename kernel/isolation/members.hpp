@@ -99,7 +99,7 @@ inline constexpr auto kMembers<gantry_container_stats> =
 template <>
 inline constexpr auto kMembers<gantry_log_request> =
     std::tuple{&gantry_log_request::follow, &gantry_log_request::name, &gantry_log_request::tail_lines,
-               Descriptor{&gantry_log_request::fd}};
+               Descriptor{&gantry_log_request::fd}, &gantry_log_request::since_ns};
 template <>
 inline constexpr auto kMembers<gantry_exec_request> =
     std::tuple{&gantry_exec_request::terminal, &gantry_exec_request::name,

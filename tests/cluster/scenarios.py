@@ -16,6 +16,7 @@ from detection import DETECTION
 from dns_sd import DNS_SD
 from exchange import EXCHANGES, LONG_EXCHANGES, exchange
 from hosts import enter
+from instances import INSTANCES, LONG_INSTANCES
 from isolated import ISOLATED, LONG_ISOLATED
 from kills import kills
 from leases import LEASES
@@ -416,6 +417,8 @@ def logs():
         wait_for(lambda: "axis_server listens" in controller.cli("logs", "axis_server.0").stdout, 5,
                  lambda: f"its first line: {controller.cli('logs', 'axis_server.0').stdout}")
         line = controller.cli("logs", "axis_server.0").stdout
+        expect("since ten minutes", line, controller.cli("logs", "axis_server.0", "--since", "10m").stdout)
+        expect("since a time to come", "", controller.cli("logs", "axis_server.0", "--since", "2100-01-01T00:00:00Z").stdout)
         file = controller.dir / "followed-log"
         with open(file, "w") as out:
             follower = subprocess.Popen([f"{c.build}/bin/gantry", "--socket", str(controller.socket), "logs",
@@ -433,8 +436,8 @@ def logs():
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, image_from_neighbour, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *MEASURES, *BAD_INPUT,
-             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE]
-LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES]
+             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE, *INSTANCES]
+LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES, *LONG_INSTANCES]
 
 
 def main():

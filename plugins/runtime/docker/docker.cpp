@@ -70,7 +70,7 @@ gantry::RuntimeFacts DockerRuntime::facts() const {
     gantry::RuntimeFacts out;
     out.architectures = {std::string(image_store::machine_architecture())};
     // Not fenceable: the cgroup of a container is the engine's, who may make and remove it as it likes.
-    out.pause = out.exec = out.stats = out.limits = out.settings = true;
+    out.pause = out.exec = out.stats = out.limits = out.settings = out.log_since = true;
     return out;
 }
 

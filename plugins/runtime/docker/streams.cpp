@@ -28,7 +28,8 @@ using gantry::Duration;
 using gantry::Failure;
 using gantry::Operation;
 
-constexpr Duration kLook = 200ms;  // whether anybody still waits
+constexpr Duration kLook = 200ms;                // whether anybody still waits
+constexpr std::int64_t kSecond = 1'000'000'000;  // ns
 
 // The host's end. Shared by the coroutines that read and write it.
 struct Outside {
@@ -93,11 +94,13 @@ Task<void> DockerRuntime::write_logs(std::shared_ptr<Operation<>> op, std::share
     gantry::LogRequest& request = *asked;
     const Inspected found = co_await must_find(request.name, time);
     const std::string tail = request.tail_lines < 0 ? "all" : std::to_string(request.tail_lines);
-    std::shared_ptr<Connection> connection =
-        co_await engine_->open("GET",
-                               "/containers/" + request.name + "/logs?stdout=1&stderr=1&tail=" + tail +
-                                   (request.follow ? "&follow=1" : "&follow=0"),
-                               "", time.request());
+    std::string target = "/containers/" + request.name + "/logs?stdout=1&stderr=1&tail=" + tail +
+                         (request.follow ? "&follow=1" : "&follow=0");
+    if (request.since_ns > 0) {
+        const std::string fraction = std::to_string(request.since_ns % kSecond + kSecond).substr(1);
+        target += "&since=" + std::to_string(request.since_ns / kSecond) + "." + fraction;
+    }
+    std::shared_ptr<Connection> connection = co_await engine_->open("GET", target, "", time.request());
     const auto out = std::make_shared<Outside>(io_, std::move(request.fd));
     // Ends what waits when nobody does any more.
     const auto over = std::make_shared<bool>(false);

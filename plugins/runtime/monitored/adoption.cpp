@@ -100,7 +100,7 @@ void MonitoredRuntime::on_inotify() {
             if ((event->mask & IN_IGNORED) != 0) log_watches_.erase(it);
             if (!container) continue;
             if ((event->mask & IN_MOVED_TO) != 0 && event->name == std::string_view("log")) {
-                backend_->keep_log(home(container->record.name));
+                backend_->keep_log(home(container->record.name), container->log_asked);
             }
             std::erase_if(container->streams, [](const auto& stream) { return stream->finished(); });
             for (const auto& stream : container->streams) stream->poke();

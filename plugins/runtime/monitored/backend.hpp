@@ -49,9 +49,12 @@ class Backend {
     virtual void clean(const Home& home, const Record& record, gantry::Instant deadline) = 0;
     // What is known of the end beyond its code, or "". [loop]
     virtual std::string exit_detail(const Home& home, const Record& record, int exit_code) = 0;
-    // The log may have been replaced since the last call (or is new): sees to it that the one before it stays as
-    // log.1. Only where the monitor does not do that itself. Quick, never throws. [loop]
-    virtual void keep_log(const Home&) {}
+    // The log may have been replaced since the last call (or is new), or be full: sees to it that those before it stay
+    // as log.1 and so on. Only where the monitor does not do that itself. `asked` is the backend's, one of each
+    // container, 0 at first. Quick, never throws. [loop]
+    virtual void keep_log(const Home&, std::uint64_t& asked) { (void)asked; }
+    // How often keep_log is called of each container that runs; 0: only when its log was replaced.
+    virtual gantry::Duration log_pause() const { return {}; }
     // How a further process is run in it, with GANTRY_EXEC=mark among its variables. The file exec-<mark> of its
     // folder, made empty, and exec-<mark>.pid are the backend's while it runs. Errors: kUnsupported, kNotFound (the
     // program, where that is known before).
@@ -66,6 +69,13 @@ class Backend {
     // SIGKILL to what an exec made and left, known by its mark (has_mark), until nothing is left. Gives up after a
     // second.
     virtual void end_exec(const Record& record, const std::string& mark) = 0;
+    // Has all its processes stand still, or go on.
+    virtual void pause(const Record&, bool on, gantry::Instant deadline) {
+        (void)on, (void)deadline;
+        throw gantry::Failure(gantry::Code::kUnsupported, "this runtime cannot pause");
+    }
+    // Quick, never throws. [loop]
+    virtual bool paused(const Record&) { return false; }
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
 };

@@ -28,6 +28,7 @@ constexpr auto kLongestPause = std::chrono::milliseconds(100);  // between two l
 constexpr auto kMonitorPatience = std::chrono::seconds(1);      // for a monitor to end after its container
 constexpr auto kFirstRetry = std::chrono::seconds(1);           // of cleaning away, then ever more seldom
 constexpr auto kLastRetry = std::chrono::seconds(60);
+constexpr auto kThawTime = std::chrono::seconds(2);  // of what is to hear that it shall end
 constexpr int kKilled = 128 + SIGKILL;
 
 }  // namespace
@@ -57,12 +58,52 @@ void MonitoredRuntime::stop_container(Operation<> op, std::string name, gantry::
     const long sent =
         ::syscall(SYS_pidfd_send_signal, container->process.get(), container->record.stop_signal, nullptr, 0);
     if (sent != 0 && errno != ESRCH) return kill_now(container);
+    if (backend_->paused(container->record)) {  // one that stands still hears no signal
+        const Status taken = in_pool([this, record = container->record] {
+            try {
+                backend_->pause(record, false, now() + kThawTime);
+            } catch (const std::exception& error) {
+                host().warn("container \"" + record.name + "\" is to end and does not go on: " + error.what());
+            }
+        });
+        if (!taken) return kill_now(container);
+    }
     container->patience = host().timer(grace, [this, weak = std::weak_ptr(container)] {
         const Shared late = weak.lock();
         if (!late) return;
         late->patience = 0;
         if (late->state == State::kRunning) kill_now(late);
     });
+}
+
+void MonitoredRuntime::pause_container(Operation<> op, std::string name) {
+    pause(std::move(op), std::move(name), true);
+}
+
+void MonitoredRuntime::resume_container(Operation<> op, std::string name) {
+    pause(std::move(op), std::move(name), false);
+}
+
+void MonitoredRuntime::pause(Operation<> op, std::string name, bool on) {
+    if (!facts().pause) return op.fail(Code::kUnsupported, "this runtime cannot pause containers");
+    const Shared container = find(name);
+    if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(name));
+    if (container->busy) {
+        container->waiting.push_back(
+            [this, op = std::move(op), name, on]() mutable { pause(std::move(op), std::move(name), on); });
+        return;
+    }
+    // One that was asked to end is not kept from it.
+    if (container->state != State::kRunning || !container->stops.empty())
+        return op.fail(Code::kConflict, "container \"" + name + "\" does not run");
+    if (backend_->paused(container->record) == on) return op.done();
+    const gantry::Instant deadline = op.deadline();
+    job(
+        container, [this, record = container->record, on, deadline] { backend_->pause(record, on, deadline); },
+        [this, container, op = std::move(op)](const Status& status) mutable {
+            check_exit(container);
+            status ? op.done() : op.fail(status);
+        });
 }
 
 void MonitoredRuntime::kill_container(Operation<> op, std::string name) {

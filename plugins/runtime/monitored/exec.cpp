@@ -42,6 +42,8 @@ void MonitoredRuntime::exec(Operation<gantry::ExecResult> op, gantry::ExecReques
     if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(request.name));
     if (container->state != State::kRunning)
         return op.fail(Code::kConflict, "container \"" + request.name + "\" does not run");
+    if (backend_->paused(container->record))
+        return op.fail(Code::kConflict, "container \"" + request.name + "\" is paused");
     if (request.args.empty() || request.args.front().empty())
         return op.fail(Code::kInvalid, "exec: no program is named");
     if (request.terminal && ::isatty(request.fd.get()) == 0)

@@ -134,6 +134,7 @@ void MonitoredRuntime::stop(gantry::Instant deadline) {
     if (image_thread_.joinable()) image_thread_.join();
     // Closing it waits some milliseconds for the kernel: here, and not in the destructor, which holds the loop.
     host().unwatch(inotify_watch_);
+    host().cancel(log_timer_);
     inotify_.reset();
     if (!idle) throw gantry::Failure(Code::kDeadline, "work on containers did not end in time");
 }

@@ -7,9 +7,10 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <deque>
 #include <set>
-#include <vector>
+#include <utility>
 
 namespace monitored {
 namespace {
@@ -37,6 +38,29 @@ Parsed parse(std::string_view line) {
         at = end + 1;
     }
     return {line.substr(at), !tag.starts_with('P')};
+}
+
+// "2026-11-30T14:57:05.123456789+01:00 ..." in nanoseconds since 1970; 0: no line of a monitor.
+std::int64_t time_of(std::string_view line) {
+    constexpr std::string_view kForm = "0000-00-00T00:00:00.000000000+00:00 ";
+    if (line.size() < kForm.size()) return 0;
+    for (std::size_t i = 0; i < kForm.size(); ++i) {
+        const bool digit = line[i] >= '0' && line[i] <= '9';
+        if (kForm[i] == '0' ? !digit : line[i] != kForm[i] && !(kForm[i] == '+' && line[i] == '-')) return 0;
+    }
+    const auto number = [&](std::size_t at, std::size_t digits) {
+        std::int64_t out = 0;
+        for (std::size_t i = at; i < at + digits; ++i) out = out * 10 + (line[i] - '0');
+        return out;
+    };
+    if (number(0, 4) > 2200) return INT64_MAX;  // more nanoseconds than there are
+    const std::chrono::year_month_day day{std::chrono::year(static_cast<int>(number(0, 4))),
+                                          std::chrono::month(static_cast<unsigned>(number(5, 2))),
+                                          std::chrono::day(static_cast<unsigned>(number(8, 2)))};
+    const std::int64_t days = std::chrono::sys_days(day).time_since_epoch().count();
+    const std::int64_t zone = (number(30, 2) * 60 + number(33, 2)) * (line[29] == '-' ? -1 : 1);
+    const std::int64_t seconds = ((days * 24 + number(11, 2)) * 60 + number(14, 2) - zone) * 60 + number(17, 2);
+    return seconds * 1'000'000'000 + number(20, 9);
 }
 
 ssize_t read_at(int fd, char* to, std::size_t len, std::int64_t offset) {
@@ -73,14 +97,24 @@ std::int64_t each_line(int fd, Use&& use) {
 
 }  // namespace
 
-void shift_logs(const std::filesystem::path& log, int files) {
+void shift_logs(const std::filesystem::path& log) {
     const auto name = [&](int age) { return log.string() + "." + std::to_string(age); };
-    for (int age = files - 1; age > 1; --age) (void)::rename(name(age - 1).c_str(), name(age).c_str());
-    // Of a configuration that kept more.
-    for (int age = files; age < kLogFilesMost; ++age) (void)::unlink(name(age).c_str());
+    for (int age = kLogFilesMost; age > 1; --age) (void)::rename(name(age - 1).c_str(), name(age).c_str());
 }
 
-LogFile::LogFile(std::filesystem::path path) : path_(std::move(path)), kept_(path_.string() + ".kept") {}
+void drop_logs(const std::filesystem::path& log, std::int64_t bytes) {
+    struct stat about {};
+    std::int64_t newer = ::stat(log.c_str(), &about) == 0 ? about.st_size : 0;
+    for (int age = 1; age <= kLogFilesMost; ++age) {
+        const std::string name = log.string() + "." + std::to_string(age);
+        if (::stat(name.c_str(), &about) != 0) continue;
+        if (newer >= bytes) (void)::unlink(name.c_str());
+        newer += about.st_size;
+    }
+}
+
+LogFile::LogFile(std::filesystem::path path)
+    : path_(std::move(path)), kept_(path_.string() + ".kept"), next_(path_.string() + ".next") {}
 
 std::filesystem::path LogFile::older(int age) const { return path_.string() + "." + std::to_string(age); }
 
@@ -105,17 +139,17 @@ bool LogFile::next() {
     constexpr int kTries = 16;  // they may be moving on this very moment
     for (int i = 0; i < kTries; ++i) {
         if (is(path_) || !open_log(path_)) return false;
-        int age = 0;  // of this one; 0: it is the one that is being kept
-        if (!is(kept_)) {
-            for (age = 1; age < kLogFilesMost && !is(older(age));) ++age;
-        }
+        constexpr int kGone = kLogFilesMost + 1;
+        int age = 1;
+        while (age < kGone && !is(older(age))) ++age;
+        if (is(next_)) age = -1;
+        if (is(kept_)) age = 0;
         // If it has no name any more, files in between may be gone: go on with the oldest that is left.
-        Fd found = age == kLogFilesMost ? open_oldest()
-                                        : open_log(age == 0   ? path_
-                                                   : age == 1 ? kept_
-                                                              : older(age - 1));
+        Fd found = age == kGone ? open_oldest() : age == 0 ? open_log(next_) : Fd();
+        for (int younger = age - 1; age != kGone && younger >= 0 && !found; --younger)
+            found = open_log(younger == 0 ? kept_ : older(younger));
         if (!found) found = open_log(path_);
-        if (age != kLogFilesMost && !is(age == 0 ? kept_ : older(age))) continue;
+        if (age != kGone && !is(age == -1 ? next_ : age == 0 ? kept_ : older(age))) continue;
         fd_ = std::move(found);
         offset_ = 0;
         return open();
@@ -130,18 +164,23 @@ bool LogFile::is(const std::filesystem::path& path) const {
            mine.st_dev == named.st_dev;
 }
 
-void LogFile::seek_tail(std::int64_t lines) {
-    if (lines < 0) return;
-    lines = std::min(lines, kMaxTail);
-    std::vector<Fd> files;  // the oldest first, each once though they may be moving on this very moment
+void LogFile::gather() {
     std::set<std::pair<dev_t, ino_t>> seen;
-    for (int age = kLogFilesMost; age >= -1; --age) {
-        Fd file = open_log(age < 0 ? path_ : age == 0 ? kept_ : older(age));
+    for (int age = kLogFilesMost; age >= -2; --age) {
+        Fd file = open_log(age == -2 ? path_ : age == -1 ? next_ : age == 0 ? kept_ : older(age));
         struct stat about {};
-        if (file && ::fstat(file.get(), &about) == 0 && seen.emplace(about.st_dev, about.st_ino).second)
-            files.push_back(std::move(file));
+        if (!file || ::fstat(file.get(), &about) != 0) continue;
+        if (age == -1 && about.st_size == 0) continue;  // it only waits to be taken
+        if (seen.emplace(about.st_dev, about.st_ino).second) gathered_.push_back(std::move(file));
     }
+}
+
+void LogFile::seek(std::int64_t lines, std::int64_t since_ns) {
+    std::vector<Fd> files = std::exchange(gathered_, {});
     if (files.empty()) return;
+    const bool all = lines < 0;
+    lines = all ? 1 : std::min(lines, kMaxTail);
+    bool begun = since_ns <= 0;
     struct Start {
         std::size_t file;
         std::int64_t offset;
@@ -150,9 +189,9 @@ void LogFile::seek_tail(std::int64_t lines) {
     Start end{0, 0};
     bool fresh = true;  // the last line was whole
     for (std::size_t i = 0; i < files.size(); ++i) {
-        if (!files[i]) continue;
         end = {i, each_line(files[i].get(), [&](std::int64_t offset, std::string_view line) {
-                   if (fresh) starts.push_back({i, offset});
+                   if (!begun && fresh) begun = time_of(line) >= since_ns;
+                   if (fresh && begun && !(all && !starts.empty())) starts.push_back({i, offset});
                    if (static_cast<std::int64_t>(starts.size()) > lines) starts.pop_front();
                    fresh = parse(line).ends;
                })};

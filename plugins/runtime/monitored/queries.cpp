@@ -34,8 +34,9 @@ void MonitoredRuntime::answer_lists() {
         gantry::Container& item = out.containers.emplace_back();
         item.name = name;
         item.state = container->state == State::kCreated   ? gantry::ContainerState::kCreated
-                     : container->state == State::kRunning ? gantry::ContainerState::kRunning
-                                                           : gantry::ContainerState::kExited;
+                     : container->state == State::kExited  ? gantry::ContainerState::kExited
+                     : backend_->paused(container->record) ? gantry::ContainerState::kPaused
+                                                           : gantry::ContainerState::kRunning;
         item.exit_code = container->exit_code;
         item.pid = container->state == State::kExited ? 0 : container->record.process.pid;
         item.started = container->record.started;
@@ -63,11 +64,12 @@ void MonitoredRuntime::stats(Operation<gantry::ContainerStats> op, std::string n
 
 void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     if (!find(request.name)) return op.fail(Code::kNotFound, no_container(request.name));
-    backend_->keep_log(home(request.name));
+    backend_->keep_log(home(request.name), find(request.name)->log_asked);
     LogFile log(home(request.name).log());
-    if (request.tail_lines < 0) {
+    if (request.tail_lines < 0 && request.since_ns <= 0) {
         return attach_stream(request.name, std::move(op), std::move(request.fd), std::move(log), request.follow);
     }
+    log.gather();
     struct Seek {
         Operation<> op;
         gantry::LogRequest request;
@@ -75,7 +77,7 @@ void MonitoredRuntime::logs(Operation<> op, gantry::LogRequest request) {
     };
     const auto seek = std::make_shared<Seek>(std::move(op), std::move(request), std::move(log));
     const Status status = in_pool([this, seek] {
-        seek->log.seek_tail(seek->request.tail_lines);
+        seek->log.seek(seek->request.tail_lines, seek->request.since_ns);
         host().post([this, seek] {
             attach_stream(seek->request.name, std::move(seek->op), std::move(seek->request.fd), std::move(seek->log),
                           seek->request.follow);
@@ -110,7 +112,7 @@ void MonitoredRuntime::watch_log(const Shared& container, bool growth) {
         host().warn("container \"" + container->record.name + "\": its log cannot be watched: " + std::strerror(error));
         errno = error;
     }
-    backend_->keep_log(at);  // it may have been replaced before
+    backend_->keep_log(at, container->log_asked);  // it may have been replaced before
 }
 
 // The streams of a container that is removed send what they have.

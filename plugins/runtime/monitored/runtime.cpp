@@ -109,6 +109,14 @@ void MonitoredRuntime::start() {
     }
     inotify_watch_ = host().watch(inotify_.get(), gantry::kReadable, [this](std::uint32_t) { on_inotify(); });
     adopt_all();
+    if (const gantry::Duration pause = backend_->log_pause(); pause > gantry::Duration::zero()) {
+        const auto look = [this] {
+            for (const auto& [name, container] : containers_) {
+                if (container->state == State::kRunning) backend_->keep_log(home(name), container->log_asked);
+            }
+        };
+        log_timer_ = host().timer(pause, look, pause);
+    }
     on_image_thread({[this] { store_->sweep(); }});
 }
 

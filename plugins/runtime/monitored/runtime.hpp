@@ -41,6 +41,8 @@ class MonitoredRuntime : public gantry::Runtime {
     void start_container(gantry::Operation<> op, std::string name) override;
     void stop_container(gantry::Operation<> op, std::string name, gantry::Duration grace) override;
     void kill_container(gantry::Operation<> op, std::string name) override;
+    void pause_container(gantry::Operation<> op, std::string name) override;
+    void resume_container(gantry::Operation<> op, std::string name) override;
     void remove_container(gantry::Operation<> op, std::string name) override;
     void list_containers(gantry::Operation<gantry::ContainerList> op) override;
     void stats(gantry::Operation<gantry::ContainerStats> op, std::string name) override;
@@ -76,7 +78,8 @@ class MonitoredRuntime : public gantry::Runtime {
         std::string trouble;                     // kBroken: why that did not succeed
         std::vector<gantry::Operation<>> stops;  // end when the container has
         std::vector<std::unique_ptr<LogStream>> streams;
-        int log_watch = -1;  // inotify, of its folder
+        int log_watch = -1;           // inotify, of its folder
+        std::uint64_t log_asked = 0;  // Backend::keep_log
     };
     using Shared = std::shared_ptr<Container>;
 
@@ -141,6 +144,7 @@ class MonitoredRuntime : public gantry::Runtime {
 
     // ending.cpp: stopping, killing, cleaning away
     static constexpr auto kCleanTime = std::chrono::seconds(10);
+    void pause(gantry::Operation<> op, std::string name, bool on);
     void kill_now(const Shared& container);
     void end_unstarted(const Shared& container);
     void end_processes(const Shared& container, gantry::Instant deadline, Done then,
@@ -167,6 +171,7 @@ class MonitoredRuntime : public gantry::Runtime {
     std::uint64_t last_exec_ = 0;
     gantry::Fd inotify_;
     gantry::WatchId inotify_watch_ = 0;
+    gantry::TimerId log_timer_ = 0;
 
     std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;

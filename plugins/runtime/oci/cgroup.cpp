@@ -183,10 +183,40 @@ void Cgroups::thaw(const std::string& name) const {
     (void)write_file(file, moving);
 }
 
+bool Cgroups::paused(const std::string& name) const {
+    const auto [file, moving] = freezer(name);
+    const std::string is = read_file(file, kMaxFile).value_or(moving);
+    return !is.starts_with(moving);
+}
+
+void Cgroups::pause(const std::string& name, bool on, gantry::Instant deadline) const {
+    const std::lock_guard lock(freezers_);
+    const auto [file, moving] = freezer(name);
+    if (file.empty() || !fs::exists(file))
+        throw Failure(Code::kUnsupported, "this node's cgroups cannot freeze: " + file.string() + " is missing");
+    const bool unified = moving == "0";
+    const std::string wanted = unified ? (on ? "1" : "0") : (on ? "FROZEN" : "THAWED");
+    if (!write_file(file, wanted)) monitored::file_failed("write", file, errno);
+    const auto there = [&, file = file] {
+        if (!unified) return read_file(file, kMaxFile).value_or("").starts_with(wanted);
+        const std::string events = read_file(file.parent_path() / "cgroup.events", kMaxFile).value_or("");
+        return keyed(events, "frozen").value_or(0) == (on ? 1 : 0);
+    };
+    while (!there()) {
+        if (monitored::now() > deadline) {
+            if (on) thaw(name);
+            throw Failure(Code::kDeadline, "a process of container \"" + name + "\" does not " +
+                                               (on ? "stand still: it waits in the kernel" : "go on"));
+        }
+        (void)::nanosleep(&kPause, nullptr);
+    }
+}
+
 void Cgroups::kill_marked(const std::string& name, const std::string& mark) const {
     const gantry::Instant end = monitored::now() + std::chrono::seconds(1);
     for (bool again = false; monitored::now() < end; again = true) {
         // At first only looked at: as a rule nothing is left, and the container is not to stand still for that.
+        const std::lock_guard lock(freezers_);
         const bool frozen = again && freeze(name);
         std::vector<pid_t> left = members(name);
         std::erase_if(left, [&](pid_t pid) { return !monitored::has_mark(pid, mark); });
@@ -214,6 +244,9 @@ pid_t Cgroups::kill(const std::string& name) const {
     if (left.empty()) return 0;
     // After cgroup.kill they need a moment; on pure v1 this is what kills them, again until none is left.
     if (!whole) freeze_and_signal(name);
+    // In a hybrid tree the kernel does not thaw what it kills.
+    else if (freezer(name).second == "THAWED")
+        thaw(name);
     return left.front();
 }
 

@@ -39,6 +39,9 @@ class Cgroups {
     void kill_marked(const std::string& name, const std::string& mark) const;
     // Its limit leaves no room for what begins one more.
     bool no_more_processes(const std::string& name) const;
+    // All its processes stand still, or go on; ends when they do. Errors: kUnsupported, kDeadline.
+    void pause(const std::string& name, bool on, gantry::Instant deadline) const;
+    bool paused(const std::string& name) const;
     // Deletes the container's groups, which must be empty; then what of the monitors' and the parent is not used.
     void remove(const std::string& name, gantry::Instant deadline);
 
@@ -64,7 +67,8 @@ class Cgroups {
 
     std::string parent_;
     std::vector<Hierarchy> hierarchies_;
-    std::mutex monitors_;  // the group is either being entered or deleted
+    std::mutex monitors_;          // the group is either being entered or deleted
+    mutable std::mutex freezers_;  // a group is frozen for a moment, or paused
 };
 
 }  // namespace oci

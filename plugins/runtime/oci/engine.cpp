@@ -35,6 +35,8 @@ using monitored::Record;
 constexpr auto kMonitorEnd = std::chrono::seconds(1);  // for conmon to follow its container
 constexpr std::size_t kMaxAnswer = 64 << 10;
 constexpr int kSyncFd = 3;
+constexpr auto kLogPause = std::chrono::seconds(1);
+constexpr std::string_view kReopenLogs = "2 0 0\n";  // to conmon's control fifo
 
 const std::vector<std::string> kEnvironment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
 
@@ -118,7 +120,7 @@ std::vector<std::string> conmon_arguments(const EngineOptions& options, const Ho
             "--log-path",
             "k8s-file:" + home.log().string(),
             "--log-size-max",
-            std::to_string(options.log_max_bytes),
+            std::to_string(options.log_max_bytes * std::max(2, options.log_files) / 2),
             "--log-level",
             "error",
             "--full-attach",
@@ -198,21 +200,57 @@ pid_t Engine::kill(const Home&, const Record& record) {
     return monitored::has_ended(process) ? 0 : record.process.pid;
 }
 
-// conmon puts a new file in place of a full log and drops the full one. A second name keeps that, even while no daemon
-// runs; when the log is found to be another file, the second name becomes the name of the one before.
-void Engine::keep_log(const Home& home) {
-    if (options_.log_files < 2) return;
-    const std::string log = home.log().string(), kept = log + ".kept", before = log + ".1";
-    struct stat now {
-    }, second{};
-    if (::stat(log.c_str(), &now) != 0) return;
-    if (::stat(kept.c_str(), &second) == 0) {
-        if (second.st_ino == now.st_ino) return;
-        monitored::shift_logs(log, options_.log_files);
-        (void)::rename(kept.c_str(), before.c_str());
-    }
-    (void)!::link(log.c_str(), kept.c_str());  // where links are not to be had the one before is lost
+namespace {
+
+ino_t inode_of(const std::string& path) {
+    struct stat about {};
+    return ::stat(path.c_str(), &about) == 0 ? about.st_ino : 0;
 }
+
+void move_on(const std::string& log, const std::string& full) {
+    monitored::shift_logs(log);
+    (void)::rename(full.c_str(), (log + ".1").c_str());
+}
+
+// conmon writes <log>.tmp anew, if need be makes it, and renames it to <log>.
+void prepare_next(const std::string& log, const std::string& next) {
+    const std::string taken = log + ".tmp";
+    (void)::unlink(next.c_str());
+    const Fd made(::open(next.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!made || ::link(next.c_str(), taken.c_str()) != 0) (void)::unlink(next.c_str());
+}
+
+}  // namespace
+
+// conmon puts a new file in place of a full log and drops the full one; told to, it does so earlier. A second name
+// keeps the log, even while no daemon runs (<log>.kept), and the one that conmon will take next has a second name
+// already
+// (<log>.next). So nothing is lost before a third replacement that nobody saw. One of them may be ours; conmon does so
+// by itself whenever it has written half of all that is to be kept.
+void Engine::keep_log(const Home& home, std::uint64_t& asked) {
+    const std::string log = home.log().string(), kept = log + ".kept", next = log + ".next";
+    struct stat now {};
+    if (::stat(log.c_str(), &now) != 0) return;
+    if (const ino_t before = inode_of(kept); before != now.st_ino) {
+        if (before != 0) move_on(log, kept);
+        const ino_t taken = inode_of(next);
+        const bool there = taken != 0 && inode_of(log + ".tmp") != taken;
+        if (there && taken != now.st_ino) move_on(log, next);
+        // Where links are not to be had the one before is lost.
+        if (!there || taken != now.st_ino || ::rename(next.c_str(), kept.c_str()) != 0)
+            (void)!::link(log.c_str(), kept.c_str());
+        monitored::drop_logs(log, kept_bytes());
+    }
+    if (inode_of(log + ".tmp") == 0) prepare_next(log, next);
+    if (now.st_size < options_.log_max_bytes || asked == now.st_ino) return;
+    asked = now.st_ino;
+    const Fd control(::open((home.dir / "ctl").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    if (control) (void)!::write(control.get(), kReopenLogs.data(), kReopenLogs.size());
+}
+
+gantry::Duration Engine::log_pause() const { return kLogPause; }
+
+std::int64_t Engine::kept_bytes() const { return options_.log_max_bytes * options_.log_files; }
 
 // Ends by itself after its container; it must be gone before its cgroup and folder can be.
 void Engine::end_monitor(const Home& home, const Record& record, Instant deadline) const {
@@ -291,5 +329,9 @@ bool Engine::exec_over(const Home& home, const std::string& mark) {
 void Engine::end_exec(const Record& record, const std::string& mark) { cgroups_.kill_marked(record.name, mark); }
 
 std::optional<gantry::ContainerStats> Engine::stats(const Record& record) { return cgroups_.stats(record.name); }
+
+void Engine::pause(const Record& record, bool on, Instant deadline) { cgroups_.pause(record.name, on, deadline); }
+
+bool Engine::paused(const Record& record) { return cgroups_.paused(record.name); }
 
 }  // namespace oci

@@ -17,8 +17,8 @@ namespace oci {
 struct EngineOptions {
     std::string engine, conmon;  // absolute paths
     std::string cgroup_parent;
-    std::int64_t log_max_bytes = 0;     // of one container; then its log begins anew
-    int log_files = 2;                  // kept of one container, with the one that is written
+    std::int64_t log_max_bytes = 0;     // of a file of a container's log
+    int log_files = 2;                  // so many times that much of its log are kept
     std::filesystem::path engine_root;  // the engine's own state
     boost::json::object seccomp;        // of every container
     NetworkOptions network;             // of those on the bridge
@@ -34,7 +34,8 @@ class Engine : public monitored::Backend {
     bool was_started(const monitored::Home& home, monitored::Record& record) override;
     pid_t kill(const monitored::Home& home, const monitored::Record& record) override;
     void clean(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
-    void keep_log(const monitored::Home& home) override;
+    void keep_log(const monitored::Home& home, std::uint64_t& asked) override;
+    gantry::Duration log_pause() const override;
     std::string exit_detail(const monitored::Home& home, const monitored::Record& record, int exit_code) override;
     monitored::Command exec(const monitored::Home& home, const monitored::Record& record,
                             const std::vector<std::string>& args, const std::string& mark, bool terminal) override;
@@ -42,8 +43,11 @@ class Engine : public monitored::Backend {
     bool exec_over(const monitored::Home& home, const std::string& mark) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
+    void pause(const monitored::Record& record, bool on, gantry::Instant deadline) override;
+    bool paused(const monitored::Record& record) override;
 
   private:
+    std::int64_t kept_bytes() const;  // of a container's log
     pid_t run_conmon(const monitored::Home& home, const std::string& name, gantry::Instant deadline);
     void end_monitor(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) const;
 

@@ -92,7 +92,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
     gantry::RuntimeFacts facts() const override {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
-        out.fenceable = out.stats = out.limits = out.exec = out.settings = true;
+        out.fenceable = out.stats = out.limits = out.exec = out.settings = out.log_since = out.pause = true;
         return out;
     }
 };

@@ -23,7 +23,7 @@ class ProcessRuntime : public monitored::MonitoredRuntime {
     gantry::RuntimeFacts facts() const override {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
-        out.stats = out.exec = true;
+        out.stats = out.exec = out.log_since = true;
         return out;
     }
 };

@@ -5,10 +5,11 @@
  *     gantry-process-monitor DIR EXIT_FILE LOG_MAX UID GID GROUPS CWD PROGRAM ARG0 [ARG...]
  *
  * Runs PROGRAM in a session of its own, copies what it prints to DIR/log in the format that conmon calls k8s-file, and,
- * when it ends, ends what it left behind and writes its exit status (128 + signal when killed) to EXIT_FILE. A log of
- * LOG_MAX ("BYTES/FILES") bytes becomes DIR/log.1, that one DIR/log.2, and so on; FILES are kept with DIR/log. Both
- * processes are described in DIR/process ("PID START MONITOR_PID MONITOR_START", START as field 22 of /proc/PID/stat)
- * before PROGRAM begins. UID -1: no change of user; GROUPS: "1,2,3" or "-".
+ * when it ends, ends what it left behind and writes its exit status (128 + signal when killed) to EXIT_FILE. A log that
+ * has LOG_MAX ("BYTES/FILES") bytes becomes DIR/log.1, that one DIR/log.2, and so on; FILES are kept beside DIR/log, so
+ * that the last BYTES * FILES bytes are. Both processes are described in DIR/process ("PID START MONITOR_PID
+ * MONITOR_START", START as field 22 of /proc/PID/stat) before PROGRAM begins. UID -1: no change of user; GROUPS:
+ * "1,2,3" or "-".
  *
  * Descriptor 3 is a pipe to the plugin: empty and closed when PROGRAM runs, else one line that says why not. Descriptor
  * 4 is a file with PROGRAM's environment, "NAME=value" and a NUL each; the monitor has none itself. The program called
@@ -95,7 +96,7 @@ static void flush_log(void) {
 
 static void keep_logs(void) {
     char from[4200], to[4200];
-    for (int age = log_files - 1; age > 0; --age) {
+    for (int age = log_files; age > 0; --age) {
         snprintf(to, sizeof(to), "%s.%d", log_path, age);
         snprintf(from, sizeof(from), age > 1 ? "%s.%d" : "%s", log_path, age - 1);
         (void)!rename(from, to);
@@ -124,7 +125,7 @@ static void log_line(struct stream* s, char tag) {
     size_t n = strftime(head, sizeof(head), "%Y-%m-%dT%H:%M:%S", &parts);
     n += (size_t)snprintf(head + n, sizeof(head) - n, ".%09ld+00:00 %s %c ", now.tv_nsec, s->name, tag);
     size_t len = n + s->len + 1;
-    if (log_size + (long long)len > log_max && log_size > 0) open_log();
+    if (log_size >= log_max) open_log();
     if (log_waiting + len > sizeof(log_buffer)) flush_log();
     memcpy(log_buffer + log_waiting, head, n);
     memcpy(log_buffer + log_waiting + n, s->line, s->len);

@@ -258,6 +258,7 @@ RuntimeFacts RuntimeDriver::facts() const {
     out.stats = (f.capabilities & GANTRY_RUNTIME_STATS) != 0;
     out.limits = (f.capabilities & GANTRY_RUNTIME_LIMITS) != 0;
     out.settings = (f.capabilities & GANTRY_RUNTIME_SETTINGS) != 0;
+    out.log_since = (f.capabilities & GANTRY_RUNTIME_LOG_SINCE) != 0;
     return out;
 }
 Pending<void> RuntimeDriver::ensure_image(const ImageSource& source) {
@@ -325,8 +326,9 @@ Pending<ContainerList> RuntimeDriver::list() {
 Pending<ContainerStats> RuntimeDriver::stats(std::string_view name) {
     return Pending<ContainerStats>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(stats, op, str(name)); });
 }
-Pending<void> RuntimeDriver::logs(std::string_view name, Fd fd, bool follow, std::int64_t tail_lines) {
-    const gantry_log_request raw{sizeof(raw), follow ? 1u : 0u, str(name), tail_lines, fd.get(), 0};
+Pending<void> RuntimeDriver::logs(std::string_view name, Fd fd, bool follow, std::int64_t tail_lines,
+                                  std::int64_t since_ns) {
+    const gantry_log_request raw{sizeof(raw), follow ? 1u : 0u, str(name), tail_lines, fd.get(), 0, since_ns};
     return Pending<void>::begin(instance_, [&](gantry_op op) {
         const gantry_status status = GANTRY_CALL(logs, op, &raw);
         if (status == GANTRY_OK) fd.release();

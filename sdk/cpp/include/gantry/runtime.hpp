@@ -105,7 +105,9 @@ class Runtime : public Plugin {
     static gantry_status on_logs(void* self, gantry_op op, const gantry_log_request* r) noexcept {
         return detail::operate<void>(of(self).host(), op, [&](Operation<> o) {
             Fd fd(r->fd);
-            of(self).logs(std::move(o), {text(r->name), r->follow != 0, r->tail_lines, std::move(fd)});
+            const bool since = r->struct_size >= offsetof(gantry_log_request, since_ns) + sizeof(r->since_ns);
+            of(self).logs(std::move(o),
+                          {text(r->name), r->follow != 0, r->tail_lines, std::move(fd), since ? r->since_ns : 0});
         });
     }
     static gantry_status on_exec(void* self, gantry_op op, const gantry_exec_request* r) noexcept {

@@ -15,14 +15,15 @@ struct RuntimeFacts {
     std::vector<std::string> architectures;  // "amd64", "arm64": names as in OCI images
     bool fenceable = false;                  // containers sit in a local cgroup of ours
     bool pause = false, checkpoint = false, exec = false, stats = false;
-    bool limits = false;    // cpu, memory and pids limits hold
-    bool settings = false;  // ContainerSpec::settings and Mount::no_exec are read
+    bool limits = false;     // cpu, memory and pids limits hold
+    bool settings = false;   // ContainerSpec::settings and Mount::no_exec are read
+    bool log_since = false;  // LogRequest::since_ns is read
 
     std::uint32_t capabilities() const noexcept {
         return (fenceable ? GANTRY_RUNTIME_FENCEABLE : 0u) | (pause ? GANTRY_RUNTIME_PAUSE : 0u) |
                (checkpoint ? GANTRY_RUNTIME_CHECKPOINT : 0u) | (exec ? GANTRY_RUNTIME_EXEC : 0u) |
                (stats ? GANTRY_RUNTIME_STATS : 0u) | (limits ? GANTRY_RUNTIME_LIMITS : 0u) |
-               (settings ? GANTRY_RUNTIME_SETTINGS : 0u);
+               (settings ? GANTRY_RUNTIME_SETTINGS : 0u) | (log_since ? GANTRY_RUNTIME_LOG_SINCE : 0u);
     }
 };
 
@@ -115,6 +116,9 @@ struct LogRequest {
     bool follow = false;           // go on until the container is removed or the reader closes
     std::int64_t tail_lines = -1;  // -1: from the beginning
     Fd fd;                         // where the text is written
+    // Only from the first line on that was written then (nanoseconds since 1970) or later; 0: whenever it was. Only
+    // for a runtime that says it reads it.
+    std::int64_t since_ns = 0;
 };
 
 struct ExecRequest {

@@ -303,6 +303,9 @@ TEST_CASE("a command line that is wrong says what was meant") {
     CHECK(has(err({"explain"}), "SERVICE"));
     CHECK(has(err({"deploy", "--timeout", "soon", "x"}), "--timeout"));
     CHECK(has(err({"logs", "a.0", "--tail", "-1"}), "--tail"));
+    for (const auto* since :
+         {"soon", "2026-11-30", "2026-06-31T00:00:00Z", "2026-11-30T14:57:05 Zulu", "0001-01-01T00:00:00Z"})
+        CHECK(has(err({"logs", "a.0", "--since", since}), "--since: expected a duration like 90s, 10m"));
     CHECK(has(err({"nodes", "extra"}), "extra"));
 }
 
@@ -326,6 +329,23 @@ TEST_CASE("empty lists say what to do") {
     CHECK(ran.status == exit_status::kOk);
     CHECK(ran.out.empty());
     CHECK(has(ran.err, "gantry deploy FILE"));
+}
+
+TEST_CASE("logs since a time ask for it in milliseconds, and for a duration as one") {
+    FakeServer server([](const FakeRequest&, FakeConnection& connection) { connection.answer(200, "one\n"); });
+    const auto asked = [&](const std::string& since, const std::string& zone) {
+        CHECK(run_gantry({"logs", "a.0", "--tail", "3", "--since", since, "--socket", server.socket()},
+                         {.environment = {"TZ=" + zone}})
+                  .out == "one\n");
+        return server.requests().back().target;
+    };
+    const std::string front = "/v1/instances/a.0/logs?tail=3&since_ms=";
+    CHECK(asked("10m", "UTC") == front + "-600000");
+    CHECK(asked("1.5s", "UTC") == front + "-1500");
+    CHECK(asked("0s", "UTC") == front + "-1");
+    CHECK(asked("2026-11-30T14:57:05Z", "CET-1") == front + "1796050625000");
+    CHECK(asked("2026-11-30T14:57:05.25+08:00", "CET-1") == front + "1796021825250");
+    CHECK(asked("2026-11-30 14:57:05", "CET-1") == front + "1796047025000");
 }
 
 TEST_CASE("followed logs and events end with the stream or with Ctrl-C") {

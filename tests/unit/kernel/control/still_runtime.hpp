@@ -17,10 +17,13 @@ struct StillRuntime : host::Runtime {
     void start(const std::string&, Duration, host::Done<void>) override {}
     void stop(const std::string&, Duration, Duration, host::Done<void>) override {}
     void kill(const std::string&, Duration, host::Done<void>) override {}
+    void pause(const std::string&, bool, Duration, host::Done<void>) override {}
     void remove(const std::string&, Duration, host::Done<void>) override {}
     void list(Duration, host::Done<std::vector<host::Container>>) override {}
     void stats(const std::string&, Duration, host::Done<host::ContainerStats>) override {}
-    std::uint64_t logs(const std::string&, bool, std::int64_t, int, host::Done<void>) override { return 0; }
+    std::uint64_t logs(const std::string&, bool, std::int64_t, std::int64_t, int, host::Done<void>) override {
+        return 0;
+    }
     void stop_logs(std::uint64_t) override {}
     std::uint64_t exec(const std::string& name, const std::vector<std::string>& args, bool terminal, int fd,
                        Duration limit, host::Done<int> done) override {

@@ -80,6 +80,8 @@ std::vector<ControllerMessage> controller_messages() {
             Names{2, 4, {{"axis_server", "10.0.0.1", "SNode1", 3002, kCopy}}},
             BlobData{"sha256:aa", 5, 10, "", {"10.0.0.2:3901"}},
             LogOpen{5, kCopy, true, 10},
+            PauseCopy{7, kCopy, false},
+            LogOpen{6, kCopy, false, -1, -60'000},
             LogClose{5},
             Ask{7, "10.0.0.2:3901", 300},
             Forward{7, to_document(HeartbeatAck{17, {2, 9}, 4}), false},

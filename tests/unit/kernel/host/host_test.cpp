@@ -271,7 +271,7 @@ TEST_CASE("a runtime's containers, facts and exits cross the border whole") {
 
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
-    CHECK_FALSE(bench.wait<void>([&](auto done) { runtime.logs("c1", true, -1, ends[1], done); }));
+    CHECK_FALSE(bench.wait<void>([&](auto done) { runtime.logs("c1", true, -1, 0, ends[1], done); }));
     char byte = 0;
     CHECK(::read(ends[0], &byte, 1) == 0);  // the descriptor was taken and closed
     ::close(ends[0]);

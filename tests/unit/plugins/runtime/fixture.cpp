@@ -170,11 +170,11 @@ gantry::Container Fixture::wait_exit(const std::string& name) {
     return out;
 }
 
-std::string Fixture::logs(const std::string& name, std::int64_t tail) {
+std::string Fixture::logs(const std::string& name, std::int64_t tail, std::int64_t since_ns) {
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
     const gantry::Fd in(ends[0]);
-    auto pending = driver().logs(name, gantry::Fd(ends[1]), false, tail);
+    auto pending = driver().logs(name, gantry::Fd(ends[1]), false, tail, since_ns);
     ::fcntl(in.get(), F_SETFL, O_NONBLOCK);
     std::string out(1 << 16, '\0');
     std::string text;

@@ -46,7 +46,7 @@ class Fixture {
     gantry::Container wait_exit(const std::string& name);
     gantry::Container find(const std::string& name);  // fails the test if it is not listed
     std::vector<std::string> names();
-    std::string logs(const std::string& name, std::int64_t tail = -1);
+    std::string logs(const std::string& name, std::int64_t tail = -1, std::int64_t since_ns = 0);
     // Waits until the log holds the text.
     bool logged(const std::string& name, const std::string& text);
 

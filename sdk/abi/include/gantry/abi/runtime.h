@@ -26,6 +26,8 @@ GANTRY_EXTERN_C_BEGIN
 #define GANTRY_RUNTIME_LIMITS 32u /* cpu, memory and pids limits hold */
 /* Since SDK 1.1. It reads `settings` and the flags of mounts; without it the kernel passes neither. */
 #define GANTRY_RUNTIME_SETTINGS 64u
+/* Since SDK 1.1. `logs` reads `since_ns`; without it the kernel refuses who asks for that. */
+#define GANTRY_RUNTIME_LOG_SINCE 128u
 
 /* flags of a mount, since SDK 1.1 */
 #define GANTRY_MOUNT_NOEXEC 1u /* nothing below it can be run as a program */
@@ -130,6 +132,9 @@ typedef struct gantry_log_request {
     int64_t tail_lines; /* -1: from the beginning */
     int32_t fd;         /* where the text is written; belongs to the runtime from an accepted call on */
     uint32_t reserved;
+    /* Since SDK 1.1, with GANTRY_RUNTIME_LOG_SINCE: only from the first line on that was written at this time of the
+     * node's clock (nanoseconds since 1970) or later; of these the last tail_lines. 0: whenever it was written. */
+    int64_t since_ns;
 } gantry_log_request;
 
 typedef struct gantry_exec_request {
@@ -213,7 +218,7 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_container_spec) == 200, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container) == 72, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_list) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_stats) == 32, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_log_request) == 40, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_log_request) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_exec_request) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime) == 136, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_container_spec, mount_size) == 128, "layout");

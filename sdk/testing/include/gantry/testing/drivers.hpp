@@ -174,7 +174,8 @@ class RuntimeDriver {
     Pending<void> remove(std::string_view name);
     Pending<ContainerList> list();
     Pending<ContainerStats> stats(std::string_view name);
-    Pending<void> logs(std::string_view name, Fd fd, bool follow = false, std::int64_t tail_lines = -1);
+    Pending<void> logs(std::string_view name, Fd fd, bool follow = false, std::int64_t tail_lines = -1,
+                       std::int64_t since_ns = 0);
     Pending<ExecResult> exec(std::string_view name, const std::vector<std::string>& args, Fd fd, bool terminal = false);
 
     std::vector<Exit> exits;
