@@ -21,6 +21,8 @@ from gateways import TREE, Gateway, Page
 import hosts
 from hosts import Failure, run, wait_for
 import spdx
+import trees
+from trees import dependencies
 
 INSTALLED_MAX_KIB = 15 * 1024
 NAMES = ["gw1", "gw2", "gw3"]
@@ -38,30 +40,9 @@ def prepare():
 
 
 def make_tree():
-    """A tree with all that the package depends on; one that was made for other dependencies is made anew."""
-    needs = {re.split(r"[ |(]", part.strip())[0] for part in
-             run("dpkg-deb", "-f", debs()["gantry"], "Depends").stdout.split(",")}
-    needs |= {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
-    needs -= {"systemd", "default-systemd-sysusers"}
-    packages = ",".join(sorted(needs))
-    ready = TREE / "ready"
-    if ready.is_file() and ready.read_text() == packages:
-        return
-    subprocess.run([ROOT / ".ci/packages", "package"], check=True)
-    uris = [line.split()[1] for path in pathlib.Path("/etc/apt").glob("sources.list.d/*.sources")
-            for line in path.read_text().splitlines() if line.startswith("URIs:")]
-    uris += [line.split()[-3] for line in pathlib.Path("/etc/apt/sources.list").read_text().splitlines()
-             if line.startswith("deb ")] if pathlib.Path("/etc/apt/sources.list").is_file() else []
-    if not uris:
-        skip("this machine names no mirror of Debian")
-    print("making a tree of Debian 12", flush=True)
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", TREE, uris[0]],
-                          capture_output=True, text=True, timeout=1800)
-    if done.returncode != 0:
-        skip("debootstrap made no tree: " + " ".join(done.stdout.split()[-40:]))
-    ready.write_text(packages)
+    """With all that the package depends on."""
+    needs = dependencies() | {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
+    trees.make_tree(TREE, needs - {"systemd", "default-systemd-sysusers"})
 
 
 def lint():
