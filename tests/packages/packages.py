@@ -15,9 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from built import ROOT, build_packages, debs, skip
 from gateways import TREE, Gateway, Page
+import axis
 import hosts
 from hosts import Failure, run, wait_for
 import spdx
@@ -140,6 +142,8 @@ class Story:
         self.gateways = {}
         for name in NAMES:
             self.boot(name)
+        run("ip", "addr", "add", "10.0.0.100/24", "dev", "br0")
+        self.client, self.build = None, build
         self.events = set()
 
     def boot(self, name):
@@ -184,6 +188,8 @@ class Story:
         expect("the service runs", where(first) in NAMES, instances(first))
         said = page.run("gantry status")[0]
         expect("the service's name is answered", re.search(r"10\.0\.0\.\d.*3002", said), said)
+        self.client = axis.Client(self.build, "10.0.0.1:54,10.0.0.2:54")
+        self.hears("a client elsewhere receives its data")
         page.run("gantry logs")
         page.run("printf '[log]")
 
@@ -195,15 +201,24 @@ class Story:
         wait_for(lambda: where(first) not in (None, "gw2"), 30, lambda: f"it does not leave gw2: {instances(first)}", pause=0.1)
         page.run("gantry uncordon gw2")
 
+        wait_for(lambda: self.gateways["gw2"].inside("pgrep", "-x", "axis_server", check=False).returncode == 1, 30,
+                 "the old copy on gw2 does not end", pause=0.1)
+        self.hears("the client follows a service that is moved by plan")
         before = instances(first)[0]
         page.run("apt install", lambda gateway: gateway.put(self.newer, "/root/gantry_0.9.1_amd64.deb"),
                  lambda gateway: gateway.systemctl("restart"))
         all_ready(self.gateways, "gw1")
         page.run("gantry nodes")
         the_same(first, before, "an upgrade of every gateway")
+        self.misses_nothing("nor does the client miss a message")
 
+        first.inside("gantry", "cordon", "gw2")
+        if where(first) != "gw3":
+            leaves(first, "gw1")
+        first.inside("gantry", "uncordon", "gw2")
         self.gateways["gw3"].die()
         wait_for(lambda: where(first) in ("gw1", "gw2"), 30, lambda: f"it does not leave gw3: {instances(first)}", pause=0.1)
+        self.hears("its node died: the client receives data again")
         page.run("gantry node rm gw3 --dead")
         self.new_machine("gw3")
         self.hand("gw1", "/etc/gantry/cluster.secret", "gw3", "/root/cluster.secret")
@@ -216,6 +231,8 @@ class Story:
         cut.cut()
         wait_for(lambda: where(first) not in (None, cut.name), 30, lambda: f"it does not move: {instances(first)}", pause=0.1)
         print("ok   its node is cut off: it runs on another", flush=True)
+        self.hears("and the client receives data again")
+        self.client.end()
         page.run("gantry node confirm-lost")
         cut.heal()
         all_ready(self.gateways, "gw1")
@@ -262,6 +279,21 @@ class Story:
         page.done(second)
         self.note_events("gw2")
         expect("every event of this day is on the page", self.events <= kinds_of(page), self.events - kinds_of(page))
+
+    def hears(self, what):
+        """The client receives a message that arrived after now, when no other copy than the one meant can have sent it."""
+        now = time.time()
+        line = ""
+        while not line:
+            when, text = self.client.wait("/axis", 30)
+            line = text if when > now else ""
+        print(f"ok   {what}", flush=True)
+
+    def misses_nothing(self, what):
+        """Since the last look."""
+        lines = self.client.arrived()
+        rolls = [axis.roll(line) for line in lines if line.startswith("/axis")]
+        expect(what, len(rolls) > 5 and len(rolls) == len(lines) and rolls == list(range(rolls[0], rolls[0] + len(rolls))), lines)
 
     def new_machine(self, name):
         gateway = self.boot(name)
