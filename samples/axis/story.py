@@ -82,7 +82,7 @@ def deploy(cluster, timeline):
 def tell(cluster, timeline):
     prepare(cluster, timeline)
     deploy(cluster, timeline)
-    client = Client(cluster)
+    client = Client(cluster.build, f"{cluster.controller_address}:{cluster.position_port}")
     try:
         client.wait("connected", 10)
         when, line = client.wait("/axis", 10)

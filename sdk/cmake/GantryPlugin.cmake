@@ -49,7 +49,7 @@ function(gantry_add_plugin name)
     set(layer Gantry::abi)
   endif()
   add_custom_command(OUTPUT ${note}
-    COMMAND $<TARGET_FILE:Gantry::note> ${manifest} ${note} ${id} ${version} ${role}
+    COMMAND Gantry::note ${manifest} ${note} ${id} ${version} ${role}
     DEPENDS $<TARGET_FILE:Gantry::note> ${manifest} VERBATIM)
 
   add_library(${target} MODULE ${arg_SOURCES} ${note})

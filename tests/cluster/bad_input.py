@@ -294,7 +294,7 @@ def garbage():
         server = c.hosts[place["node"]].address
         sessions = {name: c.node(name)["session"] for name in ("SNode1", "SNode2")}
         after = c.events()[-1]["number"]
-        client = axis.Client(c)
+        client = axis.Client(c.build, f"{c.controller_address}:{c.position_port}")
         try:
             first = axis.roll(client.wait("/axis", 20)[1])
             datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -15,12 +15,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from built import ROOT, build_packages, debs, skip
 from gateways import TREE, Gateway, Page
+import axis
 import hosts
 from hosts import Failure, run, wait_for
 import spdx
+import trees
+from trees import dependencies
 
 INSTALLED_MAX_KIB = 15 * 1024
 NAMES = ["gw1", "gw2", "gw3"]
@@ -38,30 +42,9 @@ def prepare():
 
 
 def make_tree():
-    """A tree with all that the package depends on; one that was made for other dependencies is made anew."""
-    needs = {re.split(r"[ |(]", part.strip())[0] for part in
-             run("dpkg-deb", "-f", debs()["gantry"], "Depends").stdout.split(",")}
-    needs |= {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
-    needs -= {"systemd", "default-systemd-sysusers"}
-    packages = ",".join(sorted(needs))
-    ready = TREE / "ready"
-    if ready.is_file() and ready.read_text() == packages:
-        return
-    subprocess.run([ROOT / ".ci/packages", "package"], check=True)
-    uris = [line.split()[1] for path in pathlib.Path("/etc/apt").glob("sources.list.d/*.sources")
-            for line in path.read_text().splitlines() if line.startswith("URIs:")]
-    uris += [line.split()[-3] for line in pathlib.Path("/etc/apt/sources.list").read_text().splitlines()
-             if line.startswith("deb ")] if pathlib.Path("/etc/apt/sources.list").is_file() else []
-    if not uris:
-        skip("this machine names no mirror of Debian")
-    print("making a tree of Debian 12", flush=True)
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", TREE, uris[0]],
-                          capture_output=True, text=True, timeout=1800)
-    if done.returncode != 0:
-        skip("debootstrap made no tree: " + " ".join(done.stdout.split()[-40:]))
-    ready.write_text(packages)
+    """With all that the package depends on."""
+    needs = dependencies() | {"iproute2", "procps", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles"}
+    trees.make_tree(TREE, needs - {"systemd", "default-systemd-sysusers"})
 
 
 def lint():
@@ -159,6 +142,8 @@ class Story:
         self.gateways = {}
         for name in NAMES:
             self.boot(name)
+        run("ip", "addr", "add", "10.0.0.100/24", "dev", "br0")
+        self.client, self.build = None, build
         self.events = set()
 
     def boot(self, name):
@@ -203,6 +188,8 @@ class Story:
         expect("the service runs", where(first) in NAMES, instances(first))
         said = page.run("gantry status")[0]
         expect("the service's name is answered", re.search(r"10\.0\.0\.\d.*3002", said), said)
+        self.client = axis.Client(self.build, "10.0.0.1:54,10.0.0.2:54")
+        self.hears("a client elsewhere receives its data")
         page.run("gantry logs")
         page.run("printf '[log]")
 
@@ -214,15 +201,24 @@ class Story:
         wait_for(lambda: where(first) not in (None, "gw2"), 30, lambda: f"it does not leave gw2: {instances(first)}", pause=0.1)
         page.run("gantry uncordon gw2")
 
+        wait_for(lambda: self.gateways["gw2"].inside("pgrep", "-x", "axis_server", check=False).returncode == 1, 30,
+                 "the old copy on gw2 does not end", pause=0.1)
+        self.hears("the client follows a service that is moved by plan")
         before = instances(first)[0]
         page.run("apt install", lambda gateway: gateway.put(self.newer, "/root/gantry_0.9.1_amd64.deb"),
                  lambda gateway: gateway.systemctl("restart"))
         all_ready(self.gateways, "gw1")
         page.run("gantry nodes")
         the_same(first, before, "an upgrade of every gateway")
+        self.misses_nothing("nor does the client miss a message")
 
+        first.inside("gantry", "cordon", "gw2")
+        if where(first) != "gw3":
+            leaves(first, "gw1")
+        first.inside("gantry", "uncordon", "gw2")
         self.gateways["gw3"].die()
         wait_for(lambda: where(first) in ("gw1", "gw2"), 30, lambda: f"it does not leave gw3: {instances(first)}", pause=0.1)
+        self.hears("its node died: the client receives data again")
         page.run("gantry node rm gw3 --dead")
         self.new_machine("gw3")
         self.hand("gw1", "/etc/gantry/cluster.secret", "gw3", "/root/cluster.secret")
@@ -235,6 +231,8 @@ class Story:
         cut.cut()
         wait_for(lambda: where(first) not in (None, cut.name), 30, lambda: f"it does not move: {instances(first)}", pause=0.1)
         print("ok   its node is cut off: it runs on another", flush=True)
+        self.hears("and the client receives data again")
+        self.client.end()
         page.run("gantry node confirm-lost")
         cut.heal()
         all_ready(self.gateways, "gw1")
@@ -281,6 +279,21 @@ class Story:
         page.done(second)
         self.note_events("gw2")
         expect("every event of this day is on the page", self.events <= kinds_of(page), self.events - kinds_of(page))
+
+    def hears(self, what):
+        """The client receives a message that arrived after now, when no other copy than the one meant can have sent it."""
+        now = time.time()
+        line = ""
+        while not line:
+            when, text = self.client.wait("/axis", 30)
+            line = text if when > now else ""
+        print(f"ok   {what}", flush=True)
+
+    def misses_nothing(self, what):
+        """Since the last look."""
+        lines = self.client.arrived()
+        rolls = [axis.roll(line) for line in lines if line.startswith("/axis")]
+        expect(what, len(rolls) > 5 and len(rolls) == len(lines) and rolls == list(range(rolls[0], rolls[0] + len(rolls))), lines)
 
     def new_machine(self, name):
         gateway = self.boot(name)

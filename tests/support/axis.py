@@ -10,11 +10,11 @@ from hosts import Failure
 
 
 class Client:
-    """Runs on a host that is no part of the cluster and asks the controller's directory for axis_server."""
+    """Runs on a host that is no part of the cluster and asks the directories at `positions` for axis_server."""
 
-    def __init__(self, cluster):
-        environment = dict(os.environ, VSOA_POS_SERVER=f"{cluster.controller_address}:{cluster.position_port}")
-        command = ["setpriv", "--pdeathsig", "KILL", str(cluster.build / "samples/axis/axis_client"), "--timestamps"]
+    def __init__(self, build, positions):
+        environment = dict(os.environ, VSOA_POS_SERVER=positions)
+        command = ["setpriv", "--pdeathsig", "KILL", str(build / "samples/axis/axis_client"), "--timestamps"]
         self.process = subprocess.Popen(command, env=environment, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.lines = queue.Queue()
