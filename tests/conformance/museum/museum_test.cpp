@@ -180,7 +180,7 @@ TEST_CASE("runtime/1: a runtime of every released SDK keeps containers from imag
         REQUIRE(bench.wait<void>([&](auto done) { runtime->kill("a.0", kLimit, done); }));
         int ends[2];
         REQUIRE(::pipe(ends) == 0);
-        REQUIRE(bench.wait<void>([&](auto done) { runtime->logs("a.0", false, -1, ends[1], done); }));
+        REQUIRE(bench.wait<void>([&](auto done) { runtime->logs("a.0", false, -1, 0, ends[1], done); }));
         char text[64]{};
         CHECK(::read(ends[0], text, sizeof(text) - 1) > 0);
         ::close(ends[0]);
