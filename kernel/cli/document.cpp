@@ -98,6 +98,7 @@ std::optional<std::chrono::system_clock::time_point> time_of(std::string_view gi
         (joint != 'T' && joint != ' ')) {
         return std::nullopt;
     }
+    if (parts.tm_year < 1700 || parts.tm_year > 2200) return std::nullopt;  // more nanoseconds than a time_point holds
     auto rest = std::string_view(text).substr(static_cast<std::size_t>(used));
     if (rest.starts_with('.')) {
         rest.remove_prefix(1);

@@ -220,7 +220,8 @@ TEST_CASE("Of bursts without end as much is kept as is wanted, and a follower mi
     for (std::size_t i = 1; i < kept.size(); ++i) REQUIRE(kept[i] == kept[i - 1] + 1);
     CHECK(kept.back() == 24000);
     CHECK(on_disk(folder) >= kKept);
-    CHECK(on_disk(folder) <= kKept + kKept / 2 + kLimit);
+    // A monitor looks at its limit after what it has read at once: 8 KiB, of lines as short as these 64 KiB of log.
+    CHECK(on_disk(folder) <= kKept + kKept / 2 + 2 * kLimit);
 }
 
 TEST_CASE("Following a log goes on until the container is removed") {
