@@ -12,7 +12,9 @@ def paused_stands_still():
     """A paused instance is shown so, not named, not asked by probes and not restarted, whatever becomes of gantryd; then it goes on."""
     with fleet() as c:
         up(c)
-        deploy(c, manifest(probe=None) | {"probe": [
+        c.controller().cli("secret", "set", "axis", input="123456")
+        endpoint = {"kind": "vsoa", "name": "axis_server", "port": 3002, "password": {"secret": "axis"}}
+        deploy(c, manifest(probe=None, endpoint=[endpoint]) | {"probe": [
             {"kind": "tcp", "interval": "200ms"},
             {"kind": "vsoa", "purpose": "liveness", "interval": "200ms", "timeout": "200ms", "failure_threshold": 2}]})
         controller, host = c.controller(), c.hosts[c.wait_ready("axis_server")[0]["node"]]
