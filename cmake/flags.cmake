@@ -9,7 +9,7 @@ target_compile_options(gantry_flags INTERFACE
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>
   # Small boards: half the text of -O2 for a tenth of the speed. What that tenth counts for asks for gantry_quick().
   # The code of tests (GANTRY_PLAIN) is compiled as fast as the compiler can; what it tests is not.
-  $<$<CONFIG:Release>:$<IF:$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>,-O0,-Os>>
+  $<IF:$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>,-O0,$<$<CONFIG:Release>:-Os>>
   $<$<AND:$<CONFIG:Release>,$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>>:-U_FORTIFY_SOURCE>
   $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
 target_link_options(gantry_flags INTERFACE $<$<CONFIG:Release>:LINKER:--gc-sections>)

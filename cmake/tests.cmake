@@ -1,6 +1,7 @@
 # Catch2's own main(), compiled once.
 file(WRITE ${CMAKE_BINARY_DIR}/catch_main.cpp "#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n")
 add_library(gantry_catch STATIC EXCLUDE_FROM_ALL ${CMAKE_BINARY_DIR}/catch_main.cpp)
+target_compile_options(gantry_catch PRIVATE -O0 -U_FORTIFY_SOURCE)
 
 # gantry_unit_test(NAME SOURCES ... LIBS ... [LONG_LOOPS]): one Catch2 program, one CTest entry labelled "unit".
 function(gantry_unit_test name)
