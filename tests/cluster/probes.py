@@ -91,6 +91,7 @@ def readiness_names():
     with with_probes("http") as c, Answers(up(c)) as answers:
         deploy(c, probing("readiness"))
         place = c.wait_ready("axis_server")[0]
+        wait_for(lambda: counts(c)[place["node"]] == 1, 5, "its process has become the program")
         before, after = processes(c), last_event(c)
         named = lambda: resolve(c, c.hosts["controller"], "axis_server").get("addr")  # noqa: E731
         wait_for(named, 5, "it is named")
@@ -146,6 +147,7 @@ def command_in_container():
                  lambda: f"the command's status and words: {c.instances('axis_server')}")
         (flag / "status").write_text("0\n")
         node = c.wait_ready("axis_server")[0]["node"]
+        wait_for(lambda: counts(c)[node] == 1, 5, "its process has become the program")
         before = processes(c)
         # It forks for ever, and what it makes leaves its parents.
         bomb = "f() { (while :; do :; done) & (sleep 0.05; f) & }; f; f; f; while :; do :; done"
