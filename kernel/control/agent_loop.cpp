@@ -508,18 +508,24 @@ void AgentLoop::dial() {
         }
         return dial_later();
     }
-    dialling_ = true;
     const auto address = controllers_[next_controller_++ % controllers_.size()];
+    if (!has_carrier(address)) {  // looked at again at once: who was cut off has copies that run twice
+        dial_failures_ = 0;
+        return dial_failed(address, {Code::kUnavailable, "its link has no carrier", {}, false, {}});
+    }
+    dialling_ = true;
     parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
         dialling_ = false;
         if (peer) return peer_up(*peer);
         ++dial_failures_;
-        if (peer.error().message != std::exchange(last_dial_error_, peer.error().message) ||
-            dial_failures_ % 100 == 1) {
-            parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address + ": " + peer.error().text());
-        }
-        dial_later();
+        dial_failed(address, peer.error());
     });
+}
+
+void AgentLoop::dial_failed(const std::string& address, const Error& error) {
+    if (error.message != std::exchange(last_dial_error_, error.message) || dial_failures_ % 100 == 1)
+        parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address + ": " + error.text());
+    dial_later();
 }
 
 void AgentLoop::dial_later() {

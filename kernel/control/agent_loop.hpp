@@ -109,6 +109,7 @@ class AgentLoop {
     host::Done<void> done_with(std::uint64_t id);
     void send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail = {});
     void dial();
+    void dial_failed(const std::string& address, const Error& error);
     void dial_later();
     void peer_up(host::PeerId peer);
     void measure();

@@ -1,17 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/control/machine.hpp"
 
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 
 #include "kernel/control/files.hpp"
 
 namespace gantry::control {
+
+namespace {
+
+bool same_ip(const sockaddr& a, const sockaddr_storage& b) {
+    if (a.sa_family != b.ss_family) return false;
+    const auto in4 = [](const void* at) { return &static_cast<const sockaddr_in*>(at)->sin_addr; };
+    const auto in6 = [](const void* at) { return &static_cast<const sockaddr_in6*>(at)->sin6_addr; };
+    if (a.sa_family == AF_INET) return std::memcmp(in4(&a), in4(&b), sizeof(in_addr)) == 0;
+    return a.sa_family == AF_INET6 && std::memcmp(in6(&a), in6(&b), sizeof(in6_addr)) == 0;
+}
+
+}  // namespace
+
+// The address that this machine would send from is that of one of its interfaces.
+bool has_carrier(const std::string& address) {
+    const auto colon = address.rfind(':');
+    std::string ip = address.substr(0, colon);
+    if (ip.size() > 2 && ip.front() == '[') ip = ip.substr(1, ip.size() - 2);
+    addrinfo hints{}, *to = nullptr;
+    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+    hints.ai_socktype = SOCK_DGRAM;
+    if (colon == std::string::npos || ::getaddrinfo(ip.c_str(), &address[colon + 1], &hints, &to) != 0) return true;
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    const int fd = ::socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const bool routed = fd >= 0 && ::connect(fd, to->ai_addr, to->ai_addrlen) == 0 &&
+                        ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0;
+    if (fd >= 0) ::close(fd);
+    ::freeaddrinfo(to);
+    ifaddrs* all = nullptr;
+    if (!routed || ::getifaddrs(&all) != 0) return true;
+    bool up = true;
+    for (const auto* each = all; each; each = each->ifa_next)
+        if (each->ifa_addr && same_ip(*each->ifa_addr, own)) up = (each->ifa_flags & IFF_RUNNING) != 0;
+    ::freeifaddrs(all);
+    return up;
+}
 
 Memory memory_now() {
     Memory out;

@@ -26,6 +26,10 @@ std::int64_t cpu_count();
 // Of the file system that `path` is on, as df(1) counts: what only root may use is not free. 0 if it cannot be told.
 double disk_used_percent(const std::filesystem::path& path);
 
+// False if the interface that leads to IP:PORT or [IPv6]:PORT has no carrier: a cable is pulled. What was sent there would
+// be lost, and the kernel would wait a second before it looks for the other side again. True where nobody can tell.
+bool has_carrier(const std::string& address);
+
 // The identity of this boot: the file's first line.
 Result<std::string> read_boot_id(const std::filesystem::path& file);
 // The node's own id, minted at the first start, kept in DIR/node_id.
