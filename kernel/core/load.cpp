@@ -270,6 +270,7 @@ Status Controller::State::load_current(const json::value& value, const std::stri
     instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;
     attach(instance, instance.current, *node);
     instance.current.ready = ready;
+    life_of(instance.current_id(), name);
     if (ready) instance.served = instance.current.epoch;
     instance.current.assigned = instance.current.ready_since = now_;
     // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.
@@ -292,6 +293,7 @@ Status Controller::State::load_next(const json::value& value, const std::string&
     instance.next.epoch = epoch;
     instance.next.revision = revision;
     instance.next.assigned = now_;
+    if (instance.moving_from.empty()) instance.served = 0;  // the current one had been lost: nobody knows when
     if (instance.service->last().failed.contains(name)) instance.next.crashes = timing_.crashes_to_move;
     return {};
 }
