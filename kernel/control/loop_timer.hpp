@@ -4,6 +4,7 @@
 // (faults.md 4): the call is queued behind everything that became ready with it.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -22,16 +23,16 @@ class LoopTimer {
 
     // Calls fn at `at` or earlier: a deadline that moved away costs one needless call, not a system call per message.
     void arm(Instant at) {
-        if (at >= armed_) return;
+        if (stopped_ || at >= armed_) return;
         armed_ = at;
         timer_.expires_after(std::max(Duration(0), at - host::boottime_now()));
         timer_.async_wait([this](boost::system::error_code error) {
-            if (!error) later(3, host::boottime_now() - armed_);
+            if (!error && !stopped_) later(3, std::max(Duration(0), host::boottime_now() - armed_));
         });
     }
 
     void stop() {
-        armed_ = Instant{INT64_MIN};
+        stopped_ = true;
         timer_.cancel();
     }
 
@@ -40,7 +41,7 @@ class LoopTimer {
     void later(int turns, Duration lag) {
         boost::asio::post(io_, [this, turns, lag] {
             if (turns > 1) return later(turns - 1, lag);
-            if (armed_ == Instant{INT64_MIN}) return;
+            if (stopped_) return;
             armed_ = kNever;
             fn_(lag);
         });
@@ -50,6 +51,7 @@ class LoopTimer {
     boost::asio::steady_timer timer_;
     std::function<void(Duration)> fn_;
     Instant armed_ = kNever;
+    bool stopped_ = false;
 };
 
 }  // namespace gantry::control
