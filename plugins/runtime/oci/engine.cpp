@@ -223,8 +223,7 @@ void prepare_next(const std::string& log, const std::string& next) {
 }  // namespace
 
 // conmon puts a new file in place of a full log and drops the full one; told to, it does so earlier. A second name
-// keeps the log, even while no daemon runs (<log>.kept), and the one that conmon will take next has a second name
-// already
+// keeps the log, even while no daemon runs (<log>.kept), and the one that conmon will take next has a second name too
 // (<log>.next). So nothing is lost before a third replacement that nobody saw. One of them may be ours; conmon does so
 // by itself whenever it has written half of all that is to be kept.
 void Engine::keep_log(const Home& home, std::uint64_t& asked) {
@@ -243,9 +242,8 @@ void Engine::keep_log(const Home& home, std::uint64_t& asked) {
     }
     if (inode_of(log + ".tmp") == 0) prepare_next(log, next);
     if (now.st_size < options_.log_max_bytes || asked == now.st_ino) return;
-    asked = now.st_ino;
     const Fd control(::open((home.dir / "ctl").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
-    if (control) (void)!::write(control.get(), kReopenLogs.data(), kReopenLogs.size());
+    if (control && ::write(control.get(), kReopenLogs.data(), kReopenLogs.size()) > 0) asked = now.st_ino;
 }
 
 gantry::Duration Engine::log_pause() const { return kLogPause; }
