@@ -53,6 +53,7 @@ void MonitoredRuntime::adopt(Record record) {
     container->process = open_process(record.process);
     container->monitor = open_process(record.monitor);
     container->record = std::move(record);
+    container->paused = running && backend_->paused(container->record);
     end_left_execs(container->record);
     watch_log(container, false);
     watch_processes(container);

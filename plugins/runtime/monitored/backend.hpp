@@ -74,7 +74,7 @@ class Backend {
         (void)on, (void)deadline;
         throw gantry::Failure(gantry::Code::kUnsupported, "this runtime cannot pause");
     }
-    // Quick, never throws. [loop]
+    // Whether an earlier daemon left it so. Quick, never throws. [loop]
     virtual bool paused(const Record&) { return false; }
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;

@@ -58,7 +58,7 @@ void MonitoredRuntime::stop_container(Operation<> op, std::string name, gantry::
     const long sent =
         ::syscall(SYS_pidfd_send_signal, container->process.get(), container->record.stop_signal, nullptr, 0);
     if (sent != 0 && errno != ESRCH) return kill_now(container);
-    if (backend_->paused(container->record)) {  // one that stands still hears no signal
+    if (std::exchange(container->paused, false)) {  // one that stands still hears no signal
         const Status taken = in_pool([this, record = container->record] {
             try {
                 backend_->pause(record, false, now() + kThawTime);
@@ -96,11 +96,12 @@ void MonitoredRuntime::pause(Operation<> op, std::string name, bool on) {
     // One that was asked to end is not kept from it.
     if (container->state != State::kRunning || !container->stops.empty())
         return op.fail(Code::kConflict, "container \"" + name + "\" does not run");
-    if (backend_->paused(container->record) == on) return op.done();
+    if (container->paused == on) return op.done();
     const gantry::Instant deadline = op.deadline();
     job(
         container, [this, record = container->record, on, deadline] { backend_->pause(record, on, deadline); },
-        [this, container, op = std::move(op)](const Status& status) mutable {
+        [this, container, on, op = std::move(op)](const Status& status) mutable {
+            if (status) container->paused = on;
             check_exit(container);
             status ? op.done() : op.fail(status);
         });

@@ -33,10 +33,10 @@ void MonitoredRuntime::answer_lists() {
         if (container->process_ended && container->state != State::kExited) return;
         gantry::Container& item = out.containers.emplace_back();
         item.name = name;
-        item.state = container->state == State::kCreated   ? gantry::ContainerState::kCreated
-                     : container->state == State::kExited  ? gantry::ContainerState::kExited
-                     : backend_->paused(container->record) ? gantry::ContainerState::kPaused
-                                                           : gantry::ContainerState::kRunning;
+        item.state = container->state == State::kCreated  ? gantry::ContainerState::kCreated
+                     : container->state == State::kExited ? gantry::ContainerState::kExited
+                     : container->paused                  ? gantry::ContainerState::kPaused
+                                                          : gantry::ContainerState::kRunning;
         item.exit_code = container->exit_code;
         item.pid = container->state == State::kExited ? 0 : container->record.process.pid;
         item.started = container->record.started;

@@ -68,6 +68,7 @@ class MonitoredRuntime : public gantry::Runtime {
         bool busy = false;           // a job is under way
         bool process_ended = false;  // seen, but not recorded by the monitor yet
         bool killing = false;
+        bool paused = false;       // by us, or found so; not while it is frozen for a moment
         std::deque<Step> waiting;  // calls that came while busy
         gantry::Fd process, monitor;
         gantry::WatchId process_watch = 0, monitor_watch = 0;
