@@ -41,6 +41,8 @@ Record record_of(const json::object& document, const std::string& name) {
             out.labels.emplace_back(pair.at(0).as_string(), pair.at(1).as_string());
         }
     }
+    if (const json::value* quota = member(document, "cpu_quota_us"))
+        out.cpu_quota_us = quota->to_number<std::int64_t>();
     const json::value* signal = member(document, "stop_signal");
     out.stop_signal = signal == nullptr ? SIGTERM : signal->to_number<int>();
     out.process = process_of(document, "process");
@@ -60,6 +62,7 @@ void save(const Record& record, const std::filesystem::path& dir) {
                                 {"name", record.name},
                                 {"image", record.image},
                                 {"labels", std::move(labels)},
+                                {"cpu_quota_us", record.cpu_quota_us},
                                 {"stop_signal", record.stop_signal},
                                 {"process", to_json(record.process)},
                                 {"monitor", to_json(record.monitor)},

@@ -15,10 +15,11 @@ namespace monitored {
 struct Record {
     std::string name, image;
     gantry::Labels labels;
-    int stop_signal = 0;        // the one to send: never 0 in a whole record
-    ProcessRef process;         // the container's first; none before start where a runtime makes it then
-    ProcessRef monitor;         // outlives the daemon and writes the exit file
-    gantry::Instant started{};  // zero: not yet
+    std::int64_t cpu_quota_us = 0;  // of a tenth of a second, from the start on; 0: as it was made
+    int stop_signal = 0;            // the one to send: never 0 in a whole record
+    ProcessRef process;             // the container's first; none before start where a runtime makes it then
+    ProcessRef monitor;             // outlives the daemon and writes the exit file
+    gantry::Instant started{};      // zero: not yet
 };
 
 // Throws Failure: kFull, kFailed; kInvalid if it is larger than load() reads.

@@ -25,7 +25,6 @@ namespace fs = std::filesystem;
 using gantry::Code;
 using gantry::Failure;
 
-constexpr std::int64_t kCpuPeriodUs = 100'000;
 constexpr std::int64_t kMinCpuMilli = 10;       // the kernel takes no quota below 1 ms
 constexpr std::int64_t kMinMemory = 8LL << 20;  // the engine itself must fit in while it starts the container
 
@@ -156,7 +155,7 @@ json::object cpu_limits(const BundleInput& in) {
     json::object out;
     if (in.spec.cpu_milli > 0) {
         out["period"] = kCpuPeriodUs;
-        out["quota"] = std::max(in.spec.cpu_milli, kMinCpuMilli) * kCpuPeriodUs / 1000;
+        out["quota"] = -1;  // cpu_quota_us(), once the engine's own part is done
     }
     if (in.settings.cpu_shares > 0) out["shares"] = in.settings.cpu_shares;
     if (in.settings.cpus.empty()) return out;
@@ -269,6 +268,10 @@ std::string node_name() {
 }
 
 }  // namespace
+
+std::int64_t cpu_quota_us(const gantry::ContainerSpec& spec) {
+    return spec.cpu_milli > 0 ? std::max(spec.cpu_milli, kMinCpuMilli) * kCpuPeriodUs / 1000 : 0;
+}
 
 std::string bundle_config(const BundleInput& in) {
     json::array namespaces;

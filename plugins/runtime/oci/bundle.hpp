@@ -26,6 +26,12 @@ struct BundleInput {
     const boost::json::object& seccomp;  // which system calls are allowed; empty: all
 };
 
+inline constexpr std::int64_t kCpuPeriodUs = 100'000;
+
+// Of each period; 0: no limit. It is no part of the bundle, for the engine's init would stand still for most of it:
+// with a hundredth of a processor a start takes half a second. It is set before the program begins.
+std::int64_t cpu_quota_us(const gantry::ContainerSpec& spec);
+
 // Throws Failure(kInvalid) for what cannot work on this node: what, why, and what to do.
 std::string bundle_config(const BundleInput& input);
 

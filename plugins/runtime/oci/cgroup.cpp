@@ -157,6 +157,14 @@ void Cgroups::adopt_monitor(pid_t pid) {
     }
 }
 
+void Cgroups::limit_cpu(const std::string& name, std::int64_t quota_us, std::int64_t period_us) const {
+    const Hierarchy* tree = with("cpu");
+    if (tree == nullptr) throw Failure(Code::kFailed, "no cgroup hierarchy of this node limits processors");
+    const std::string quota = std::to_string(quota_us), period = std::to_string(period_us);
+    const fs::path file = folder(*tree, name) / (tree->unified() ? "cpu.max" : "cpu.cfs_quota_us");
+    if (!write_file(file, tree->unified() ? quota + " " + period : quota)) monitored::file_failed("write", file, errno);
+}
+
 std::vector<pid_t> Cgroups::members(const std::string& name) const {
     std::set<pid_t> out;
     for (const Hierarchy& hierarchy : hierarchies_) collect(folder(hierarchy, name), out);

@@ -37,11 +37,13 @@ class Cgroups {
     // SIGKILL to those of its processes that carry the mark (monitored::has_mark), again and again until none is left,
     // for a second at most.
     void kill_marked(const std::string& name, const std::string& mark) const;
+    // Processor time of each period, in microseconds. Errors: kFailed, with the file.
+    void limit_cpu(const std::string& name, std::int64_t quota_us, std::int64_t period_us) const;
     // Its limit leaves no room for what begins one more.
     bool no_more_processes(const std::string& name) const;
     // All its processes stand still, or go on; ends when they do. Errors: kUnsupported, kDeadline.
     void pause(const std::string& name, bool on, gantry::Instant deadline) const;
-    bool paused(const std::string& name) const;
+    bool paused(const std::string& name) const;  // or frozen for a moment
     // Deletes the container's groups, which must be empty; then what of the monitors' and the parent is not used.
     void remove(const std::string& name, gantry::Instant deadline);
 

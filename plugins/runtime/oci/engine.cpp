@@ -149,6 +149,7 @@ void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image&
                        settings.io_weight > 0 && cgroups_.weighs_io(), options_.seccomp});
     monitored::replace_file(home.dir / "config.json", config);
 
+    record.cpu_quota_us = cpu_quota_us(spec);
     const pid_t pid = run_conmon(home, spec.name, deadline);
     record.process = monitored::identify(pid);
     record.monitor = monitored::identify(conmon_pid(home));
@@ -176,6 +177,7 @@ pid_t Engine::run_conmon(const Home& home, const std::string& name, Instant dead
 }
 
 void Engine::start(const Home&, Record& record, Instant deadline) {
+    if (record.cpu_quota_us > 0) cgroups_.limit_cpu(record.name, record.cpu_quota_us, kCpuPeriodUs);
     monitored::Command command;
     command.argv = {options_.engine, "--root", options_.engine_root.string(), "start", record.name};
     command.env = kEnvironment;

@@ -158,6 +158,31 @@ TEST_CASE("The processor limit holds") {
     CHECK(share > 0.02);
 }
 
+TEST_CASE("The processor limit holds from the program on, and the engine's init is not slowed down by it") {
+    Fixture f;
+    const auto quota = [] {
+        for (const fs::path& group : groups_named("c1")) {
+            if (fs::exists(group / "cpu.cfs_quota_us")) return slurp(group / "cpu.cfs_quota_us");
+            if (fs::exists(group / "cpu.max")) return slurp(group / "cpu.max");
+        }
+        return std::string("no group limits processors");
+    };
+    const auto throttled = [] {  // periods in which it had to stand still
+        std::string out;
+        for (const fs::path& group : groups_named("c1"))
+            if (const std::string stat = slurp(group / "cpu.stat"); has(stat, "nr_throttled ")) out += stat;
+        return !has(out, "nr_throttled 0\n");
+    };
+    gantry::ContainerSpec spec = f.script("c1", "exec $B sleep 50");
+    spec.cpu_milli = 10;
+    REQUIRE(f.driver().create(spec).wait().ok());
+    CHECK((quota() == "-1\n" || quota() == "max 100000\n"));
+    CHECK_FALSE(throttled());
+    f.restart();  // a daemon that comes later knows the limit
+    REQUIRE(f.driver().start("c1").wait().ok());
+    CHECK((quota() == "1000\n" || quota() == "1000 100000\n"));
+}
+
 TEST_CASE("Mounts are writable or read-only as asked") {
     Fixture f;
     const fs::path data = f.scratch() / "data";
