@@ -34,12 +34,11 @@ function(gantry_quick)
   endif()
 endfunction()
 
-# gantry_together(TARGET): several files of this target are compiled as one where all of them are built anyway, for most
-# of what a file costs is headers: every test of a release, and everything under a sanitizer. Names in an anonymous
-# namespace are then seen by the neighbours.
+# gantry_together(TARGET): several files of this target are compiled as one where all of them are built anyway, in a
+# release and under a sanitizer, for most of what a file costs is headers. Names in an anonymous namespace are then seen
+# by the neighbours; the preset dev compiles each file alone, so a header that is missing shows there.
 function(gantry_together target)
-  get_target_property(type ${target} TYPE)
-  if(GANTRY_SANITIZE OR (CMAKE_BUILD_TYPE STREQUAL "Release" AND type STREQUAL "EXECUTABLE"))
+  if(GANTRY_SANITIZE OR CMAKE_BUILD_TYPE STREQUAL "Release")
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON)
   endif()
 endfunction()
