@@ -74,6 +74,7 @@ void Controller::State::on(const ApiSetIntent& input) {
     if (node.intent != intent) {
         node.intent = intent;
         node.drain_told = false;
+        if (intent == Intent::kDraining) draining_.insert(node.name);
         dirty(node);
         touched_.insert(&node);
         moves_dirty_ = true;

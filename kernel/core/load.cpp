@@ -122,6 +122,7 @@ Status Controller::State::load_node(const std::string& name, const json::value& 
     node.liveness = liveness == "lost" ? Liveness::kLost : liveness == "left" ? Liveness::kLeft : Liveness::kNew;
     node.reason = node.down() ? std::move(reason) : "not back since the controller's start";
     node.intent = intent == "cordoned" ? Intent::kCordoned : intent == "draining" ? Intent::kDraining : Intent::kActive;
+    if (node.intent == Intent::kDraining) draining_.insert(node.name);
     node.list_no = list_no;
     node.address = std::move(address);
     node.advertise = std::move(advertise);

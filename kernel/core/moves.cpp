@@ -20,8 +20,14 @@ void Controller::State::plan_moves() {
         else
             rolling_.erase(no);
     }
-    for (auto& [name, node] : nodes_)
-        if (node.intent == Intent::kDraining || node.leaves_by) plan_drain(node);
+    std::set<std::string> emptied = draining_;
+    emptied.insert(leaving_.begin(), leaving_.end());
+    for (const auto& name : emptied) {
+        const auto at = nodes_.find(name);
+        const bool drains = at != nodes_.end() && at->second.intent == Intent::kDraining;
+        if (!drains) draining_.erase(name);
+        if (drains || (at != nodes_.end() && at->second.leaves_by)) plan_drain(at->second);
+    }
     go_on_rebalancing();
     moves_dirty_ = false;
 }

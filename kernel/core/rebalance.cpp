@@ -98,6 +98,7 @@ void Controller::State::go_on_rebalancing() {
         const Instance* instance = find(id);
         return !instance || !instance->moves();
     });
+    if (shifts_.empty()) return;
     // After a start of the controller nodes come back one after the other; those that do not are lost soon.
     if (std::any_of(nodes_.begin(), nodes_.end(), [](const auto& e) { return e.second.liveness == Liveness::kNew; }))
         return;

@@ -522,6 +522,7 @@ class Controller::State {
     std::uint64_t next_question_ = 1;
 
     std::set<std::string> leaving_;    // nodes that go down, and perhaps some that did
+    std::set<std::string> draining_;   // nodes that drain, and perhaps some that did
     std::set<std::uint64_t> rolling_;  // services that may have copies to replace
     std::set<std::uint64_t> removing_;
     std::map<InstanceId, Instant> moves_;  // under way, and until when the next ones of their nodes wait for them
