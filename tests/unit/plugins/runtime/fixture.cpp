@@ -30,7 +30,7 @@ std::string stat_tail(std::int64_t pid) {
 
 int patience() {
     const char* text = std::getenv("GANTRY_TEST_PATIENCE");
-    return text == nullptr ? 1 : std::max(1, std::atoi(text));
+    return text == nullptr ? 3 : std::max(1, std::atoi(text));
 }
 
 bool eventually(const std::function<bool()>& condition) {
