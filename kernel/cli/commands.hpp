@@ -70,6 +70,15 @@ Outcome<int> rollout(const Session& session, const std::string& service, const s
 // Has the processes of an instance stand still, or go on. `pause` of a service is its rollout's, as above.
 Outcome<int> pause(const Session& session, const std::string& target);
 Outcome<int> unpause(const Session& session, const std::string& instance);
+struct WaitOptions {
+    bool wait = false;  // until it is so
+    std::string timeout = "5m";
+};
+// Nothing of a service runs until it is started.
+Outcome<int> stop(const Session& session, const std::string& service, const WaitOptions& options);
+Outcome<int> start(const Session& session, const std::string& service, const WaitOptions& options);
+// Of an instance in its place; of a service as an update that changes nothing.
+Outcome<int> restart(const Session& session, const std::string& target, const WaitOptions& options);
 Outcome<int> remove_service(const Session& session, const std::string& service, bool wait, const std::string& timeout);
 
 struct EventsOptions {

@@ -72,6 +72,15 @@ class Follower {
             say_ready();
             return true;
         }
+        if (flag_of(last_, "stopped")) {
+            progress_.end();
+            if (session_.json())
+                session_.show(last_);
+            else
+                session_.say_line("service " + manifest_.name() + " is deployed and stays stopped: gantry start " +
+                                  manifest_.name() + " runs it");
+            return true;
+        }
         if (!options_.wait) GANTRY_CHECK(stuck());
         return false;
     }

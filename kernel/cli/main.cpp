@@ -64,6 +64,22 @@ CLI::App* add_group(CLI::App& parent, const char* name, const char* about) {
     return app;
 }
 
+void add_run_commands(CLI::App& app, Given& given) {
+    const auto command = [&](const char* name, const char* about, const char* what, const char* until, auto run) {
+        auto* sub = add(app, given, name, about, [&given, run](const Session& s) {
+            return run(s, given.name, WaitOptions{given.wait, given.timeout});
+        });
+        sub->add_option(what, given.name)->required();
+        sub->add_flag("--wait", given.wait, until);
+        sub->add_option("--timeout", given.timeout, "How long to wait")->capture_default_str();
+    };
+    command("stop", "Stop a service: it stays deployed, and nothing of it runs until it is started", "SERVICE",
+            "Wait until nothing of it runs", stop);
+    command("start", "Start a service that was stopped", "SERVICE", "Wait until it is ready", start);
+    command("restart", "End an instance and start it again where it is, or replace all of a service as an update would",
+            "SERVICE|INSTANCE", "Wait until it is ready again", restart);
+}
+
 void add_rollout_commands(CLI::App& app, Given& given) {
     auto* history_app = add(app, given, "history", "List the revisions of a service, the newest first",
                             [&](const Session& s) { return history(s, given.name); });
@@ -115,6 +131,7 @@ void add_service_commands(CLI::App& app, Given& given) {
     rm->add_flag("--wait", given.wait, "Wait until nothing of it runs");
     rm->add_option("--timeout", given.timeout, "How long to wait")->capture_default_str();
 
+    add_run_commands(app, given);
     add_rollout_commands(app, given);
 
     auto* log_app = add(app, given, "logs", "Show what an instance writes", [&](const Session& s) {

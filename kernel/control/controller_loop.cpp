@@ -271,7 +271,7 @@ void ControllerLoop::peer_message(host::PeerId peer, const std::string& address,
     }
     if (const auto* read = std::get_if<core::BlobRead>(&decoded->message)) return serve_blob(peer, *read);
     if (const auto* data = std::get_if<core::LogData>(&decoded->message)) {
-        if (data->stream >= kPauses) return paused(peer, *data);
+        if (data->stream >= kOrders) return obeyed(peer, *data);
         return log_writers_.data(peer, *data, std::move(decoded->tail));
     }
     turn(core::PeerMessage{peer, ip_of(address), std::move(decoded->message)});
@@ -283,9 +283,9 @@ void ControllerLoop::peer_down(host::PeerId peer, host::Down reason) {
     outbox_.forget(peer);
     log_writers_.peer_down(peer);
     std::vector<std::uint64_t> lost;
-    for (const auto& [stream, pause] : pauses_)
-        if (pause.peer == peer) lost.push_back(stream);
-    for (const auto stream : lost) paused(peer, {{}, stream, true, "the connection to the node was lost"});
+    for (const auto& [stream, order] : orders_)
+        if (order.peer == peer) lost.push_back(stream);
+    for (const auto stream : lost) obeyed(peer, {{}, stream, true, "the connection to the node was lost"});
     turn(core::PeerDown{peer, reason == host::Down::kClosed    ? core::Down::kClosed
                               : reason == host::Down::kTimeout ? core::Down::kTimeout
                                                                : core::Down::kReset});
@@ -394,33 +394,39 @@ void ControllerLoop::logs(const std::string& instance, bool follow, std::int64_t
     started(json::object{{"node", place->node}});
 }
 
-void ControllerLoop::pause(const std::string& instance, bool on, const std::string& who, Answer answer) {
+void ControllerLoop::order(const std::string& instance, const std::string& what, const std::string& who,
+                           Answer answer) {
     if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     const auto place = core_->place(instance);
     if (!place) return answer(std::unexpected(place.error()));
-    if (!place->exec)
+    const bool restart = what == "restart";
+    if (!(restart ? place->restart : place->exec))
         return answer(
-            fail(Code::kUnsupported, "gantryd of " + place->node + " is older and pauses nothing; upgrade it"));
-    if (pauses_.size() >= limits::kLogStreams) return answer(fail(Code::kFull, "too many are being paused already"));
-    const auto stream = kPauses + ++last_pause_;
-    pauses_[stream] = {place->peer, on, instance, place->node, who, std::move(answer)};
-    send(place->peer, core::PauseCopy{stream, place->copy, on});
+            fail(Code::kUnsupported, "gantryd of " + place->node + " is older and cannot " + what + "; upgrade it"));
+    if (orders_.size() >= limits::kLogStreams)
+        return answer(fail(Code::kFull, "too many orders wait for their nodes already; try again"));
+    const auto stream = kOrders + ++last_order_;
+    orders_[stream] = {place->peer, what, instance, place->node, who, std::move(answer)};
+    if (restart)
+        send(place->peer, core::RestartCopy{stream, place->copy});
+    else
+        send(place->peer, core::PauseCopy{stream, place->copy, what == "pause"});
 }
 
-void ControllerLoop::paused(host::PeerId peer, const core::LogData& data) {
-    const auto found = pauses_.find(data.stream);
-    if (found == pauses_.end() || found->second.peer != peer) return;
-    const Pause pause = std::move(pauses_.extract(found).mapped());
-    const std::string what = pause.on ? "paused" : "unpaused";
-    if (!data.error.empty())
-        return pause.answer(
-            fail(Code::kFailed, pause.instance + " on " + pause.node + " is not " + what + ": " + data.error));
-    json::object fields{{"instance", pause.instance}, {"node", pause.node}};
+void ControllerLoop::obeyed(host::PeerId peer, const core::LogData& data) {
+    const auto found = orders_.find(data.stream);
+    if (found == orders_.end() || found->second.peer != peer) return;
+    const Order order = std::move(orders_.extract(found).mapped());
+    const bool restart = order.what == "restart";
+    const std::string place = order.instance + " on " + order.node, done = order.what + (restart ? "ed" : "d");
+    if (!data.error.empty()) return order.answer(fail(Code::kFailed, place + " is not " + done + ": " + data.error));
+    json::object fields{{"instance", order.instance}, {"node", order.node}};
     json::object said = fields;
-    if (!pause.who.empty()) said["by"] = pause.who;
-    parts_.events.add(what, pause.instance + " on " + pause.node + " is " + what, std::move(said));
-    fields["paused"] = pause.on;
-    pause.answer(std::move(fields));
+    if (!order.who.empty()) said["by"] = order.who;
+    parts_.events.add(restart ? "instance-restarted" : done, place + " is " + done + (restart ? " by hand" : ""),
+                      std::move(said));
+    if (!restart) fields["paused"] = order.what == "pause";
+    order.answer(std::move(fields));
 }
 
 void ControllerLoop::drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,

@@ -72,8 +72,9 @@ class ControllerLoop {
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms, int fd,
               Answer started);
     // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
-    // Has the processes of an instance stand still, or go on.
-    void pause(const std::string& instance, bool on, const std::string& who, Answer answer);
+    // what: "pause", "unpause": its processes stand still, or go on; "restart": it is ended and started anew where it
+    // is, and this is answered when its node is bound to do it.
+    void order(const std::string& instance, const std::string& what, const std::string& who, Answer answer);
     void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,
                Answer answer);
     // Runs a command in an instance ("axis_server.0") or container: {"args", "terminal", "input", "rows", "columns"}.
@@ -92,7 +93,7 @@ class ControllerLoop {
     const std::map<std::string, std::string>& expected() const { return expected_; }
 
   private:
-    void paused(host::PeerId peer, const core::LogData& data);
+    void obeyed(host::PeerId peer, const core::LogData& data);
     void load(std::function<void(Status)> done);
     void reload();
     void turn(const core::Input& input, const std::string& who = {});
@@ -118,15 +119,14 @@ class ControllerLoop {
     LoopTimer timer_;
     Outbox outbox_;
     LogWriters log_writers_;
-    struct Pause {  // that a node has not answered yet
+    struct Order {  // that a node has not answered yet
         host::PeerId peer = 0;
-        bool on = true;
-        std::string instance, node, who;
+        std::string what, instance, node, who;
         Answer answer;
     };
-    static constexpr std::uint64_t kPauses = 1ULL << 52;  // streams above it are of these
-    std::map<std::uint64_t, Pause> pauses_;
-    std::uint64_t last_pause_ = 0;
+    static constexpr std::uint64_t kOrders = 1ULL << 52;  // streams above it are of these
+    std::map<std::uint64_t, Order> orders_;
+    std::uint64_t last_order_ = 0;
     Lane files_;
     load::History load_history_;
     boost::asio::steady_timer reload_timer_, load_timer_;

@@ -426,9 +426,10 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
     if (parts.size() == 1 && parts[0] == "reload" && parts_.reload) return parts_.reload(route.who, std::move(answer));
     if (parts.size() == 3 && parts[0] == "plugins") return change_plugin(route, std::move(answer));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
-    if (parts.size() == 3 && parts[0] == "instances" && (parts[2] == "pause" || parts[2] == "unpause")) {
+    if (parts.size() == 3 && parts[0] == "instances" &&
+        (parts[2] == "pause" || parts[2] == "unpause" || parts[2] == "restart")) {
         if (!parts_.controller) return answer(no_controller());
-        return parts_.controller->pause(parts[1], parts[2] == "pause", route.who, std::move(answer));
+        return parts_.controller->order(parts[1], parts[2], route.who, std::move(answer));
     }
     if (parts.size() == 3 && parts[0] == "services") return post_rollout(route, body, std::move(answer));
     if (parts.size() == 2 && parts[0] == "nodes" && parts[1] == "confirm-lost") {
@@ -484,7 +485,8 @@ void Tree::post_rebalance(const Route& route, const std::string& body, Answer an
 void Tree::post_rollout(const Route& route, const std::string& body, Answer answer) {
     using Action = core::ApiRollout::Action;
     static constexpr std::pair<std::string_view, Action> kActions[] = {
-        {"pause", Action::kPause}, {"resume", Action::kResume}, {"rollback", Action::kRollBack}};
+        {"pause", Action::kPause},     {"resume", Action::kResume}, {"rollback", Action::kRollBack},
+        {"restart", Action::kRestart}, {"stop", Action::kStop},     {"start", Action::kStart}};
     const auto action =
         std::ranges::find_if(kActions, [&](const auto& known) { return known.first == route.parts[2]; });
     if (action == std::end(kActions)) return answer(no_such_path(route));

@@ -68,6 +68,7 @@ void Agent::State::adopt(const CopyId& id, Copy& copy) {
     }
     if (best == containers_.end()) return;
     copy.current = best->first;
+    if (copy.restarting != best->first.attempt) copy.restarting = 0;
     copy.first_start = false;
     Container& container = best->second;
     if (container.is == Is::kRunning) {
@@ -164,8 +165,8 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
         const auto remove = begin(key, container, Doing::kRemoving);
         out_.emplace_back(Remove{remove, key.runtime, name_of(key)});
     } else {
-        if (spec && container.condemned.empty()) probe(id, copy, *spec);
-        if (!container.condemned.empty()) {
+        if (spec && container.condemned.empty() && copy.restarting == 0) probe(id, copy, *spec);
+        if (!container.condemned.empty() || copy.restarting != 0) {
             copy.ready = false;
             return condemn(key, container);
         }
@@ -180,6 +181,7 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
 
 void Agent::State::create(const CopyId& id, Copy& copy, const CopySpec& spec, const std::string& runtime) {
     ++copy.attempt;
+    copy.restarting = 0;
     dirty_ = true;
     if (!std::exchange(copy.first_start, false)) ++copy.restarts;
     const ContainerKey key{id, copy.attempt, runtime};
@@ -213,6 +215,11 @@ void Agent::State::ended(Copy& copy, Container& container) {
 void Agent::State::crash(Copy& copy, const std::string& what) {
     if (copy.running_since != kNever && now_ - copy.running_since >= timing_.stable_after) copy.crashes = 0;
     copy.running_since = kNever;
+    if (copy.restarting != 0) {
+        copy.last_end = "restarted by hand";
+        copy.restart_at = now_;
+        return;
+    }
     ++copy.crashes;
     copy.last_end = what;
     copy.restart_at = now_ + pause_after(copy);
@@ -220,6 +227,24 @@ void Agent::State::crash(Copy& copy, const std::string& what) {
         "container-exited",
         instance_name(copy.entry) + ": " + what + " (" + std::to_string(copy.crashes) + " in a row)",
         {{"service", copy.entry.service}, {"instance", instance_name(copy.entry)}, {"crashes", copy.crashes}});
+}
+
+// Answered when it is saved: whatever becomes of gantryd then, it is done, and is no crash.
+void Agent::State::restart(PeerId peer, const RestartCopy& message) {
+    LogData answer{identity(), message.stream, true, {}};
+    const auto at = copies_.find(message.copy);
+    Copy* copy = at == copies_.end() ? nullptr : &at->second;
+    const Container* container = copy && copy->current ? &containers_.at(*copy->current) : nullptr;
+    if (container && container->is != Is::kExited && container->condemned.empty()) {
+        copy->restarting = copy->current->attempt;
+        dirty_ = true;
+    } else if (copy && (container || (!copy->held && now_ < copy->restart_at))) {
+        copy->restart_at = now_;  // it waits after a crash
+    } else {
+        answer.error =
+            copy ? "it does not run: " + copy->waiting : "no copy " + message.copy.text() + " is to run here";
+    }
+    out_.emplace_back(Send{peer, std::move(answer)});
 }
 
 // Doubles with every crash of a row, and is up to an eighth longer: what failed together is not started together.

@@ -36,7 +36,7 @@ void Agent::State::hello(PeerId peer) {
     out_.emplace_back(Send{
         peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
                     facts_.probes, facts_.cpu_milli, facts_.memory_bytes, std::max(applied_, ListNo{names_.term, 0}),
-                    facts_.version, facts_.ask_port, facts_.drills, true}});
+                    facts_.version, facts_.ask_port, facts_.drills, true, true}});
     Peer& state = peers_[peer];
     state.give_up = now_ + kWelcomeLimit;
     if (state.hello_at == Instant()) state.hello_at = now_;
@@ -137,6 +137,7 @@ void Agent::State::on(const FromController& input) {
     if (const auto* m = std::get_if<NodeList>(&input.message)) take_list(input.peer, *m);
     if (const auto* m = std::get_if<Specs>(&input.message)) take_specs(*m);
     if (const auto* m = std::get_if<Names>(&input.message)) take_names(*m);
+    if (const auto* m = std::get_if<RestartCopy>(&input.message)) restart(input.peer, *m);
     if (const auto* m = std::get_if<Ask>(&input.message)) reach(input.peer, *m);
     if (const auto* m = std::get_if<Forward>(&input.message)) forward(*m);
 }

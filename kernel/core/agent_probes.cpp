@@ -150,7 +150,7 @@ void Agent::State::failed(Copy& copy, const ProbeSpec& spec, ProbeRun& run) {
         std::string(purpose_name(spec.purpose)) + " probe " + spec.kind + " failed: " + run.detail;
 }
 
-// What it was restarted for counts as a crash, with its pauses and, elsewhere, its moves.
+// What it was restarted for counts as a crash, with its pauses and, elsewhere, its moves; by hand it does not.
 void Agent::State::condemn(const ContainerKey& key, Container& container) {
     if (now_ < container.retry_at) return wait_until(container.retry_at);
     if (container.end_at == Instant()) container.end_at = now_;
@@ -163,6 +163,7 @@ std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) 
     if (copy.current)
         if (const auto& why = containers_.at(*copy.current).condemned; !why.empty())
             return "is being restarted: " + why;
+    if (copy.restarting != 0) return "is being restarted by hand";
     if (copy.current && containers_.at(*copy.current).paused) return std::string(kPausedReason);
     for (const bool startup : {true, false})  // until that has succeeded, nobody has asked the others
         for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {

@@ -12,12 +12,12 @@ namespace {
 constexpr int kSavedVersion = 1;
 constexpr std::uint64_t kAttemptsPerSession = 1000;
 
-Result<std::map<CopyId, std::uint64_t>> read_attempts(Fields& f) {
+Result<std::map<CopyId, std::uint64_t>> read_attempts(Fields& f, std::string_view key) {
     std::map<CopyId, std::uint64_t> out;
-    const auto* value = f.member("attempts");
+    const auto* value = f.member(key);
     if (!value) return out;
-    Fields attempts(value, f.path("attempts"));
-    if (!value->is_object()) return fail(Code::kInvalid, "expected an object", f.path("attempts"));
+    Fields attempts(value, f.path(key));
+    if (!value->is_object()) return fail(Code::kInvalid, "expected an object", f.path(key));
     for (const auto& member : value->get_object()) {
         const auto copy = parse_copy_id(member.key());
         if (!copy) return fail(Code::kInvalid, "expected copies as keys", attempts.path(member.key()));
@@ -67,7 +67,8 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
     GANTRY_TRY(boot_id, f.text("boot_id", ""));
     GANTRY_TRY(address, f.text("address", ""));
     GANTRY_TRY(floor, read_number<std::uint64_t>(f, "attempt_floor"));
-    GANTRY_TRY(attempts, read_attempts(f));
+    GANTRY_TRY(attempts, read_attempts(f, "attempts"));
+    GANTRY_TRY(restarting, read_attempts(f, "restarting"));
     GANTRY_TRY(run_by, read_run_by(f));
     GANTRY_TRY(specs, read_specs(f));
     if (const auto* value = f.member("list")) {
@@ -88,6 +89,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
     out.address = std::move(address);
     out.attempt_floor = floor;
     out.attempts = std::move(attempts);
+    out.restarting = std::move(restarting);
     out.run_by = std::move(run_by);
     out.specs = std::move(specs);
     return out;
@@ -114,6 +116,10 @@ std::string Agent::State::saved_document() const {
     for (const auto& [id, copy] : copies_)
         if (copy.attempt) attempts[id.text()] = copy.attempt;
     if (!attempts.empty()) out["attempts"] = std::move(attempts);
+    json::object restarting;
+    for (const auto& [id, copy] : copies_)
+        if (copy.restarting) restarting[id.text()] = copy.restarting;
+    if (!restarting.empty()) out["restarting"] = std::move(restarting);
     json::object run_by;
     for (const auto& [id, copy] : copies_)
         if (!specs_.contains(copy.entry.spec_digest) && specs_.contains(copy.runs_by)) run_by[id.text()] = copy.runs_by;
@@ -176,6 +182,8 @@ void Agent::State::load(Saved saved) {
         copy.attempt = attempt_floor_;
         if (const auto spent = spent_.extract(copy.entry.copy)) copy.attempt = std::max(copy.attempt, spent.mapped());
         if (const auto by = saved.run_by.extract(copy.entry.copy)) copy.runs_by = by.mapped();
+        if (const auto by_hand = saved.restarting.find(copy.entry.copy); by_hand != saved.restarting.end())
+            copy.restarting = by_hand->second;
         const auto* spec = spec_of(copy);
 #ifdef GANTRY_BUG_STARTS_ALONE
         copy.held = spec == nullptr;

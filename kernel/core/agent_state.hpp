@@ -67,6 +67,7 @@ class Agent::State {
         std::map<std::string, CopySpec> specs;
         std::map<CopyId, std::uint64_t> attempts;
         std::map<CopyId, std::string> run_by;  // copies whose list names a spec that had not come yet
+        std::map<CopyId, std::uint64_t> restarting;
         std::uint64_t attempt_floor = 0;
         Names names;
         Offset offset;
@@ -134,6 +135,8 @@ class Agent::State {
         bool adopted = false;
         std::string probed_spec;  // digest of the spec that `probes` are of
         std::string runs_by;      // digest of the spec it was last probed by; stands in until a newer one is here
+        std::uint64_t restarting =
+            0;  // the attempt that is ended by hand: no crash; durable until the next one is made
         std::vector<ProbeRun> probes;
         bool ready = false;
     };
@@ -214,6 +217,7 @@ class Agent::State {
     void runs(Copy& copy, bool adopted);
     void ended(Copy& copy, Container& container);
     void crash(Copy& copy, const std::string& what);
+    void restart(PeerId peer, const RestartCopy& message);
     Duration pause_after(const Copy& copy) const;
     const std::string& digest_of(const Copy& copy) const;  // of the spec by which it is run now
     const CopySpec* spec_of(const Copy& copy) const;

@@ -59,10 +59,10 @@ struct ApiRemoveService {
     RequestId request = 0;
     std::string name;
 };
-struct ApiRollout {  // of a service's last revision
+struct ApiRollout {  // of a service's last revision; or whether anything of the service runs
     RequestId request = 0;
     std::string service;
-    enum class Action : std::uint8_t { kPause, kResume, kRollBack } action = Action::kPause;
+    enum class Action : std::uint8_t { kPause, kResume, kRollBack, kRestart, kStop, kStart } action = Action::kPause;
     std::uint64_t revision = 0;  // to roll back to; 0: the last one that was ready as a whole before this one
 };
 struct ApiRebalance {  // evens out how many copies the nodes have
@@ -151,7 +151,8 @@ class Controller {
         std::string node;
         PeerId peer = 0;
         CopyId copy;
-        bool exec = false;  // its gantryd can run commands
+        bool exec = false;     // its gantryd can run commands
+        bool restart = false;  // and restart what it runs
     };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0", or a container's name
     // The peer of a node on which a drill of this kind may begin now. Errors: kNotFound, kConflict (it is not ready),

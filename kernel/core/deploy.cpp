@@ -132,6 +132,8 @@ json::array Controller::State::deploy_warnings(const ServiceSpec& spec) const {
     if (spec.nodes.empty() &&
         std::none_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) { return in_pool(spec, entry.second); }))
         out.push_back("no node matches the pool's labels yet");
+    if (const auto at = services_.find(spec.name); at != services_.end() && at->second.stopped && !at->second.removing)
+        out.push_back(json::string(spec.name + " is stopped and stays so: gantry start " + spec.name + " runs it"));
     return out;
 }
 

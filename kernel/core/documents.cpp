@@ -85,6 +85,8 @@ json::object Controller::State::service_document(const Service& service) const {
     if (service.removing) {
         state = "removing";
         why = "its copies are being stopped";
+    } else if (service.stopped) {
+        std::tie(state, why) = stopped_state(service);
     } else if (last.failing && (service.ready != desired || old != 0)) {
         state = "failing";
         for (const auto& node : last.failed) why += (why.empty() ? "keeps crashing on " : ", ") + node;
@@ -110,6 +112,7 @@ json::object Controller::State::service_document(const Service& service) const {
             {"mode", service.is_static() ? "static" : "dynamic"},
             {"policy", policy_of(service)},
             {"paused", service.paused},
+            {"stopped", service.stopped},
             {"rollback_of", last.rollback_of},
             {"nodes", texts_json(last.spec.nodes)},
             {"labels", labels_json(last.spec.pool_labels)},
@@ -133,10 +136,10 @@ json::object Controller::State::instance_document(const Service& service, const 
     const Copy& copy = instance.shown();
     std::string state(copy_state_name(copy.state)), why = copy.reason;
     if (!copy.node) {
-        state = "pending";
+        state = !service.stopped ? "pending" : instance.stopping ? "stopping" : "stopped";
         if (instance.stopping)
             why = "waits for " + instance.moving_from + " to stop epoch " + std::to_string(copy.epoch);
-        else if (barred(instance))
+        else if (barred(instance) && !service.stopped)
             why = lease_reason(instance);
         else if (instance.room_on)
             why = "waits for " + instance.room_on->name + ", where room is made for it";
@@ -148,7 +151,7 @@ json::object Controller::State::instance_document(const Service& service, const 
         state = "paused";
     }
     if (const auto stays = why_it_stays(service, instance); !stays.empty()) why = stays;
-    if (!instance.moving_from.empty() && !moves_.contains(instance.id()))
+    if (!instance.moving_from.empty() && !moves_.contains(instance.id()) && !service.stopped)
         why += (why.empty() ? "" : "; ") + slow_move(instance);
     json::object out{{"instance", instance.text()},
                      {"service", service.name},
@@ -166,7 +169,7 @@ json::object Controller::State::instance_document(const Service& service, const 
     const auto* usage = copy.node ? copy.node->usage.of({instance.id(), copy.epoch}) : nullptr;
     if (usage && copy.node->reported) show(out, *usage);
     if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
-    out["pending"] = instance.pending() ? pending : json::array();
+    out["pending"] = instance.pending() && !service.stopped ? pending : json::array();
     if (service.forbid) out["lease"] = lease_document(instance);
     return out;
 }
@@ -197,7 +200,7 @@ json::array Controller::State::instances_of(const Service& service) const {
     json::array reasons;
     bool shown = false;
     for (const auto& [index, instance] : service.instances) {
-        const bool pending = instance.pending();
+        const bool pending = instance.pending() && !service.stopped;
         if (pending && !shown) reasons = pending_reasons(service);
         out.push_back(instance_document(service, instance, reasons));
         if (pending && !std::exchange(shown, true)) reasons = cut(reasons);
@@ -302,12 +305,15 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     const auto at = service->second.instances.find(index);
     if (at == service->second.instances.end()) return fail(Code::kNotFound, "there is no instance " + instance);
     const Copy& copy = at->second.shown();
-    if (!copy.node) return fail(Code::kUnavailable, instance + " is on no node: it is pending");
+    if (!copy.node)
+        return fail(Code::kUnavailable,
+                    instance + " is on no node: it is " +
+                        (service->second.stopped ? "stopped; gantry start " + service->first + " runs it" : "pending"));
     const Node& node = *copy.node;
     if (node.peer == 0 || !node.via.empty())
         return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is " +
                                             (node.via.empty() ? "not connected" : node.reason));
-    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec};
+    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec, node.restart};
 }
 
 }  // namespace gantry::core

@@ -150,6 +150,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.ask_port = message.ask_port;
     node.drills = message.drills;
     node.exec = message.exec;
+    node.restart = message.restart;
     node.applied = message.applied;
     pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {

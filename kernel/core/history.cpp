@@ -72,11 +72,18 @@ Status Controller::State::roll_back(Service& service, const Revision& to, const 
 }
 
 void Controller::State::on(const ApiRollout& input) {
+    using Action = ApiRollout::Action;
     const auto at = services_.find(input.service);
     if (at == services_.end() || at->second.removing)
         return reply(input.request, fail(Code::kNotFound, "there is no service " + input.service));
     Service& service = at->second;
-    if (input.action == ApiRollout::Action::kRollBack) {
+    if (input.action == Action::kStop) {
+        stop(service);
+    } else if (input.action == Action::kStart) {
+        start(service);
+    } else if (input.action == Action::kRestart) {
+        if (const auto done = restart(service); !done) return reply(input.request, std::unexpected(done.error()));
+    } else if (input.action == Action::kRollBack) {
         const auto found = service.revisions.find(input.revision);
         const Revision* to = input.revision == 0                ? good_before(service)
                              : found == service.revisions.end() ? nullptr
@@ -94,7 +101,7 @@ void Controller::State::on(const ApiRollout& input) {
         if (const auto done = roll_back(service, *to, "asked for"); !done)
             return reply(input.request, std::unexpected(done.error()));
     } else {
-        const bool pause = input.action == ApiRollout::Action::kPause;
+        const bool pause = input.action == Action::kPause;
         if (service.paused != pause) {
             service.paused = pause;
             dirty(service);
@@ -111,8 +118,10 @@ void Controller::State::on(const ApiRollout& input) {
 }
 
 json::object Controller::State::rollout_document(const Service& service) const {
-    return {
-        {"revision", service.last().number}, {"paused", service.paused}, {"rollback_of", service.last().rollback_of}};
+    return {{"revision", service.last().number},
+            {"paused", service.paused},
+            {"stopped", service.stopped},
+            {"rollback_of", service.last().rollback_of}};
 }
 
 Result<json::array> Controller::State::history(const std::string& name) const {

@@ -202,12 +202,13 @@ void Controller::State::stale_gone(Node& node, const CopyId& copy, bool told) {
 void Controller::State::stop_confirmed(Instance& instance) {
     instance.stopping = false;
     dirty(instance);
+    if (instance.service->stopped) return end_move(instance);
     wants_place(instance);
 }
 
 // A pending instance that nothing holds back takes part in the next placement.
 void Controller::State::wants_place(Instance& instance) {
-    if (!instance.pending() || instance.service->removing) return;
+    if (!instance.pending() || instance.service->removing || instance.service->stopped) return;
     instance.planned = false;
     instance.service->unplaced.insert(instance.index);
     enqueue(*instance.service);

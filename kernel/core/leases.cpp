@@ -137,7 +137,7 @@ void Controller::State::release(Instance& instance) {
         life_over(instance.current_id(), true);
         event("lease-expired",
               "the lease of " + instance.text() + " epoch " + std::to_string(instance.current.epoch) + " on " +
-                  instance.leased_on + " is over: it is started anew",
+                  instance.leased_on + " is over" + (instance.service->stopped ? "" : ": it is started anew"),
               {{"service", instance.service->name},
                {"instance", instance.text()},
                {"node", instance.leased_on},

@@ -148,11 +148,13 @@ Status Controller::State::load_service(const std::string& name, const json::valu
     GANTRY_TRY(floor, number(fields, "epoch_floor"));
     GANTRY_TRY(removing, fields.boolean("removing", false));
     GANTRY_TRY(paused, fields.boolean("paused", false));
+    GANTRY_TRY(stopped, fields.boolean("stopped", false));
     GANTRY_TRY(revisions, fields.list("revisions"));
     service.no = no;
     service.epoch_floor = floor;
     service.removing = removing;
     service.paused = paused;
+    service.stopped = stopped;
     for (std::size_t i = 0; i < revisions.size(); ++i) {
         Fields entry(revisions[i], fields.path("revisions") + "[" + std::to_string(i) + "]");
         Revision revision;
@@ -379,7 +381,7 @@ void Controller::State::loaded(Instant now) {
             if (!instance.pending()) service.unplaced.erase(index);
             if (instance.moving_from.empty()) continue;
             const auto at = nodes_.find(instance.moving_from);
-            moves_[instance.id()] = now + kMoveLimit;
+            if (!service.stopped) moves_[instance.id()] = now + kMoveLimit;
             if (!instance.stopping) continue;
             // Its node has not confirmed the stop: the copy counts until a report says that it is gone.
             Stale stale;
@@ -394,9 +396,13 @@ void Controller::State::loaded(Instant now) {
                 instance.stopping = false;
                 service.unplaced.insert(index);
                 dirty(instance);
+                if (service.stopped) end_move(instance);
             }
         }
-        if (service.forbid) hold_for_lease(service);
+        if (service.stopped)
+            service.unplaced.clear();
+        else if (service.forbid)
+            hold_for_lease(service);
         if (!service.unplaced.empty()) waiting_.insert(service.no);
         rolling_.insert(service.no);
     }

@@ -94,6 +94,7 @@ struct Hello {
     std::uint16_t ask_port = 0;            // where others reach this node, and it knows Ask; 0: neither
     std::vector<std::string> drills = {};  // kinds of drill that its configuration permits
     bool exec = false;                     // it knows ExecOpen
+    bool restart = false;                  // it knows RestartCopy
 };
 
 // How far an agent has told its records of what ran (docs/faults.md, "What a move costs").
@@ -351,6 +352,10 @@ struct PauseCopy {                        // answered by LogData with `end`
     CopyId copy;
     bool on = true;
 };
+struct RestartCopy {  // its container is ended and made anew; answered by LogData with `end` when that is certain
+    std::uint64_t stream = 0;
+    CopyId copy;
+};
 // Reach that node, and pass on what it and the controller say to each other: answered by Relayed.
 struct Ask {
     std::uint64_t route = 0;  // the controller's number for this
@@ -371,7 +376,7 @@ struct Drill {  // to a node that permits its kind
 using AgentMessage =
     std::variant<Hello, Heartbeat, Report, PullList, PullSpecs, Leaving, Hold, NodeEvent, BlobRead, LogData, Relayed>;
 using ControllerMessage = std::variant<Welcome, Refused, HeartbeatAck, NodeList, Specs, Names, BlobData, LogOpen,
-                                       LogClose, Ask, Forward, Drill, ExecOpen, ExecInput, PauseCopy>;
+                                       LogClose, Ask, Forward, Drill, ExecOpen, ExecInput, PauseCopy, RestartCopy>;
 
 // A message on the wire: u32 big-endian length of the JSON text, the text, the tail (raw bytes; blobs and log text).
 // encode() writes what it is given; what does not fit limits::kMessage is refused by the other side, so a sender of

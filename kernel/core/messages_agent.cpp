@@ -71,6 +71,7 @@ void put(json::object& out, const Hello& m) {
     if (m.ask_port) out["ask_port"] = m.ask_port;
     if (!m.drills.empty()) out["drills"] = texts_json(m.drills);
     if (m.exec) out["exec"] = true;
+    if (m.restart) out["restart"] = true;
 }
 
 Status take(Fields& f, Hello& out) {
@@ -98,6 +99,8 @@ Status take(Fields& f, Hello& out) {
     out.ask_port = ask_port;
     GANTRY_TRY(exec, f.boolean("exec", false));
     out.exec = exec;
+    GANTRY_TRY(restart, f.boolean("restart", false));
+    out.restart = restart;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
     out.advertise = std::move(advertise);

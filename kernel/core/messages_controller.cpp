@@ -253,6 +253,18 @@ Status take(Fields& f, PauseCopy& out) {
     return {};
 }
 
+void put(json::object& out, const RestartCopy& m) {
+    out["stream"] = m.stream;
+    out["copy"] = m.copy.text();
+}
+
+Status take(Fields& f, RestartCopy& out) {
+    GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    out = {stream, copy};
+    return {};
+}
+
 Result<ListEntry> take_entry(Fields f) {
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(service, need_text(f, "service"));
@@ -282,8 +294,8 @@ Result<NameEntry> take_name(const json::value& value, const std::string& path) {
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<ControllerMessage>> kKinds = {
-    "welcome",   "refused", "heartbeat_ack", "list",  "specs",     "names",      "blob_data", "log_open",
-    "log_close", "ask",     "forward",       "drill", "exec_open", "exec_input", "pause_copy"};
+    "welcome",   "refused", "heartbeat_ack", "list",  "specs",     "names",      "blob_data",  "log_open",
+    "log_close", "ask",     "forward",       "drill", "exec_open", "exec_input", "pause_copy", "restart_copy"};
 
 template <std::size_t I = 0>
 Result<ControllerMessage> read(std::size_t index, Fields& f) {

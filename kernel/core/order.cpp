@@ -44,17 +44,22 @@ const std::string* Controller::State::waits_for(const Service& service) const {
     return nullptr;
 }
 
+std::string Controller::State::starts_after(const std::string& other) const {
+    const auto at = services_.find(other);
+    return "starts after " + other + ", which is " +
+           (at != services_.end() && at->second.stopped ? "stopped" : "not ready");
+}
+
 // Takes what may not start yet out of the next placement. Planned moves go on.
 void Controller::State::hold_back(Service& service) {
+    if (service.stopped) return service.unplaced.clear();
     if (service.forbid) hold_for_lease(service);
     if (service.last().spec.after.empty()) return;
     const std::string* other = waits_for(service);
     if (!other) return;
     const auto held =
         std::erase_if(service.unplaced, [&](std::uint32_t index) { return service.instances.at(index).pending(); });
-    if (held != 0)
-        event("pending", service.name + " starts after " + *other + ", which is not ready",
-              {{"service", service.name}});
+    if (held != 0) event("pending", service.name + " " + starts_after(*other), {{"service", service.name}});
 }
 
 // `service` has become ready, or an instance of it.

@@ -50,7 +50,7 @@ json::array Controller::State::pending_reasons(const Service& service) const {
             ++more;
     };
     if (!service.policy_error.empty()) add("*", service.policy_error);
-    if (const auto* other = waits_for(service)) add("*", "starts after " + *other + ", which is not ready");
+    if (const auto* other = waits_for(service)) add("*", starts_after(*other));
     for (const auto& candidate : pool_of(service)) {
         const Exclusion exclusion = rules(revision, candidate);
         if (exclusion == Exclusion::kNone) continue;

@@ -162,7 +162,8 @@ struct Service {
     std::uint64_t no = 0;
     std::uint64_t epoch_floor = 0;  // epochs up to here were used by instances that are no more
     bool removing = false;
-    bool paused = false;  // the rollout: no further instance is replaced
+    bool paused = false;   // the rollout: no further instance is replaced
+    bool stopped = false;  // by hand: nothing of it is to run until it is started
     std::map<std::uint64_t, Revision>
         revisions;  // the last one, those that copies run, and limits::kHistory older ones
     // Derived.
@@ -227,7 +228,7 @@ struct Node {
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string version;
     std::uint16_t ask_port = 0;
-    bool exec = false;                   // as its last hello says
+    bool exec = false, restart = false;  // as its last hello says
     std::vector<Duration> reboots_took;  // how long the last announced ones took, the newest last
     // Of the connection.
     PeerId peer = 0;

@@ -94,8 +94,11 @@ Copy* Controller::State::copy_on(Instance& instance, const Node& node, std::uint
 // No epoch is used up while an instance is pending: its last copy, if it is still there, is current again.
 bool Controller::State::take_back(Node& node, Instance& instance, const CopyReport& copy) {
     Service& service = *instance.service;
-    if (instance.current.node || !instance.may_return || service.removing || node.down() || node.leaves_by)
-        return false;
+    if (instance.current.node || !instance.may_return || service.removing) return false;
+#ifndef GANTRY_BUG_STOPPED_RETURNS
+    if (service.stopped) return false;
+#endif
+    if (node.down() || node.leaves_by) return false;
     if (copy.copy.epoch != instance.current.epoch || instance.seen > instance.epoch || copy.cannot_stop) return false;
     if (copy.state == CopyState::kStopping || copy.state == CopyState::kExited) return false;
     const Revision& last = service.last();

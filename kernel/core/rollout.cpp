@@ -48,6 +48,7 @@ Controller::State::Rollout Controller::State::look_at(Service& service) {
 }
 
 void Controller::State::plan_rollout(Service& service) {
+    if (service.stopped) return rolled_out(service);
     check_deadline(service);
     Rollout rollout = look_at(service);
     if (rollout.broken.empty() && rollout.good.empty() && rollout.moving == 0 && rollout.updated == rollout.settled)

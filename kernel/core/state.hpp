@@ -406,6 +406,12 @@ class Controller::State {
     json::object rebalance_document() const;
     Status load_rebalance(const json::value& value);
 
+    // --- services that are stopped, started, restarted by hand (stopped.cpp)
+    void stop(Service& service);
+    void start(Service& service);
+    Status restart(Service& service);
+    std::pair<std::string, std::string> stopped_state(const Service& service) const;
+
     // --- history (history.cpp)
     static std::set<std::uint64_t> live_revisions(const Service& service);
     static const Revision* good_before(const Service& service);
@@ -419,6 +425,7 @@ class Controller::State {
     Status check_deploy(const ServiceSpec& spec, bool new_image) const;
     Status check_order(const ServiceSpec& spec) const;
     const std::string* waits_for(const Service& service) const;
+    std::string starts_after(const std::string& other) const;
     void hold_back(Service& service);
     void release_after(const Service& service);
     json::array deploy_warnings(const ServiceSpec& spec) const;

@@ -35,11 +35,13 @@ json::object Controller::State::document(const Service& service) const {
                                          {"failing", revision.failing},
                                          {"good", revision.good},
                                          {"rollback_of", revision.rollback_of}});
-    return {{"no", service.no},
-            {"epoch_floor", service.epoch_floor},
-            {"removing", service.removing},
-            {"paused", service.paused},
-            {"revisions", std::move(revisions)}};
+    json::object out{{"no", service.no},
+                     {"epoch_floor", service.epoch_floor},
+                     {"removing", service.removing},
+                     {"paused", service.paused},
+                     {"revisions", std::move(revisions)}};
+    if (service.stopped) out["stopped"] = true;  // a gantryd that does not know it refuses the store
+    return out;
 }
 
 // Instances that never had a copy are as their service says.

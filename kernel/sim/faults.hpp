@@ -30,6 +30,7 @@ struct Faults {
     bool guards = false;                   // guards die
     bool exchange = false;                 // the policies' plugin is exchanged
     bool preempt = false;                  // some services displace others
+    bool by_hand = false;                  // people stop, start and restart
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }

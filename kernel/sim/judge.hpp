@@ -58,6 +58,8 @@ class Judge {
     std::string unlike_desired();
     std::string draining;                      // the node that is being emptied then
     std::optional<core::InstanceId> crashing;  // the instance that crashes whatever is done
+    std::set<std::string> stopped;             // services that people have stopped then; all others are started
+    std::set<core::CopyId> restarted;          // by hand
     void broken(const std::string& invariant, const std::string& how);
 
   private:

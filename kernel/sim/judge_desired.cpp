@@ -247,6 +247,10 @@ std::string Judge::unlike_desired(const json::object& instance, std::map<core::I
     const core::CopyId copy{{whole(stored.at("no")), instance.at("index").to_number<std::uint32_t>()},
                             whole(instance.at("epoch"))};
     const std::string node = text(instance.at("node"));
+    if (stopped.contains(text(instance.at("service")))) {
+        if (!node.empty() || running[copy.instance] != 0) return name + " was stopped and runs: " + to_text(instance);
+        return text(instance.at("state")) == "stopped" ? "" : name + " is not stopped: " + to_text(instance);
+    }
     if (node.empty()) {
         if (const auto where = fits_somewhere(instance, true); !where.empty())
             return name + " is pending and fits " + where + ": " + to_text(instance);

@@ -37,8 +37,10 @@ Judge::Lived& Judge::lived(const core::CopyId& copy, const std::string& node) {
 
 // What its agent takes for ready; a copy that it stops is so until it has ended.
 void Judge::turned(const Machine& machine, const core::AgentInput& input) {
+    const auto* from = std::get_if<core::FromController>(&input);
     if (!world_.setup.judged || std::holds_alternative<core::AgentTick>(input) ||
-        std::holds_alternative<core::LoadMeasured>(input) || std::holds_alternative<core::FromController>(input))
+        std::holds_alternative<core::LoadMeasured>(input) ||
+        (from && !std::holds_alternative<core::RestartCopy>(from->message)))
         return;
     const json::value document = machine.agent->document();
     for (const auto& entry : document.at("copies").as_array()) {
@@ -74,6 +76,12 @@ void Judge::doubt(const Machine& machine, const core::CopyId& copy) { lived(copy
 
 // In the step that decided it: events are told after their commit.
 void Judge::decided(const core::Effects& effects) {
+    for (const auto& effect : effects.acts) {
+        const auto* event = std::get_if<core::Event>(&effect);
+        if (!event || (event->kind != "placed" && event->kind != "returned")) continue;
+        const auto service = world_.seat.core->service(field(*event, "service"));
+        if (service && service->at("stopped").as_bool()) broken("nothing of a stopped service is placed", event->text);
+    }
     if (!world_.setup.judged || world_.setup.faults.jumps != 0) return;  // no clock that counts from a boot jumps
     const Instant now = world_.seat.local();
     for (const auto& effect : effects.acts) {

@@ -63,8 +63,9 @@ void Judge::wants(const Machine& machine, const core::AgentEffect& effect) {
     }
     const auto* stop = std::get_if<core::Stop>(&effect);
     if (!stop || machine.list_heard) return;
-    // With nobody to ask, only a second container of one copy is stopped.
+    // With nobody to ask, only a second container of one copy is stopped, and what is to be restarted.
     const auto parsed = core::parse_container_name(stop->name);
+    if (parsed && restarted.contains(parsed->copy)) return;
     if (parsed && forbid_.contains(parsed->copy.instance.service_no)) return;  // its lease is over
     std::size_t of_copy = 0;
     for (const auto& runtime : machine.runtimes)

@@ -14,7 +14,7 @@ std::string text(const json::value& value) { return std::string(value.as_string(
 }  // namespace
 
 People::People(World& world, std::uint64_t seed)
-    : world_(world), people_(seed, "people"), fate_(seed, "misfortune"), siege_(seed, "siege") {}
+    : world_(world), people_(seed, "people"), fate_(seed, "misfortune"), siege_(seed, "siege"), hands_(seed, "hands") {}
 
 Machine& People::any() { return *fate_.any(world_.machines); }
 
@@ -241,6 +241,23 @@ void People::besiege() {
                 if (box.running && each->guard.holds(name)) return besiege_lease(*each);
 }
 
+void People::by_hand() {
+    auto& r = hands_;
+    if (!world_.faults.by_hand || !world_.seat.core || !r.chance(50)) return;
+    using Action = core::ApiRollout::Action;
+    if (r.chance(400)) {
+        const auto instances = world_.seat.core->instances();
+        if (instances.empty()) return;
+        const auto& one = instances[static_cast<std::size_t>(r.below(static_cast<int>(instances.size())))];
+        return world_.seat.restart(text(one.at("instance")));
+    }
+    const int which = r.below(5);
+    const auto action = which < 2 ? Action::kStop : which < 4 ? Action::kStart : Action::kRestart;
+    world_.seat.request([&](core::RequestId id) {
+        return core::ApiRollout{id, "s" + std::to_string(r.below(kServices)), action, 0};
+    });
+}
+
 // Until the last lease is over and another copy runs elsewhere.
 void People::besiege_lease(Machine& machine) {
     auto& r = siege_;
@@ -263,7 +280,8 @@ void People::besiege_lease(Machine& machine) {
     }
 }
 
-// Some histories end with a node that is being drained, some with an instance that crashes whatever is done.
+// Some histories end with a node that is being drained, some with an instance that crashes whatever is done, some with
+// services that are stopped.
 void People::heal() {
     auto& seat = world_.seat;
     if (!seat.core || world_.setup.alike) return;
@@ -280,6 +298,15 @@ void People::heal() {
         seat.request([&](RequestId id) {
             return core::ApiRollout{id, text(service.at("name")), core::ApiRollout::Action::kResume, 0};
         });
+    if (world_.setup.faults.by_hand)
+        for (const auto& service : seat.core->services()) {
+            const bool stop = hands_.chance(400);
+            if (stop) world_.judge.stopped.insert(text(service.at("name")));
+            seat.request([&](RequestId id) {
+                using Action = core::ApiRollout::Action;
+                return core::ApiRollout{id, text(service.at("name")), stop ? Action::kStop : Action::kStart, 0};
+            });
+        }
     const auto instances = seat.core->instances();
     if (instances.empty() || !people_.chance(300)) return;
     const auto& victim = instances[static_cast<std::size_t>(people_.below(static_cast<int>(instances.size())))];

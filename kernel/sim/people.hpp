@@ -19,6 +19,7 @@ class People {
     void change();  // one change of something
     void misfortune();
     void besiege();  // what befalls leases, guards, links to the controller alone, and plugins
+    void by_hand();  // a service or an instance is stopped, started, restarted
     void heal();     // faults have stopped: nodes are active again, rollouts go on
 
   private:
@@ -28,7 +29,7 @@ class People {
     void befall(Machine& machine, int what);
 
     World& world_;
-    Random people_, fate_, siege_;
+    Random people_, fate_, siege_, hands_;
 };
 
 }  // namespace gantry::sim

@@ -83,6 +83,14 @@ core::RequestId Seat::request(const std::function<core::Input(core::RequestId)>&
     return id;
 }
 
+void Seat::restart(const std::string& instance) {
+    if (!core) return;
+    const auto place = core->place(instance);
+    if (!place || !place->restart) return;
+    world_.judge.restarted.insert(place->copy);
+    world_.to_node(place->peer, core::RestartCopy{++last_request_, place->copy});
+}
+
 void Seat::turn(const core::Input& input) {
     if (!core) return;
     const Instant now = local();
@@ -257,6 +265,7 @@ void Seat::published_through(const Machine& via, const core::Forward& forward) {
 
 void Seat::hear(core::PeerId peer, const std::string& address, core::AgentMessage message) {
     if (!core) return world_.hang_up_controller(peer);
+    if (std::holds_alternative<core::LogData>(message)) return;  // for who asked for a restart
     turn(core::PeerMessage{peer, address, std::move(message)});
 }
 

@@ -29,6 +29,8 @@ class Seat {
     void kill(Duration away);
     void pause(Duration lag);  // the process stands still
     // Answered by one Reply, or lost with the core.
+    // As `gantry restart INSTANCE`: its node is told, if there is one.
+    void restart(const std::string& instance);
     core::RequestId request(const std::function<core::Input(core::RequestId)>& make);
     void turn(const core::Input& input);
     void hear(core::PeerId peer, const std::string& address, core::AgentMessage message);

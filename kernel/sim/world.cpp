@@ -18,6 +18,7 @@ Setup Setup::swarm(std::uint64_t seed) {
     out.nodes = random.between(2, 6);
     out.hostile = random.ms(8'000, 40'000);
     out.faults = Faults::draw(random);
+    out.faults.by_hand = Random(seed, "by hand").chance(300);
     out.timing.hold = seconds(10);
     if (!out.faults.siege) return out;
     // Near the limits of what leases assume: short ones, long kills, clocks as wrong as they may be.
@@ -74,6 +75,7 @@ void World::clockwork() {
     if (fate_.chance(static_cast<int>(100'000 / std::max<std::int64_t>(1, faults.between / milliseconds(1)))))
         people.misfortune();
     people.besiege();
+    people.by_hand();
 }
 
 void World::play() {

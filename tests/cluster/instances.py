@@ -68,6 +68,124 @@ def paused_stands_still():
         expect("processes", 0, counts(c)[host.name])
 
 
+def stopped_and_started():
+    """A stopped service runs nowhere, whatever restarts or comes back, until it is started; a deployment does not start it."""
+    with fleet() as c:
+        up(c)
+        controller, nodes = c.controller(), ("SNode1", "SNode2")
+        placement = {"mode": "static", "nodes": list(nodes)}
+        document = manifest(probe=None, placement=placement)
+        del document["service"]["instances"]
+        deploy(c, document)
+        c.wait_ready("axis_server", count=2)
+        wait_for(lambda: counts(c) == dict.fromkeys(nodes, 1), 5, lambda: f"both run: {counts(c)}")
+        after = last_event(c)
+
+        def service():
+            return c.controller().get("/v1/services/axis_server")
+
+        def nothing():
+            return service()["state"] == "stopped" and not any(counts(c).values())
+        said = controller.cli("stop", "axis_server", "--wait").stdout
+        if "service axis_server is stopped" not in said:
+            raise Failure(f"gantry stop said: {said}")
+        expect("processes", dict.fromkeys(nodes, 0), counts(c))
+        c.wait_event("service-stopped", 5, after=after, service="axis_server")
+        if "stopped" not in controller.cli("ps").stdout:
+            raise Failure(f"gantry ps does not show it:\n{controller.cli('ps').stdout}")
+        if resolve(c, controller, "axis_server").get("addr"):
+            raise Failure("a stopped service is named")
+        # Neither a controller nor an agent that starts anew, nor a node that boots, runs it.
+        controller.kill_daemon()
+        c.hosts["SNode1"].kill_daemon()
+        controller.start_daemon()
+        c.hosts["SNode1"].start_daemon()
+        wait_for(controller.ready, 15, "the controller answers")
+        c.wait_nodes(nodes)
+        c.hosts["SNode2"].reboot(0.5).join()
+        c.wait_nodes(nodes)
+        stays(nothing, 2, lambda: f"{service()}, {counts(c)}")
+        # Nor does a deployment.
+        document["container"]["env"]["AXIS_PERIOD_MS"] = "200"
+        warned = deploy(c, document)["warnings"]
+        expect("warnings", ["axis_server is stopped and stays so: gantry start axis_server runs it"], warned)
+        stays(nothing, 1, lambda: f"{service()}, {counts(c)}")
+        refused = controller.cli("restart", "axis_server.0", check=False)
+        if refused.returncode != 1 or "it is stopped; gantry start axis_server runs it" not in refused.stderr:
+            raise Failure(f"a restart of what is stopped: {refused}")
+
+        said = controller.cli("start", "axis_server", "--wait").stdout
+        if "service axis_server is ready" not in said:
+            raise Failure(f"gantry start said: {said}")
+        wait_for(lambda: counts(c) == dict.fromkeys(nodes, 1), 5, lambda: f"both run again: {counts(c)}")
+        expect("revision", 2, service()["revision"])
+        expect("last move", None, service()["moves"]["last"])
+        wrong = controller.cli("stop", "axis_server.0", check=False)
+        if wrong.returncode != 3 or "one instance is not stopped alone" not in wrong.stderr:
+            raise Failure(f"gantry stop of an instance: {wrong}")
+
+
+def stopped_while_away():
+    """A node that is cut off runs on what is stopped meanwhile, as `gantry services` says, and ends it when it is back."""
+    with fleet() as c:
+        up(c)
+        deploy(c, manifest())
+        host = c.hosts[c.wait_ready("axis_server")[0]["node"]]
+        host.cut()
+        c.wait_event("node-lost", 10, node=host.name)
+        controller = c.controller()
+        controller.cli("stop", "axis_server")
+
+        def service():
+            return controller.get("/v1/services/axis_server")
+        wait_for(lambda: service()["state"] == "stopped", 10, lambda: f"it is stopped where it can be: {service()}")
+        expect("reason", f"it may run on {host.name} until that is back", service()["reason"])
+        expect("processes of the node that is cut off", 1, counts(c)[host.name])
+        host.heal()
+        c.wait_nodes([host.name])
+        wait_for(lambda: not any(counts(c).values()), 10, lambda: f"it ends: {counts(c)}")
+        wait_for(lambda: service()["reason"] == "", 10, lambda: f"and that is known: {service()}")
+        expect("state", "stopped", service()["state"])
+
+
+def restarted_in_place():
+    """A restarted instance ends by its stop signal and runs anew on its node, without a crash, even if gantryd dies meanwhile."""
+    with fleet() as c:
+        up(c)
+        deploy(c, manifest())
+        controller, before = c.controller(), c.wait_ready("axis_server")[0]
+        host = c.hosts[before["node"]]
+        wait_for(lambda: counts(c)[host.name] == 1, 5, "its process has become the program")
+        pids, after = processes(c), last_event(c)
+        said = controller.cli("restart", "axis_server.0", "--wait").stdout
+        for words in (f"axis_server.0 on {host.name} is being restarted", "axis_server.0 is ready again"):
+            if words not in said:
+                raise Failure(f"gantry restart said: {said}")
+
+        def one():
+            return c.instances("axis_server")[0]
+        expect("node, epoch, crashes, restarts", (host.name, before["epoch"], 0, 1),
+               (one()["node"], one()["epoch"], one()["crashes"], one()["restarts"]))
+        wait_for(lambda: counts(c)[host.name] == 1 and processes(c) != pids, 5, "another process runs")
+        c.wait_event("instance-restarted", 5, after=after, instance="axis_server.0", node=host.name)
+        for kind in ("exited", "container-exited", "failing"):
+            if kind in kinds(c, after):
+                raise Failure(f"a restart counts as a failure: {kinds(c, after)}")
+        # What was promised is done by the next gantryd.
+        controller.cli("restart", "axis_server.0")
+        host.kill_daemon()
+        host.start_daemon()
+        wait_for(lambda: one()["attempt"] >= 3 and one()["state"] == "ready", 15, one)
+        expect("crashes", 0, one()["crashes"])
+        # Of the service as a whole: a revision that changes nothing, without a gap.
+        after = last_event(c)
+        controller.cli("restart", "axis_server", "--wait")
+        expect("revision", 2, controller.get("/v1/services/axis_server")["revision"])
+        expect("epoch", before["epoch"] + 1, one()["epoch"])
+        c.wait_event("service-restarted", 5, after=after, service="axis_server")
+        wait_for(lambda: sum(counts(c).values()) == 1, 5, lambda: f"one copy runs: {processes(c)}")
+
+
 def measured(cluster, host):
     """What the agent's gantryd has, and what of its containers is left: exact figures, and PSS in KiB."""
     process = pathlib.Path(f"/proc/{host.daemon_pid()}")
@@ -108,5 +226,5 @@ def thousand_cycles():
             raise Failure(f"PSS: {found[COMPARED][1]} KiB after {COMPARED} cycles, {found[CYCLES][1]} KiB after {CYCLES}")
 
 
-INSTANCES = [paused_stands_still]
+INSTANCES = [paused_stands_still, stopped_and_started, stopped_while_away, restarted_in_place]
 LONG_INSTANCES = [thousand_cycles]

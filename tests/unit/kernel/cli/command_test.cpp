@@ -253,6 +253,76 @@ TEST_CASE("every other command asks what it should") {
     CHECK(has(gantryd.run({"version"}).out, "gantryd 0.9.0"));
 }
 
+namespace {
+
+// A service that is in `state` once it was asked to change, after the first look; an instance of attempt 1, then 2.
+class Changing {
+  public:
+    explicit Changing(const std::string& state)
+        : state_(state), server([this](const FakeRequest& r, FakeConnection& c) { handle(r, c); }) {}
+    Ran run(std::vector<std::string> arguments) {
+        arguments.insert(arguments.end(), {"--socket", server.socket()});
+        auto ran = run_gantry(arguments);
+        UNSCOPED_INFO(ran.out << ran.err);
+        return ran;
+    }
+
+  private:
+    void handle(const FakeRequest& request, FakeConnection& connection) {
+        const bool post = request.method == "POST";
+        const auto service = request.target.starts_with("/v1/services/axis_server");
+        if (post && request.target == "/v1/instances/axis_server.0/restart")
+            return looks_ = 0, asked_ = true, connection.answer(200, R"({"instance":"axis_server.0","node":"SNode1"})");
+        if (!service || request.target.find(".0") != std::string::npos)
+            return connection.answer(404, R"({"error":{"code":"not_found","message":"there is no such service"}})");
+        if (post) return looks_ = 0, asked_ = true, connection.answer(200, R"({"service":"axis_server","revision":2})");
+        const bool done = asked_ && ++looks_ > 1;
+        connection.answer(200, R"({"name":"axis_server","state":")" + (done ? state_ : std::string("ready")) +
+                                   R"(","reason":"why","instances":[{"instance":"axis_server.0","epoch":1,"attempt":)" +
+                                   (done ? "2" : "1") + R"(,"state":"ready"}]})");
+    }
+
+    std::string state_;
+    std::atomic<int> looks_{0};
+    std::atomic<bool> asked_{false};
+
+  public:
+    FakeServer server;
+};
+
+}  // namespace
+
+TEST_CASE("stop, start and restart ask for it, and wait where they are told to") {
+    Changing stops("stopped");
+    CHECK(stops.run({"stop", "axis_server"}).out ==
+          "service axis_server is being stopped; gantry start axis_server runs it again\n");
+    CHECK(stops.server.requests().back().text() == "POST /v1/services/axis_server/stop");
+    CHECK(has(stops.run({"stop", "axis_server", "--wait"}).out, "service axis_server is stopped\n"));
+    CHECK(stops.server.count("GET /v1/services/axis_server") == 2);
+    const auto late = stops.run({"start", "axis_server", "--wait", "--timeout", "1s"});
+    CHECK(late.status == exit_status::kOk);  // it is so already
+
+    Changing starts("pending");
+    CHECK(starts.run({"start", "axis_server"}).out == "service axis_server is started\n");
+    CHECK(starts.server.requests().back().text() == "POST /v1/services/axis_server/start");
+    CHECK(has(starts.run({"restart", "axis_server"}).out, "each instance is replaced as its [update] says"));
+    const auto never = starts.run({"stop", "axis_server", "--wait", "--timeout", "300ms"});
+    CHECK(never.status == exit_status::kNotReady);
+    CHECK(has(never.err, "after 300 ms not yet: service axis_server is stopped"));
+}
+
+TEST_CASE("an instance is restarted where it is, and not stopped alone") {
+    Changing gantryd("ready");
+    CHECK(gantryd.run({"restart", "axis_server.0"}).out == "axis_server.0 on SNode1 is being restarted\n");
+    CHECK(gantryd.server.requests().back().text() == "POST /v1/instances/axis_server.0/restart");
+    CHECK(has(gantryd.run({"restart", "axis_server.0", "--wait"}).out, "axis_server.0 is ready again\n"));
+    const auto alone = gantryd.run({"stop", "axis_server.0"});
+    CHECK(alone.status == exit_status::kNotFound);
+    CHECK(has(alone.err, "one instance is not stopped alone: gantry pause axis_server.0 has it stand still"));
+    CHECK(gantryd.run({"restart", "nobody.0"}).status == exit_status::kNotFound);
+    CHECK(gantryd.run({"restart", "nobody"}).status == exit_status::kNotFound);
+}
+
 TEST_CASE("a secret comes from a pipe, a file or a terminal, and is not shown") {
     FakeGantryd gantryd;
     CHECK(gantryd.run({"secret", "ls"}).out == "NAME\naxis\n");

@@ -124,6 +124,15 @@ TEST_CASE("deploy gives documents, one per line, with --json") {
     CHECK(has(lines[3], "\"state\":\"ready\""));
 }
 
+TEST_CASE("a deployment of what is stopped ends at once, and says how it is run") {
+    FakeDeployment gantryd(
+        {R"({"name":"axis_server","revision":4,"desired":1,"ready":0,"state":"stopped","stopped":true,
+        "instances":[{"instance":"axis_server.0","revision":4,"state":"stopped","node":"","epoch":1}]})"});
+    const auto ran = gantryd.deploy();
+    CHECK(ran.status == exit_status::kOk);
+    CHECK(has(ran.out, "service axis_server is deployed and stays stopped: gantry start axis_server runs it\n"));
+}
+
 TEST_CASE("the same manifest again is no change") {
     FakeDeployment gantryd({""});
     gantryd.answer = R"({"service":"axis_server","revision":4,"changed":false})";
