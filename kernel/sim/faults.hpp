@@ -30,6 +30,7 @@ struct Faults {
     bool guards = false;                   // guards die
     bool exchange = false;                 // the policies' plugin is exchanged
     bool preempt = false;                  // some services displace others
+    bool apart = false;                    // some keep their instances apart, or spread them, at any price
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }

@@ -28,7 +28,7 @@ class People {
     void befall(Machine& machine, int what);
 
     World& world_;
-    Random people_, fate_, siege_;
+    Random people_, fate_, siege_, apart_;
 };
 
 }  // namespace gantry::sim
