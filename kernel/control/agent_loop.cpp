@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernel/base/units.hpp"
+#include "kernel/control/carrier.hpp"
 #include "kernel/control/files.hpp"
 #include "kernel/control/machine.hpp"
 
@@ -391,6 +392,7 @@ void AgentLoop::send(host::PeerId peer, const core::AgentMessage& message, std::
 void AgentLoop::peer_up(host::PeerId peer) {
     peers_.insert(peer);
     controller_ = peer;
+    no_carrier_ = false;
     source_.controller(peer);
     images_.connected(true);
     turn(core::Connected{peer});
@@ -528,8 +530,16 @@ void AgentLoop::dial() {
         }
         return dial_later();
     }
-    dialling_ = true;
     const auto address = controllers_[next_controller_++ % controllers_.size()];
+    // Dialled without one, the kernel would look for the other side only once a second, for some time after it is
+    // there.
+    if (!has_carrier(address)) {
+        if (!std::exchange(no_carrier_, true))
+            parts_.log(host::LogLevel::kWarn, "cannot reach the controller at " + address +
+                                                  ": its link has no carrier; dialled as soon as it has");
+        return dial_after(kDialPauseMin);
+    }
+    dialling_ = true;
     parts_.transport.dial(address, kDialLimit, [this, address](Result<host::PeerId> peer) {
         dialling_ = false;
         if (peer) return peer_up(*peer);
@@ -542,9 +552,10 @@ void AgentLoop::dial() {
     });
 }
 
-void AgentLoop::dial_later() {
+void AgentLoop::dial_later() { dial_after(std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_))); }
+
+void AgentLoop::dial_after(Duration pause) {
     if (stopping_) return;
-    const auto pause = std::min(kDialPauseMax, kDialPauseMin * (1 + dial_failures_));
     dial_timer_.expires_after(pause);
     dial_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) dial();

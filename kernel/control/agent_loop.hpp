@@ -112,6 +112,7 @@ class AgentLoop {
     void send(host::PeerId peer, const core::AgentMessage& message, std::string_view tail = {});
     void dial();
     void dial_later();
+    void dial_after(Duration pause);
     void peer_up(host::PeerId peer);
     void measure();
     void pause(host::PeerId peer, const core::PauseCopy& what);
@@ -153,7 +154,7 @@ class AgentLoop {
     std::set<host::PeerId> reached_;                      // nodes that we dialled for it
     host::PeerId controller_ = 0;
     Instant started_{};
-    bool warned_alone_ = false;
+    bool warned_alone_ = false, no_carrier_ = false;  // said once until there is a controller again
     std::vector<std::string> controllers_;
     std::size_t next_controller_ = 0;
     unsigned dial_failures_ = 0;

@@ -27,7 +27,7 @@ class Digest {
             add(word);
         }
         std::uint64_t rest = 0;
-        std::memcpy(&rest, text.data(), text.size());
+        text.copy(reinterpret_cast<char*>(&rest), text.size());  // an empty one may point to nothing
         add(rest);
     }
     void add(const core::Effects& effects);

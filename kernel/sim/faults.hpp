@@ -31,6 +31,7 @@ struct Faults {
     bool exchange = false;                 // the policies' plugin is exchanged
     bool preempt = false;                  // some services displace others
     bool by_hand = false;                  // people stop, start and restart
+    bool apart = false;                    // some keep their instances apart, or spread them, at any price
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }

@@ -70,7 +70,8 @@ class Judge {
         std::vector<std::string> nodes;
         core::Labels labels, constraints;
         std::string runtime;
-        bool forbid = false, preempt = false;
+        bool forbid = false, preempt = false, apart = false;
+        std::string spread;  // hard
         int priority = 0;
         std::size_t run = 0;  // of the controller that last had it as a current copy
         Instant placed{};
@@ -88,7 +89,11 @@ class Judge {
     };
 
     static Takes takes(const json::value& document);
+    static bool in_pool(const Takes& need, const Machine& machine);
     static std::string unfit(const Takes& need, const Machine& machine);
+    // Of one service, by node: why another copy there is too many, or one of those that are there.
+    std::string crowded(const Takes& need, const std::map<std::string, int>& copies, const Machine& machine,
+                        bool placed) const;
     void check_stored();
     void check_reload();
     void check_bookkeeping();

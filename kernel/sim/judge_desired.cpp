@@ -23,6 +23,8 @@ Judge::Takes Judge::takes(const json::value& document) {
     out.runtime = spec->runtime;
     out.forbid = spec->forbid;
     out.preempt = spec->preempt;
+    out.apart = spec->apart == core::Force::kHard;
+    if (spec->spread == core::Force::kHard) out.spread = spec->spread_label;
     out.priority = spec->priority;
     if (!spec->endpoints.empty()) out.port = spec->endpoints[0].port;
     out.nodes = spec->nodes;
@@ -31,19 +33,51 @@ Judge::Takes Judge::takes(const json::value& document) {
     return out;
 }
 
+bool Judge::in_pool(const Takes& need, const Machine& machine) {
+    const auto has = [&](const auto& label) { return std::ranges::count(machine.facts.labels, label) != 0; };
+    return (need.nodes.empty() || std::ranges::count(need.nodes, machine.name) != 0) &&
+           std::ranges::all_of(need.labels, has);
+}
+
 // Why this node never fits, whatever else it runs.
 std::string Judge::unfit(const Takes& need, const Machine& machine) {
-    const auto& pool = need.nodes;
     const auto& facts = machine.facts;
-    if (!pool.empty() && std::find(pool.begin(), pool.end(), machine.name) == pool.end()) return "not in the pool";
+    if (!in_pool(need, machine)) return "not in the pool";
     if (facts.runtimes[0].architectures[0] != "amd64") return "architecture";
     const auto same = [&](const core::RuntimeHello& runtime) { return runtime.name == need.runtime; };
     if (!need.runtime.empty() && std::none_of(facts.runtimes.begin(), facts.runtimes.end(), same)) return "runtime";
     if (need.forbid && !(need.runtime.empty() || need.runtime == "oci")) return "fence";
     if (need.forbid && !facts.runtimes[0].guarded) return "fence";
     const auto has = [&](const auto& label) { return std::ranges::count(facts.labels, label) != 0; };
-    if (!std::ranges::all_of(need.labels, has)) return "labels of the pool";
     return std::ranges::all_of(need.constraints, has) ? "" : "constraints";
+}
+
+// A group of nodes counts that has a copy or could get one.
+std::string Judge::crowded(const Takes& need, const std::map<std::string, int>& copies, const Machine& machine,
+                           bool placed) const {
+    const auto of = [&](const std::string& name) {
+        const auto at = copies.find(name);
+        return at == copies.end() ? 0 : at->second;
+    };
+    if (need.apart && of(machine.name) > (placed ? 1 : 0)) return "anti-affinity";
+    if (need.spread.empty()) return "";
+    const auto group_of = [&](const Machine& of_node) {
+        for (const auto& [key, value] : of_node.facts.labels)
+            if (key == need.spread) return value;
+        return std::string();
+    };
+    std::set<std::string> open;
+    for (const auto& node : world_.seat.core->nodes(world_.seat.local()))
+        if (text(node.at("liveness")) == "ready" && text(node.at("intent")) == "active")
+            open.insert(text(node.at("name")));
+    std::map<std::string, int> groups;
+    for (const auto& each : world_.machines) {
+        const bool could = open.contains(each->name) && !each->leaving && unfit(need, *each).empty();
+        if (in_pool(need, *each) && (could || of(each->name) != 0)) groups[group_of(*each)] += of(each->name);
+    }
+    int least = INT32_MAX;
+    for (const auto& [value, count] : groups) least = std::min(least, count);
+    return groups[group_of(machine)] > least + (placed ? 1 : 0) ? "spread" : "";
 }
 
 // What a policy is told of a node counts every copy that was assigned to it, running or not.
@@ -68,6 +102,7 @@ void Judge::placed() {
         std::vector<std::string> copies;
     };
     std::map<std::string, Total> totals;
+    std::map<std::string, std::map<std::string, int>> of_service;  // copies by node
     const auto add = [&](const std::string& node, const std::string& copy, const Takes& need) {
         Total& total = totals[node];
         total.memory += need.memory;
@@ -79,6 +114,7 @@ void Judge::placed() {
     const auto look = [&](const json::object& instance, const json::object& its) {
         const std::string node = text(its.at("node"));
         if (node.empty()) return;
+        ++of_service[text(instance.at("service"))][node];
         const std::string copy = text(instance.at("instance")) + "#" + std::to_string(whole(its.at("epoch")));
         const auto known = taken_.find(copy);
         const auto full = core.service(text(instance.at("service")));
@@ -125,6 +161,8 @@ void Judge::placed() {
         if (text(doc.at("liveness")) != "ready") bad("it is " + text(doc.at("liveness")));
         if (text(doc.at("intent")) != "active") bad("it is " + text(doc.at("intent")));
         if (const auto why = unfit(need, machine); !why.empty()) bad(why);
+        const auto& others = of_service.at(copy.substr(0, copy.rfind('.')));
+        if (const auto why = crowded(need, others, machine, true); !why.empty()) bad(why);
         const Total& total = totals.at(node);
         if (need.memory && total.memory > machine.facts.memory_bytes) bad("more memory than it has");
         if (need.cpu && total.cpu > machine.facts.cpu_milli) bad("more cores than it has");
@@ -280,6 +318,7 @@ std::string Judge::fits_somewhere(const json::object& instance, bool failed_too)
     const bool is_static = text(full->at("mode")) == "static";
     std::map<std::string, Takes> used;
     std::set<std::pair<std::string, std::uint16_t>> ports;
+    std::map<std::string, int> own_copies;
     const auto recorded = as_stored("service/" + text(instance.at("service")));
     const bool displaces = need.preempt && text(instance.at("state")) == "pending" &&
                            !text(instance.at("reason")).starts_with("displaced by ") &&
@@ -288,6 +327,7 @@ std::string Judge::fits_somewhere(const json::object& instance, bool failed_too)
         const auto& other = value.as_object();
         const std::string node = text(other.at("node"));
         if (node.empty()) continue;
+        if (other.at("service") == instance.at("service")) ++own_copies[node];
         if (displaces && takes(core.service(text(other.at("service")))->at("document")).priority < need.priority)
             continue;
         // What an older revision takes is in the stored form.
@@ -314,6 +354,7 @@ std::string Judge::fits_somewhere(const json::object& instance, bool failed_too)
         if (need.memory > 0 && used[name].memory + need.memory > machine->facts.memory_bytes) continue;
         if (need.cpu > 0 && used[name].cpu + need.cpu > machine->facts.cpu_milli) continue;
         if (need.port && ports.contains({name, need.port})) continue;
+        if (!crowded(need, own_copies, *machine, false).empty()) continue;
         return name + " beside " + std::to_string(used[name].cpu) + "m, " + std::to_string(used[name].memory >> 20) +
                " MiB";
     }

@@ -14,7 +14,12 @@ std::string text(const json::value& value) { return std::string(value.as_string(
 }  // namespace
 
 People::People(World& world, std::uint64_t seed)
-    : world_(world), people_(seed, "people"), fate_(seed, "misfortune"), siege_(seed, "siege"), hands_(seed, "hands") {}
+    : world_(world),
+      people_(seed, "people"),
+      fate_(seed, "misfortune"),
+      siege_(seed, "siege"),
+      hands_(seed, "hands"),
+      apart_(seed, "apart") {}
 
 Machine& People::any() { return *fate_.any(world_.machines); }
 
@@ -58,6 +63,11 @@ json::value People::manifest(const std::string& name) {
     if (world_.setup.faults.preempt && siege_.chance(500)) {
         service["priority"] = siege_.between(-5, 5);
         placement["preempt"] = siege_.chance(600);
+    }
+    if (world_.setup.faults.apart && apart_.chance(500)) placement["anti_affinity"] = "hard";
+    if (world_.setup.faults.apart && apart_.chance(500)) {
+        placement["spread"] = apart_.chance(800) ? "side" : "site";
+        placement["spread_mode"] = "hard";
     }
     json::object out{{"service", std::move(service)}, {"placement", std::move(placement)}};
     json::object resources;

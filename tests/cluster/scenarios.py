@@ -54,6 +54,8 @@ def cable_cut():
         c.hosts[node].cut()
         c.wait_ready("axis_server", other)
         expect("processes while cut off", {node: 1, other: 1}, counts(c))
+        # A link without carrier is looked at and not dialled.
+        wait_for(lambda: "its link has no carrier" in c.hosts[node].log_tail(), 10, "the node sees that its cable is out")
         c.hosts[node].heal()
         c.wait_nodes([node])
         wait_for(lambda: counts(c) == {node: 0, other: 1}, 5, lambda: f"the stale copy is stopped: {counts(c)}")

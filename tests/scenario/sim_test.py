@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """gantry-sim as people use it: seeds that repeat, traces, and what bad input gets.
 
-    sim_test.py GANTRY_SIM SIM_WITH_A_BUG PLUGINS
+    sim_test.py GANTRY_SIM SIM_WITH_A_BUG SIM_UNDER_ASAN PLUGINS
 """
+import os
 import pathlib
 import re
 import shlex
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import unittest
 
-SIM, BUGGY, PLUGINS = sys.argv[1:4]
+SIM, BUGGY, SANITIZED, PLUGINS = sys.argv[1:5]
 SCENARIOS = pathlib.Path(__file__).parent
 
 
@@ -33,6 +34,14 @@ class Seeds(unittest.TestCase):
 
     def test_another_seed_is_another_trace(self):
         self.assertEqual(len({trace for seed, trace in traces(run("--seed", 1, "--seeds", 8).stdout)}), 8)
+
+    def test_the_same_seed_is_the_same_trace_under_the_address_sanitizer(self):
+        helped = subprocess.run([SANITIZED, "--help"], capture_output=True, text=True, env={**os.environ, "ASAN_OPTIONS": "help=1"})
+        self.assertIn("AddressSanitizer", helped.stderr)
+        plain, seen = run("--seed", 1, "--seeds", 12), run("--seed", 1, "--seeds", 12, program=SANITIZED)
+        self.assertEqual(seen.returncode, 0, seen.stdout + seen.stderr)
+        self.assertEqual(len(traces(seen.stdout)), 12)
+        self.assertEqual(traces(plain.stdout), traces(seen.stdout))
 
     def test_a_failure_prints_the_one_command_that_repeats_it(self):
         failed = run("--seed", 1, "--seeds", 2000, "--quiet", program=BUGGY)
