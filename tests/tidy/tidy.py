@@ -16,7 +16,7 @@ LINES_MAX, LINES_WANTED = 800, 400
 KERNEL_LINES_MAX = 26300
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 # Neighbours of the kernel proper, each with a budget of its own.
-NEIGHBOURS = {"kernel/load/": 550, "kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 5200}
+NEIGHBOURS = {"kernel/load/": 550, "kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 5300}
 
 # Who may include what of ours: a folder's own files, and headers that begin with one of these; ARCHITECTURE.md has the
 # same table in words. The first match counts; OWN is the file's own folder, two levels deep.

@@ -64,9 +64,9 @@ class Fixture {
     std::string image_;
 };
 
-// How many times longer than the limits in the tests say everything may take: what asks for a limit ends well before it on
-// an idle machine, while a disk that is busy with something else takes a multiple (each layer of an image is flushed).
-// GANTRY_TEST_PATIENCE, as tests/vm/run has it, says another number.
+// How many times longer than the limits in the tests say everything may take: what asks for a limit ends well before it
+// on an idle machine, while a disk that is busy with something else takes a multiple (each layer of an image is
+// flushed). GANTRY_TEST_PATIENCE, as tests/vm/run has it, says another number.
 int patience();
 
 // Waits for a condition outside of the host, at most ten seconds.
