@@ -12,6 +12,17 @@ from hosts import Cluster, Failure, is_root, run, wait_for  # noqa: E402, F401
 IMAGE = "axis_server:1.0"
 
 
+def real(scenario):
+    """Its containers are root's: processes of an ordinary user have no cgroups, mounts and settings."""
+    def play():
+        if not is_root():
+            print("skipped: needs root, for containers in cgroups")
+            sys.exit(77)
+        scenario()
+    play.__name__, play.__doc__ = scenario.__name__, scenario.__doc__
+    return play
+
+
 def fleet(nodes=("SNode1", "SNode2"), image=True, timing=None, **controller_settings):
     """A cluster (to be used with `with`), not yet started."""
     cluster = Cluster(timing=timing)

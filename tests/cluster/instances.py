@@ -9,6 +9,7 @@ CYCLES, COMPARED = 1000, 100
 PSS_KIB = 256  # that the agent may have more after the last cycle than after the hundredth
 
 
+@real
 def paused_stands_still():
     """A paused instance is shown so, not named, not asked by probes and not restarted, whatever becomes of gantryd; then it goes on."""
     with fleet() as c:
@@ -208,6 +209,7 @@ def at_rest(cluster, host, like):
     return looks[-1]
 
 
+@real
 def thousand_cycles():
     """A thousand containers later the agent has the descriptors, threads, mounts and cgroups that it had, and 256 KiB more at most."""
     with fleet(("SNode1",)) as c:

@@ -2,7 +2,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -315,17 +314,6 @@ def forbid_host_frozen():
         if took > 0.05:
             raise Failure(f"expected 50 ms at most, got {took * 1000:.1f} ms")
         wait_for(lambda: counts(c) == {node: 0, other: 1}, 20, lambda: f"one process, on {other}: {counts(c)}")
-
-
-def real(scenario):
-    """Containers in cgroups are root's."""
-    def play():
-        if not is_root():
-            print("skipped: needs root, for containers in cgroups")
-            sys.exit(77)
-        scenario()
-    play.__name__, play.__doc__ = scenario.__name__, scenario.__doc__
-    return play
 
 
 LEASES = [*map(real, [forbid_cable_cut, forbid_gantryd_killed, forbid_guard_killed, forbid_agent_restart, forbid_cut_healed,

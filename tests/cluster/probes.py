@@ -127,11 +127,12 @@ def alive(host):
     return host.inside("sh", "-c", script).stdout.split()
 
 
+@real
 def command_in_container():
     """A command in the container says whether it is well; one that forks without end is killed at its time, all of it."""
     busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
-    if not is_root() or busybox is None:
-        print("skipped: commands in containers need root and busybox-static")
+    if busybox is None:
+        print("skipped: commands in containers need busybox-static")
         sys.exit(77)
     with with_probes("exec") as c:
         up(c)
@@ -168,11 +169,12 @@ def command_in_container():
         wait_for(lambda: processes(c) != before, 10, "it is restarted by its liveness probe")
 
 
+@real
 def command_by_hand():
     """gantry exec runs a command wherever the instance is: output, input, status, a terminal; a lost node is told."""
     busybox = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(path)), None)
-    if not is_root() or busybox is None:
-        print("skipped: commands in containers need root and busybox-static")
+    if busybox is None:
+        print("skipped: commands in containers need busybox-static")
         sys.exit(77)
     with fleet() as c:
         up(c)

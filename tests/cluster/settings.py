@@ -20,6 +20,7 @@ class Process:
         return self.pid in self.host.pids("axis_server")
 
 
+@real
 def settings_reach_the_container():
     """What the manifest sets is what the container has; what is wrong is refused with a guess."""
     with fleet() as c:
@@ -47,6 +48,7 @@ def settings_reach_the_container():
         expect("open files", ["100", "200"], files.split()[3:5])
 
 
+@real
 def volumes_stay():
     """A volume outlives an update and its service; in use it is not removed, told so it goes."""
     with fleet() as c:

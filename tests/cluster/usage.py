@@ -29,6 +29,7 @@ def settings(cluster, name, *lines):
     file.write_text(file.read_text().replace("[node]\n", "[node]\n" + "".join(f"{line}\n" for line in lines)))
 
 
+@real
 def use_seen():
     """A container that burns CPU is seen doing so, as is what its node uses; a node that is gone shows nothing, not zero."""
     with fleet() as c:
