@@ -110,7 +110,9 @@ def healed(figures, rounds="10"):
             wait_for(lambda: sum(counts(c).values()) == 1, 10, "one copy before the round")
             c.hosts[node].cut()
             c.wait_ready("axis_server", other)
-            time.sleep(10 + number % 10 / 10)  # by then the node has dialled in vain, in one round longer than in another
+            # By then the node has dialled in vain, in one round longer than in another.
+            until = time.monotonic() + 10 + number % 10 / 10
+            wait_for(lambda: time.monotonic() >= until or counts(c) != {node: 1, other: 1}, 15, "it is time", pause=0.1)
             expect("processes while cut off", {node: 1, other: 1}, counts(c))
             began = time.monotonic()
             c.hosts[node].heal()

@@ -3,50 +3,17 @@
 // Cables between interfaces of a network namespace of this process alone.
 #include "kernel/control/carrier.hpp"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <thread>
+
+#include "tests/support/own_namespaces.hpp"
 
 using gantry::control::has_carrier;
 
 namespace {
-
-void skip(const char* what) {
-    std::printf("skipped: %s: %s\n", what, std::strerror(errno));
-    std::fflush(stdout);
-    _exit(77);
-}
-
-bool write_file(const char* path, const std::string& text) {
-    const int fd = ::open(path, O_WRONLY);
-    if (fd < 0) return false;
-    const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    ::close(fd);
-    return written;
-}
-
-// Interfaces of this process alone; an ordinary user gets them with a user namespace.
-void own_network() {
-    const auto uid = ::getuid();
-    const auto gid = ::getgid();
-    if (uid == 0) {
-        if (::unshare(CLONE_NEWNET) != 0) skip("no network namespace");
-        return;
-    }
-    if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) skip("no user namespace");
-    write_file("/proc/self/setgroups", "deny");
-    if (!write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1")) skip("no uid map");
-    if (!write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1")) skip("no gid map");
-}
 
 void ip(const std::string& arguments) {
     INFO("ip " << arguments);
@@ -67,7 +34,7 @@ bool within_five_seconds(const std::string& address, bool carrier) {
 class Cables {
   public:
     Cables() {
-        own_network();
+        gantry::own_namespaces(CLONE_NEWNET);
         ip("link set lo up");
         ip("link add here1 type veth peer name there1");
         ip("link add here2 type veth peer name there2");

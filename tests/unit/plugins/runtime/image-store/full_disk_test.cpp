@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // An image store on a small disk of its own, in a private mount namespace; skipped where mounts are not permitted.
-#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <gantry/status.hpp>
 
 #include "plugins/runtime/image-store/layer.hpp"
 #include "plugins/runtime/image-store/store.hpp"
 #include "plugins/runtime/monitored/unpack_program.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/unit/plugins/runtime/image_builder.hpp"
 
 namespace fs = std::filesystem;
@@ -21,32 +18,8 @@ using namespace image_builder;
 using image_store::Store;
 using image_store::TreeForm;
 
-namespace {
-
-void skip(const char* what) {
-    std::printf("skipped: %s: %s\n", what, std::strerror(errno));
-    std::fflush(stdout);
-    ::_exit(77);
-}
-
-// Mounts of this process alone; an ordinary user gets them with a user namespace.
-void own_mounts() {
-    const std::string uid = std::to_string(::getuid()), gid = std::to_string(::getgid());
-    if (uid == "0") {
-        if (::unshare(CLONE_NEWNS) != 0) skip("no mount namespace");
-    } else {
-        if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) skip("no user namespace");
-        spill("/proc/self/setgroups", "deny");
-        spill("/proc/self/uid_map", "0 " + uid + " 1");
-        spill("/proc/self/gid_map", "0 " + gid + " 1");
-    }
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("no private mounts");
-}
-
-}  // namespace
-
 TEST_CASE("On a full disk an image is not taken, nothing of it stays, and with room it is") {
-    static const bool once = (own_mounts(), true);
+    static const bool once = (gantry::own_namespaces(CLONE_NEWNS), true);
     REQUIRE(once);
     const Scratch scratch;
     Layout layout(scratch.path() / "layout");
@@ -61,7 +34,7 @@ TEST_CASE("On a full disk an image is not taken, nothing of it stays, and with r
                                                 }));
     const fs::path disk = scratch.path() / "disk";
     fs::create_directory(disk);
-    if (::mount("none", disk.c_str(), "tmpfs", 0, "size=2m") != 0) skip("no tmpfs");
+    if (::mount("none", disk.c_str(), "tmpfs", 0, "size=2m") != 0) gantry::skip_test("no tmpfs");
     {
         Store store({disk / "store", TreeForm::kFlat, false, 64 << 20, unpack});
         try {

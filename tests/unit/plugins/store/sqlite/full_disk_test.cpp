@@ -2,16 +2,14 @@
 //
 // The database on a disk of its own, in a private mount namespace, that is filled up.
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
-#include <cstdio>
-#include <cstring>
 
 #include "plugins/store/sqlite/database.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/unit/plugins/store/sqlite/temporary_folder.hpp"
 
 using gantry::Code;
@@ -20,43 +18,12 @@ using gantry::sqlite::Database;
 
 namespace {
 
-void skip(const char* what) {
-    std::printf("skipped: %s: %s\n", what, std::strerror(errno));
-    std::fflush(stdout);
-    _exit(77);
-}
-
-bool write_file(const char* path, const std::string& text) {
-    const int fd = open(path, O_WRONLY);
-    if (fd < 0) return false;
-    const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    close(fd);
-    return written;
-}
-
-// Mounts of this process alone; an ordinary user gets them with a user namespace.
-void own_mounts() {
-    static bool done = false;
-    if (done) return;
-    const auto uid = getuid();
-    const auto gid = getgid();
-    if (uid == 0) {
-        if (unshare(CLONE_NEWNS) != 0) skip("no mount namespace");
-    } else {
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) skip("no user namespace");
-        write_file("/proc/self/setgroups", "deny");
-        if (!write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1")) skip("no uid map");
-        if (!write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1")) skip("no gid map");
-    }
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("no private mounts");
-    done = true;
-}
-
 class SmallDisk {
   public:
     SmallDisk() {
-        own_mounts();
-        if (mount("none", folder_.path().c_str(), "tmpfs", 0, "size=12m") != 0) skip("no tmpfs");
+        static const bool once = (gantry::own_namespaces(CLONE_NEWNS), true);
+        REQUIRE(once);
+        if (mount("none", folder_.path().c_str(), "tmpfs", 0, "size=12m") != 0) gantry::skip_test("no tmpfs");
     }
     ~SmallDisk() { umount2(folder_.path().c_str(), MNT_DETACH); }
 
