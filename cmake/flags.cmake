@@ -12,7 +12,8 @@ target_compile_options(gantry_flags INTERFACE
   $<IF:$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>,-O0,$<$<CONFIG:Release>:-Os>>
   $<$<AND:$<CONFIG:Release>,$<BOOL:$<TARGET_PROPERTY:GANTRY_PLAIN>>>:-U_FORTIFY_SOURCE>
   $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
-target_link_options(gantry_flags INTERFACE $<$<CONFIG:Release>:LINKER:--gc-sections>)
+# Sorted by name, what belongs together lies together, and an agent never touches a controller's pages.
+target_link_options(gantry_flags INTERFACE $<$<CONFIG:Release>:LINKER:--gc-sections,--sort-section=name>)
 if(GANTRY_SANITIZE)
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})

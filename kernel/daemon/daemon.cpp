@@ -10,12 +10,14 @@
 #include "kernel/daemon/log.hpp"
 #include "kernel/daemon/version.hpp"
 #include "kernel/isolation/isolation.hpp"
+#include "kernel/load/own_pages.hpp"
 
 namespace gantry::daemon {
 namespace {
 
 constexpr int kConfigStatus = 78;  // EX_CONFIG
 constexpr Duration kRetryMin = seconds(1), kRetryMax = seconds(60);
+constexpr Duration kStartOver = seconds(60);  // by then a node has joined, adopted and fetched what it found
 constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 constexpr std::size_t kCrashesMax = 4 << 20;  // bytes of the record
 
@@ -228,6 +230,10 @@ void Daemon::start_agent() {
     std::string parts = config_.controller ? "controller" : "";
     if (config_.node) parts += (parts.empty() ? "node " : " and node ") + config_.node->name;
     manager_.ready(parts);
+    started_.expires_after(kStartOver);
+    started_.async_wait([](boost::system::error_code error) {
+        if (!error) load::drop_unused_pages();  // small boards: a start maps a third more than what follows needs
+    });
 }
 
 // Controllers are for our agent to dial, nodes for our controller to show.

@@ -72,7 +72,7 @@ class Daemon {
     control::BlobStore blobs_;
     crash::Record crashes_;
     host::Host host_;
-    boost::asio::steady_timer retry_{io_}, patience_{io_};
+    boost::asio::steady_timer retry_{io_}, patience_{io_}, started_{io_};
     std::unique_ptr<control::ControllerLoop> controller_;
     std::unique_ptr<control::AgentLoop> agent_;
     std::unique_ptr<control::Tree> tree_;
