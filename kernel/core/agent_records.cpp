@@ -14,6 +14,7 @@ namespace gantry::core {
 namespace {
 
 constexpr std::size_t kRunsPerReport = 500;
+constexpr std::uint64_t kRunsToldAgain = 8;  // of a copy, to a controller that starts anew
 
 }  // namespace
 
@@ -76,11 +77,14 @@ void Agent::State::keep_records() {
         if (!record.ended && !containers_.contains(key) && runtimes_[key.runtime].listed) record_end(record, {});
         ended += record.ended.has_value();
     }
-    // What no controller takes for so long is not worth more; that something is missing it hears.
-    for (auto at = records_.begin(); ended > limits::kRunsKept; ended -= !at->second.ended ? 0 : 1) {
-        if (at->second.ended && !at->second.taken) ++records_since_;
-        at = at->second.ended ? records_.erase(at) : std::next(at);
-    }
+    // What was taken goes first. What no controller takes for so long is not worth more; that it is missing it hears.
+    for (const bool taken : {true, false})
+        for (auto at = records_.begin(); ended > limits::kRunsKept && at != records_.end();) {
+            const bool goes = at->second.ended && at->second.taken == taken;
+            ended -= goes;
+            records_since_ += goes && !taken;
+            at = goes ? records_.erase(at) : std::next(at);
+        }
 }
 
 // One whose start nobody began is from before this run of gantryd. It began at any time of this boot, or, if it does
@@ -199,7 +203,11 @@ void Agent::State::take_runs_no(const HeartbeatAck& message) {
     for (auto at = records_.begin(); at != records_.end();) {
         Record& record = at->second;
         if (record.told != 0 && record.told <= message.runs_no) record.taken = true;
-        at = record.taken && record.ended && !containers_.contains(at->first) ? records_.erase(at) : std::next(at);
+        // A controller that starts anew hears again what was run last of a copy that it may be moving.
+        const auto copy = copies_.find(at->first.copy);
+        const bool again = copy != copies_.end() && at->first.attempt + kRunsToldAgain > copy->second.attempt;
+        const bool over = record.taken && record.ended && !containers_.contains(at->first);
+        at = over && !again ? records_.erase(at) : std::next(at);
     }
 }
 

@@ -162,6 +162,9 @@ void Controller::State::promote(Instance& instance) {
     instance.may_return = false;
     dirty_list(*instance.current.node);
     dirty(instance);
+    // In place of a lost copy, by an earlier run of the controller: nobody knows since when that one was missed.
+    const auto life = lives_.find(instance.current_id());
+    if (instance.moving_from.empty() && life != lives_.end() && life->second.assigned == kAnyTime) instance.served = 0;
     end_move(instance);
     set_ready(instance, ready);
 }

@@ -273,6 +273,7 @@ Status Controller::State::load_current(const json::value& value, const std::stri
     instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;
     attach(instance, instance.current, *node);
     instance.current.ready = ready;
+    life_of(instance.current_id(), name);
     if (ready) instance.served = instance.current.epoch;
     instance.current.assigned = instance.current.ready_since = now_;
     // What kept crashing is taken to do so until its node says otherwise: only that one can have recovered.

@@ -38,6 +38,15 @@ std::string text(const Figure& figure) {
     return seconds_text(value) + " ± " + seconds_text(error);
 }
 
+// Whether all that it ran since then is known, though an earlier run of the controller was told some of it: of what is
+// in its list a node tells everything again, and attempts are numbered from 1.
+bool told_since(const Life& life, Instant from) {
+    if (life.forgotten || life.runs.empty()) return false;
+    const auto& [attempt, first] = *life.runs.begin();
+    if (attempt != 1 && first.began.to > from) return false;
+    return life.runs.rbegin()->first - attempt + 1 == life.runs.size();  // none is missing between them
+}
+
 void add(Duration& sum, Duration more) { sum = std::min(sum + std::max(more, Duration(0)), kLongest); }
 
 void keep_worst(std::optional<Figure>& worst, const std::optional<Figure>& figure) {
@@ -270,7 +279,6 @@ void Controller::State::out_of_reach(Node& node, const std::string& why) {
 
 void Controller::State::in_reach(Node& node) {
     node.reached = std::min(node.reached, now_);
-    node.reached = std::min(node.reached, now_);
     if (!node.unheard.empty()) node.unheard.back().to = std::min(node.unheard.back().to, now_);
 }
 
@@ -327,8 +335,8 @@ void Controller::State::served(Instance& instance) {
     const bool missed = fresh != lives_.end() && std::exchange(fresh->second.missed, false);
     const auto old = lives_.find(from);
     if (from.epoch == 0 || old == lives_.end()) return;  // the first one, or nobody knows when it ran
-    // It was not ready for a while, and nothing moved; or an earlier run of the controller knows what there was of it.
-    if (from == to ? !missed : fresh == lives_.end() || fresh->second.assigned == kAnyTime) return;
+    // It was not ready for a while, and nothing moved.
+    if (from == to ? !missed : fresh == lives_.end()) return;
     OpenMove open{from, to, {}, {}};
     if (from == to) open.back = now_;
     Move move;
@@ -390,8 +398,13 @@ bool Controller::State::measure(std::uint64_t no, OpenMove& open) {
     const bool complete = open.back ? old.settled || known >= *open.back : overlap_known(old, fresh);
     const auto ready = open.back ? std::optional(Span{*open.back, *open.back}) : ready_first(fresh);
     const auto gap = ready ? gap_until(old, open.unheard, *ready, known, untold) : std::nullopt;
-    // What gantryd did not live to tell is not measured, nor what an earlier run of the controller heard the last of.
-    if (!gap || (old.assigned == kAnyTime && ready->to - gap->most < reached)) return complete;
+    if (!gap) return complete;
+    // What gantryd did not live to tell is not measured, nor what an earlier run of the controller heard the last of;
+    // one that was ready until the other one was had been in reach all the time.
+    if (old.assigned == kAnyTime && gap->most != Duration(0) && ready->to - gap->most < reached) return complete;
+    if (!open.back && fresh.assigned == kAnyTime &&
+        (!told_since(fresh, kAnyTime) || !told_since(old, fresh.runs.begin()->second.began.from)))
+        return complete;
     // Of a node that is out of reach the rest comes when it is back, if ever.
     const bool away = !open.unheard.empty() && open.unheard.back().to == kNever;
     const bool first = !move->gap;

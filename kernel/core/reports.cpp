@@ -119,6 +119,7 @@ bool Controller::State::take_back(Node& node, Instance& instance, const CopyRepo
     instance.may_return = instance.planned = false;
     instance.leased_on.clear();
     if (instance.next.node) dirty_list(*instance.next.node);
+    end_move(instance);  // it was lost meanwhile: what goes on is no planned move
     std::erase_if(instance.lost_on, [&](const auto& lost) { return lost.first == node.name; });
     rolling_.insert(service.no);
     dirty(instance);

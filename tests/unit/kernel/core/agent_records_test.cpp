@@ -93,6 +93,25 @@ TEST_CASE("a run is told until the controller has taken it, and its end even whe
     CHECK(last_runs_no(a) == last);
 }
 
+TEST_CASE("what a copy of the list ran is told again to a controller that starts anew, also what was taken") {
+    AgentShell a = one_copy();
+    answer(a, milliseconds(1), milliseconds(2));
+    a.crash(a.running().at(0));
+    a.run_for(seconds(3));
+    REQUIRE(a.state(kCopy) == CopyState::kReady);
+    answer(a, milliseconds(1), milliseconds(2), last_runs_no(a));
+    a.run_for(seconds(3));
+    a.disconnect();
+    a.sent.clear();
+    a.connect();
+    answer(a, milliseconds(1), milliseconds(2));
+    std::set<std::uint64_t> attempts;
+    for (const auto& send : a.sent)
+        if (const auto* report = std::get_if<Report>(&send.message))
+            for (const auto& run : report->runs) attempts.insert(run.attempt);
+    CHECK(attempts == std::set<std::uint64_t>{1, 2});
+}
+
 TEST_CASE("what ended while no controller answered is told by what was known of its clock then") {
     AgentShell a = one_copy();
     answer(a, milliseconds(1), milliseconds(2));

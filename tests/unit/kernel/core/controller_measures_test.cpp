@@ -154,6 +154,51 @@ TEST_CASE("a planned move has no gap, and the time in which two copies ran is to
     CHECK(c.count("budget-exceeded") == 1);
 }
 
+TEST_CASE("a move that is under way when the controller is started anew is measured: its nodes tell all of it again") {
+    ControllerShell c = two_nodes();
+    const CopyId old = c.copy("s.0");
+    const Instant began = c.now - milliseconds(100);
+    c.wait(seconds(1), {"n1", "n2"});
+    REQUIRE(c.api(ApiSetIntent{0, "n1", "draining"}).has_value());
+    c.wait(milliseconds(200), {"n1", "n2"});
+    auto& n2 = c.node("n2");
+    REQUIRE(n2.list.copies.size() == 1);
+    const CopyId next = n2.list.copies[0].copy;
+    // Its first container ended soon, which the controller that is there now hears.
+    Run first{next, GENERATE(1U, 2U), around(c.now)};
+    const bool whole = first.attempt == 1;
+    c.wait(milliseconds(300), {"n1", "n2"});
+    first.ended = around(c.now);
+    n2.applied = n2.list.no;
+    c.set("n2", next, CopyState::kWaiting);
+    tell(c, "n2", {first});
+    c.start();
+    c.wait(seconds(1), {});
+    for (const auto* name : {"n1", "n2"}) c.connect(name);
+    Run second{next, first.attempt + 1, around(c.now)};
+    second.turns = {around(c.now + milliseconds(100))};
+    c.wait(milliseconds(100), {"n1", "n2"});
+    c.set("n2", next, CopyState::kReady);
+    tell(c, "n2", {first, second});
+    REQUIRE(c.where("s.0") == "n2");
+    Run run = run_of(old, began);
+    tell(c, "n1", {run});
+    CHECK(c.count("moved") == 0);
+    auto& n1 = c.node("n1");
+    n1.applied = n1.list.no;
+    n1.copies.clear();
+    c.wait(milliseconds(400), {"n1", "n2"});
+    run.ended = around(c.now);
+    tell(c, "n1", {run});
+    later(c, "n2");
+    // Of one whose first attempt nobody tells it is not known what else there was.
+    REQUIRE(c.count("moved") == (whole ? 1 : 0));
+    if (!whole) return;
+    check_figure(last_move(c).at("gap"), 0, 0);
+    check_figure(last_move(c).at("overlap"), 800, 8);  // 0.3 s, and 0.5 s
+    CHECK(last_move(c).at("why").as_string() == "drain");
+}
+
 TEST_CASE("a copy that is in reach again is a move of its own; one that only was not ready is none") {
     ControllerShell c = two_nodes();
     const CopyId copy = c.copy("s.0");
