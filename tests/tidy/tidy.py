@@ -31,7 +31,7 @@ ALLOWED = [
     ("kernel/load/", ["kernel/load/", "kernel/host/", "kernel/core/", "kernel/base/"]),
     ("kernel/control/", ["kernel/control/", "kernel/load/", "kernel/host/", "kernel/core/", "kernel/crash/", "kernel/trust/",
                          "kernel/base/", "kernel/guard/protocol.h"]),
-    ("kernel/daemon/", ["kernel/daemon/", "kernel/isolation/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/crash/",
+    ("kernel/daemon/", ["kernel/daemon/", "kernel/isolation/", "kernel/control/", "kernel/host/", "kernel/core/", "kernel/load/", "kernel/crash/",
                         "kernel/base/"]),
     ("kernel/guard/", ["kernel/guard/"]),
     ("kernel/sim/", ["kernel/sim/", "kernel/host/", "kernel/core/", "kernel/base/", "gantry/abi/", "gantry/elf/"]),
