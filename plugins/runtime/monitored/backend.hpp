@@ -56,8 +56,8 @@ class Backend {
     // How often keep_log is called of each container that runs; 0: only when its log was replaced.
     virtual gantry::Duration log_pause() const { return {}; }
     // How a further process is run in it, with GANTRY_EXEC=mark among its variables. The file exec-<mark> of its
-    // folder, made empty, and exec-<mark>.pid are the backend's while it runs. Errors: kUnsupported, kNotFound (the
-    // program, where that is known before).
+    // folder, made empty, exec-<mark>.pid and exec-<mark>.json are the backend's while it runs. Errors: kUnsupported,
+    // kNotFound (the program, where that is known before).
     virtual Command exec(const Home& home, const Record& record, const std::vector<std::string>& args,
                          const std::string& mark, bool terminal) = 0;
     // Why there was no such process: its command ended with `code`. Nothing: it ran, and that is its own code.
@@ -66,6 +66,8 @@ class Backend {
     }
     // The process has ended, though its command may still wait for what it left behind. [loop]
     virtual bool exec_over(const Home&, const std::string& mark) { return (void)mark, false; }
+    // Looked at often while it runs: an engine that makes a terminal of its own may leave its size to us. [loop]
+    virtual void pass_size(const Home&, const std::string& mark, int terminal) { (void)mark, (void)terminal; }
     // SIGKILL to what an exec made and left, known by its mark (has_mark), until nothing is left. Gives up after a
     // second.
     virtual void end_exec(const Record& record, const std::string& mark) = 0;

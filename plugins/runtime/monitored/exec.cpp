@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "plugins/runtime/monitored/files.hpp"
@@ -27,6 +28,7 @@ constexpr auto kLook = std::chrono::milliseconds(50);  // whether anybody still 
 constexpr auto kForce = std::chrono::seconds(2);       // for the engine to see the end of what it runs
 
 constexpr std::string_view kFile = "exec-";
+constexpr const char* kBeside[] = {".pid", ".json"};  // what a backend may put beside it
 
 fs::path file_of(const Home& home, const std::string& mark) { return home.dir / (std::string(kFile) + mark); }
 
@@ -93,6 +95,8 @@ void MonitoredRuntime::watch_exec(const SharedExec& exec) {
 void MonitoredRuntime::look_at_exec(const SharedExec& exec) {
     if (!exec->over && backend_->exec_over(home(exec->record.name), exec->mark))
         exec->over = static_cast<bool>(in_pool([this, exec] { backend_->end_exec(exec->record, exec->mark); }));
+    if (exec->request.terminal && !exec->ending)
+        backend_->pass_size(home(exec->record.name), exec->mark, exec->request.fd.get());
     const Shared container = find(exec->record.name);
     const bool runs = container && container->state == State::kRunning;
     if (exec->ending || (runs && !exec->op.cancelled() && !hung_up(exec->request.fd))) return;
@@ -142,7 +146,8 @@ void MonitoredRuntime::end_execs() {
 
 void MonitoredRuntime::forget_exec(const std::string& name, const std::string& mark) {
     std::error_code ignored;
-    for (const char* suffix : {"", ".pid"}) fs::remove(file_of(home(name), mark).string() + suffix, ignored);
+    fs::remove(file_of(home(name), mark), ignored);
+    for (const char* suffix : kBeside) fs::remove(file_of(home(name), mark).string() + suffix, ignored);
 }
 
 // What ran when an earlier daemon died: nobody waits for it.
@@ -151,7 +156,8 @@ void MonitoredRuntime::end_left_execs(const Record& record) {
     std::error_code error;
     for (fs::directory_iterator it(home(record.name).dir, error), end; !error && it != end; it.increment(error)) {
         const std::string file = it->path().filename().string();
-        if (file.starts_with(kFile) && !file.ends_with(".pid")) marks.push_back(file.substr(kFile.size()));
+        const bool beside = std::ranges::any_of(kBeside, [&](const char* suffix) { return file.ends_with(suffix); });
+        if (file.starts_with(kFile) && !beside) marks.push_back(file.substr(kFile.size()));
     }
     if (marks.empty()) return;
     const Status taken = in_pool([this, record, marks] {

@@ -153,10 +153,7 @@ long last_cpu(const std::string& list) {
 
 json::object cpu_limits(const BundleInput& in) {
     json::object out;
-    if (in.spec.cpu_milli > 0) {
-        out["period"] = kCpuPeriodUs;
-        out["quota"] = -1;  // cpu_quota_us(), once the engine's own part is done
-    }
+    if (in.spec.cpu_milli > 0) out["period"] = kCpuPeriodUs;  // cpu_quota_us(), once the engine's own part is done
     if (in.settings.cpu_shares > 0) out["shares"] = in.settings.cpu_shares;
     if (in.settings.cpus.empty()) return out;
     const long there = ::sysconf(_SC_NPROCESSORS_CONF);

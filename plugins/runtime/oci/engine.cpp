@@ -4,14 +4,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <cstring>
+#include <sstream>
 
 #include "plugins/runtime/monitored/files.hpp"
 #include "plugins/runtime/monitored/log_file.hpp"
@@ -34,6 +37,7 @@ using monitored::Record;
 
 constexpr auto kMonitorEnd = std::chrono::seconds(1);  // for conmon to follow its container
 constexpr std::size_t kMaxAnswer = 64 << 10;
+constexpr std::size_t kMaxConfig = 4 << 20;
 constexpr int kSyncFd = 3;
 constexpr auto kLogPause = std::chrono::seconds(1);
 constexpr std::string_view kReopenLogs = "2 0 0\n";  // to conmon's control fifo
@@ -289,35 +293,102 @@ namespace {
 
 fs::path exec_log(const Home& home, const std::string& mark) { return home.dir / ("exec-" + mark); }
 fs::path exec_pid(const Home& home, const std::string& mark) { return home.dir / ("exec-" + mark + ".pid"); }
+fs::path exec_process(const Home& home, const std::string& mark) { return home.dir / ("exec-" + mark + ".json"); }
+
+// As the container's own process is: crun takes one more variable for all that there are.
+std::string process_document(const Home& home, const std::vector<std::string>& args, const std::string& mark,
+                             bool terminal) {
+    const std::string config = monitored::read_file(home.dir / "config.json", kMaxConfig).value_or("");
+    json::error_code error;
+    json::value document = json::parse(config, error);
+    json::object* bundle = error ? nullptr : document.if_object();
+    json::value* process = bundle == nullptr ? nullptr : bundle->if_contains("process");
+    if (process == nullptr || !process->is_object())
+        throw Failure(Code::kFailed, "exec: " + (home.dir / "config.json").string() + " is no bundle's");
+    json::object& out = process->get_object();
+    out["args"] = json::array(args.begin(), args.end());
+    out["terminal"] = terminal;
+    out["env"].as_array().emplace_back("GANTRY_EXEC=" + mark);
+    return json::serialize(out);
+}
+
+// The last one: {"level": "error", "msg": "...", "time": "..."}, a line each.
+std::optional<std::string> logged_error(const std::string& log) {
+    std::optional<std::string> out;
+    std::istringstream lines(log);
+    for (std::string line; std::getline(lines, line);) {
+        json::error_code error;
+        const json::value entry = json::parse(line, error);
+        const json::object* fields = error ? nullptr : entry.if_object();
+        const json::value* level = fields == nullptr ? nullptr : fields->if_contains("level");
+        const json::value* text = fields == nullptr ? nullptr : fields->if_contains("msg");
+        if (level != nullptr && *level == "error" && text != nullptr && text->is_string()) out = text->as_string();
+    }
+    return out;
+}
 
 }  // namespace
 
 monitored::Command Engine::exec(const Home& home, const Record& record, const std::vector<std::string>& args,
                                 const std::string& mark, bool terminal) {
     monitored::Command command;
-    command.argv = {
-        options_.engine, "--root",     options_.engine_root.string(), "--log", exec_log(home, mark).string(),
-        "exec",          "--pid-file", exec_pid(home, mark).string(), "--env", "GANTRY_EXEC=" + mark,
-        record.name};
+    monitored::replace_file(exec_process(home, mark), process_document(home, args, mark, terminal));
+    command.argv = {options_.engine,
+                    "--root",
+                    options_.engine_root.string(),
+                    "--log",
+                    exec_log(home, mark).string(),
+                    "--log-format",
+                    "json",
+                    "exec",
+                    "--pid-file",
+                    exec_pid(home, mark).string(),
+                    "--process",
+                    exec_process(home, mark).string()};
     // It makes a terminal in the container, and passes on what comes from ours, and its size.
-    if (terminal) command.argv.insert(command.argv.end() - 1, "--tty");
-    command.argv.insert(command.argv.end(), args.begin(), args.end());
+    if (terminal) command.argv.emplace_back("--tty");
+    command.argv.push_back(record.name);
     command.env = kEnvironment;
     return command;
 }
 
 // The engine logs into a file of its own, so what is in there is no word of the program.
 std::optional<gantry::Status> Engine::exec_failure(const Home& home, const std::string& mark, int code) {
-    const std::string log = monitored::read_file(exec_log(home, mark), kMaxAnswer).value_or("");
-    if (code == 0 || log.find("level=error") == std::string::npos) return std::nullopt;
-    const std::string text = words(log);
-    const bool missing =
-        text.find("executable file not found") != std::string::npos || text.find("no such file") != std::string::npos;
+    const auto error = logged_error(monitored::read_file(exec_log(home, mark), kMaxAnswer).value_or(""));
+    if (code == 0 || !error) return std::nullopt;
+    const std::string& text = *error;
+    const bool missing = text.find("not found") != std::string::npos || text.find("no such file") != std::string::npos;
     const std::string name = home.dir.filename().string();
     if (!missing && cgroups_.no_more_processes(name))
         return gantry::Status(Code::kFull,
                               "exec: the limit of processes of container \"" + name + "\" is reached: " + text);
     return gantry::Status(missing ? Code::kNotFound : Code::kFailed, "exec: " + text);
+}
+
+namespace {
+
+constexpr unsigned kPtyMajorFirst = 136, kPtyMajorLast = 143;  // UNIX98_PTY_SLAVE_MAJOR: Linux, admin-guide/devices.txt
+
+// Only a terminal is opened: what the process has as its input by now is its own choice.
+Fd input_terminal(long long pid) {
+    const Fd input(::open(("/proc/" + std::to_string(pid) + "/fd/0").c_str(), O_PATH | O_CLOEXEC));
+    struct stat about {};
+    if (!input || ::fstat(input.get(), &about) != 0 || !S_ISCHR(about.st_mode)) return {};
+    if (const unsigned kind = major(about.st_rdev); kind < kPtyMajorFirst || kind > kPtyMajorLast) return {};
+    const std::string again = "/proc/self/fd/" + std::to_string(input.get());
+    return Fd(::open(again.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+}
+
+}  // namespace
+
+// crun gives its terminal the size that ours has at the beginning, and no other; runc has done it before us.
+void Engine::pass_size(const Home& home, const std::string& mark, int terminal) {
+    const auto pid = monitored::parse_number(monitored::read_file(exec_pid(home, mark), 32).value_or(""));
+    winsize ours{}, its{};
+    const Fd input = pid ? input_terminal(*pid) : Fd();
+    if (!input || ::ioctl(terminal, TIOCGWINSZ, &ours) != 0 || ::ioctl(input.get(), TIOCGWINSZ, &its) != 0) return;
+    if (ours.ws_row == its.ws_row && ours.ws_col == its.ws_col) return;
+    (void)::ioctl(input.get(), TIOCSWINSZ, &ours);  // which tells the process
 }
 
 // runc copies what a process writes, and goes on until nobody can write any more.

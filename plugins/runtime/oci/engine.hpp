@@ -41,6 +41,7 @@ class Engine : public monitored::Backend {
                             const std::vector<std::string>& args, const std::string& mark, bool terminal) override;
     std::optional<gantry::Status> exec_failure(const monitored::Home& home, const std::string& mark, int code) override;
     bool exec_over(const monitored::Home& home, const std::string& mark) override;
+    void pass_size(const monitored::Home& home, const std::string& mark, int terminal) override;
     void end_exec(const monitored::Record& record, const std::string& mark) override;
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
     void pause(const monitored::Record& record, bool on, gantry::Instant deadline) override;
