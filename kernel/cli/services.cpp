@@ -116,6 +116,8 @@ Outcome<int> explain(const Session& session, const std::string& service) {
     const auto instance = text_of(answer, "instance");
     session.say_line("service " + service + (instance.empty() ? "" : ", instance " + instance) + ", policy " +
                      text_of(answer, "policy"));
+    if (flag_of(answer, "stopped"))
+        session.say_line("it is stopped and runs nowhere: gantry start " + service + "; what follows is for then");
     const auto& keys = items_of(answer, "key_names");
     std::vector<std::string> headers = {"NODE", "VERDICT"};
     const auto& terms = items_of(answer, "term_names");

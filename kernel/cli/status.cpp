@@ -20,12 +20,11 @@ std::string counted(const json::value& list, std::string_view key) {
     return out.empty() ? "none" : out;
 }
 
-// What is not well, one line each.
-void show_worries(const Session& session, const json::value& list, std::string_view what, std::string_view key,
-                  std::string_view well) {
+// What is not well, one line each. A service that somebody stopped is as it should be.
+void show_worries(const Session& session, const json::value& list, std::string_view what, std::string_view key) {
     for (const auto& item : items_of(list)) {
         const auto state = text_of(item, key);
-        if (state == well) continue;
+        if (state == "ready" || state == "stopped") continue;
         const auto reason = text_of(item, "reason");
         session.say_line("  " + std::string(what) + " " + text_of(item, "name") + " is " + state +
                          (reason.empty() ? "" : ": " + reason));
@@ -61,9 +60,9 @@ Outcome<int> status(const Session& session) {
     session.say_line("cluster     " + text_of(cluster, "cluster_id") + ", term " + text_of(cluster, "term"));
     session.say_line("controller  " + text_of(cluster, "controller") + ", gantryd " + text_of(cluster, "version"));
     session.say_line("nodes       " + counted(node_list, "liveness"));
-    show_worries(session, node_list, "node", "liveness", "ready");
+    show_worries(session, node_list, "node", "liveness");
     session.say_line("services    " + counted(service_list, "state"));
-    show_worries(session, service_list, "service", "state", "ready");
+    show_worries(session, service_list, "service", "state");
     session.say_line("instances   " + counted(instance_list, "state"));
     return exit_status::kOk;
 }

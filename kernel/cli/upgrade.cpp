@@ -96,7 +96,8 @@ Outcome<bool> upgrade_one(const Session& session, const UpgradeOptions& options,
     if (session.json()) {
         session.show(answer);
     } else {
-        session.say_line(name + ": " + image + " becomes " + *next + ", revision " + text_of(answer, "revision"));
+        session.say_line(name + ": " + image + " becomes " + *next + ", revision " + text_of(answer, "revision") +
+                         (flag_of(service, "stopped") ? "; it stays stopped: gantry start " + name : ""));
     }
     return true;
 }

@@ -127,6 +127,7 @@ Result<json::value> Controller::State::explain(
             rows.push_back(json::object{{"node", name}, {"excluded", "never joined"}, {"current", false}});
     json::object out{{"service", service.name},
                      {"policy", question.policy},
+                     {"stopped", service.stopped},
                      {"key_names", std::move(key_list)},
                      {"nodes", std::move(rows)}};
     if (sum) out["term_names"] = json::array(kTerms.begin(), kTerms.end());

@@ -392,6 +392,25 @@ TEST_CASE("the status of a node without a controller tells what it has") {
     CHECK(has(ran.out, "1 running"));
 }
 
+TEST_CASE("what was stopped by hand is counted and no worry, and explain says so first") {
+    FakeServer controller([](const FakeRequest& request, FakeConnection& connection) {
+        if (request.target == "/v1/cluster")
+            return connection.answer(200, R"({"version":"0.9.0","role":"controller"})");
+        if (request.target == "/v1/services")
+            return connection.answer(200, R"({"items":[{"name":"a","state":"stopped","reason":"by hand"},
+                                              {"name":"b","state":"pending","reason":"no node fits"}]})");
+        if (request.target == "/v1/services/a/explain")
+            return connection.answer(200,
+                                     R"({"service":"a","policy":"spread","stopped":true,"key_names":[],"nodes":[]})");
+        connection.answer(200, R"({"items":[]})");
+    });
+    const auto status = run_gantry({"status", "--socket", controller.socket()});
+    CHECK(has(status.out, "services    1 pending, 1 stopped\n  service b is pending: no node fits\n"));
+    CHECK_FALSE(has(status.out, "by hand"));
+    CHECK(has(run_gantry({"explain", "a", "--socket", controller.socket()}).out,
+              "service a, policy spread\nit is stopped and runs nowhere: gantry start a;"));
+}
+
 TEST_CASE("empty lists say what to do") {
     FakeServer empty(
         [](const FakeRequest&, FakeConnection& connection) { connection.answer(200, R"({"items":[],"revision":0})"); });

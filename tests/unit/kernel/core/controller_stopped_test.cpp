@@ -55,6 +55,9 @@ TEST_CASE("what is stopped runs nowhere, keeps its revision and instances, and r
     const auto answer = order(c, Action::kStop);
     REQUIRE(answer.has_value());
     CHECK(answer->at("stopped").as_bool());
+    const auto none = [](const Rank&) -> Result<std::vector<Keys>> { return fail(Code::kFailed, "not asked"); };
+    const auto names = [](const std::string&) { return std::vector<std::string>(); };
+    CHECK(c.core->explain("s", c.now, none, names)->at("stopped").as_bool());
     CHECK(listed(c) == 0);
     CHECK(state_of(c) == "stopping");
     CHECK(text(c.core->service("s")->at("reason")) == "its copies are being stopped on a, b");
