@@ -269,6 +269,12 @@ Status check_name(std::string_view name, std::string_view what) {
     return {};
 }
 
+std::uint64_t fnv1a(std::string_view text) {
+    std::uint64_t hash = 14'695'981'039'346'656'037U;
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211U;
+    return hash;
+}
+
 std::size_t display_width(std::string_view text) {
     std::size_t width = 0;
     while (!text.empty()) {

@@ -22,6 +22,9 @@ Result<std::int64_t> parse_cpu(std::string_view text);
 std::string format_size(std::int64_t bytes);     // "64 MiB", "1.5 GiB"
 std::string format_duration(Duration duration);  // "1.2 s", "350 ms", "3 min 5 s"
 
+// FNV-1a: what is drawn from a text is drawn alike everywhere.
+std::uint64_t fnv1a(std::string_view text);
+
 // What names of nodes and services may be: 1..limits::kName bytes of valid UTF-8, no control characters, no blanks,
 // none of / \ " ' ? # % and not "." or "..". 陀螺仪 is a name.
 Status check_name(std::string_view name, std::string_view what);

@@ -50,6 +50,17 @@ std::string reason_of(const json::value& instance) {
     return reason + ": " + nodes;
 }
 
+// "3002"; "0->20123" where the node chose, with the ports of all instances behind a service's.
+std::string ports_of(const json::value& document) {
+    std::string out;
+    for (const auto& endpoint : items_of(document, "endpoints")) {
+        out += (out.empty() ? "" : " ") + text_of(endpoint, "requested");
+        const auto mapped = text_of(endpoint, "mapped");
+        if (number_of(endpoint, "requested") == 0 && !mapped.empty() && mapped != "0") out += "->" + mapped;
+    }
+    return out;
+}
+
 // A policy ranks by the smallest key, so "most memory" is a negative number of bytes: people read an amount.
 std::string written_key(const std::string& name, const json::value& key) {
     if (!name.ends_with("memory") || !key.is_int64()) return written(key);
@@ -71,7 +82,8 @@ std::string last_and_worst(const json::value& service, const char* figure, const
 
 Outcome<int> services(const Session& session) {
     GANTRY_TRY(list, session.get("/v1/services"));
-    Table table({"NAME", "STATE", "READY", "MODE", "REVISION", "IMAGE", "POLICY", "POOL", "GAP", "OVERLAP", "REASON"});
+    Table table(
+        {"NAME", "STATE", "READY", "MODE", "REVISION", "IMAGE", "POLICY", "POOL", "PORTS", "GAP", "OVERLAP", "REASON"});
     for (const auto& service : items_of(list)) {
         const auto state = text_of(service, "state");
         table.add({text_of(service, "name"),
@@ -82,6 +94,7 @@ Outcome<int> services(const Session& session) {
                    text_of(service, "image"),
                    text_of(service, "policy"),
                    pool_of(service),
+                   ports_of(service),
                    last_and_worst(service, "gap", "worst_gap"),
                    last_and_worst(service, "overlap", "worst_overlap"),
                    text_of(service, "reason")});
@@ -92,7 +105,7 @@ Outcome<int> services(const Session& session) {
 
 Outcome<int> instances(const Session& session) {
     GANTRY_TRY(list, session.get("/v1/instances"));
-    Table table({"INSTANCE", "STATE", "NODE", "EPOCH", "RESTARTS", "AGE", "REASON"});
+    Table table({"INSTANCE", "STATE", "NODE", "EPOCH", "RESTARTS", "PORTS", "AGE", "REASON"});
     for (const auto& instance : items_of(list)) {
         const auto state = text_of(instance, "state");
         table.add({text_of(instance, "instance"),
@@ -100,6 +113,7 @@ Outcome<int> instances(const Session& session) {
                    text_of(instance, "node"),
                    text_of(instance, "epoch"),
                    text_of(instance, "restarts"),
+                   ports_of(instance),
                    age_text(number_of(instance, "since_ms", -1)),
                    reason_of(instance)});
     }

@@ -82,7 +82,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     for (const auto& [name, runtime] : parts_.host.runtimes()) {
         const auto known = runtime->facts();
         facts.runtimes.push_back({name, known.system, known.architectures, known.fenceable, known.limits,
-                                  known.fenceable && !parts_.guard.empty(), known.settings});
+                                  known.fenceable && !parts_.guard.empty(), known.settings, true});
     }
     for (const auto& [name, probe] : parts_.host.probes()) facts.probes.push_back(name);
     facts.cpu_milli = parts_.config.cpu_milli ? parts_.config.cpu_milli : cpu_count() * 1000;
@@ -99,6 +99,7 @@ Result<core::AgentFacts> AgentLoop::facts() {
     cpu_milli_ = facts.cpu_milli;
     facts.ask_port = parts_.config.ask_port();
     facts.disk_warn_percent = parts_.config.disk_warn_percent;
+    facts.ports = parts_.config.ports;
     for (const auto& [kind, command] : parts_.config.drill) facts.drills.push_back(kind);
     return facts;
 }
@@ -254,6 +255,8 @@ void AgentLoop::act(core::AgentEffect effect) {
     if (auto* message = std::get_if<core::PassOn>(&effect))
         return outbox_.send(message->peer, host::Channel::kControl, core::frame(message->message));
     if (auto* done = std::get_if<core::HangUp>(&effect)) return outbox_.close(done->peer);
+    if (auto* which = std::get_if<core::TryPort>(&effect))
+        return turn(core::PortTried{which->id, port_is_free(which->port)});
     if (auto* drop = std::get_if<core::DropPeer>(&effect)) {
         parts_.log(host::LogLevel::kWarn, "leaving this controller: " + drop->reason);
         return outbox_.close(drop->peer);

@@ -50,13 +50,16 @@ bool is_ip(std::string_view text, bool bracketed) {
     return !(bracketed && inside) && inet_pton(AF_INET, copy.c_str(), address.data()) == 1;
 }
 
+// 0: it is none.
+std::uint16_t port_of(std::string_view text) {
+    std::uint16_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return error == std::errc() && end == text.data() + text.size() ? number : 0;
+}
+
 bool is_ip_port(std::string_view text) {
     const auto colon = text.rfind(':');
-    if (colon == text.npos || !is_ip(text.substr(0, colon), true)) return false;
-    const auto port = text.substr(colon + 1);
-    unsigned number = 0;
-    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-    return error == std::errc() && end == port.data() + port.size() && number >= 1 && number <= 65'535;
+    return colon != text.npos && is_ip(text.substr(0, colon), true) && port_of(text.substr(colon + 1)) != 0;
 }
 
 // One table of the file: reads keys, remembers which, refuses the rest.
@@ -217,6 +220,14 @@ Result<NodeConfig> read_node(Table table) {
     node.advertise = advertise;
     node.boot_id_file = boot_id_file;
     node.position_servers = servers;
+    if (const auto* given = table.get("ports")) {
+        const auto text = given->value_exact<std::string>().value_or("");
+        const auto dash = std::min(text.find('-'), text.size());
+        node.ports = {port_of(text.substr(0, dash)), port_of(dash < text.size() ? text.substr(dash + 1) : "")};
+        if (node.ports.first < 1'024 || node.ports.second < node.ports.first)
+            return table.wrong(*given, "ports",
+                               "the first and the last port of a range within 1024 to 65535, such as \"20000-29999\"");
+    }
     GANTRY_TRY(disk_warn, table.integer("disk_warn", node.disk_warn_percent, 0, 100));
     node.disk_warn_percent = disk_warn;
     GANTRY_TRY(every, table.duration("measure_every", node.measure_every));
@@ -492,10 +503,8 @@ Result<Config> read_tables(Config config, const toml::table& root) {
 }  // namespace
 
 std::uint16_t NodeConfig::ask_port() const {
-    unsigned port = 0;
     const auto colon = listen.rfind(':');
-    if (colon != listen.npos) std::from_chars(listen.data() + colon + 1, listen.data() + listen.size(), port);
-    return static_cast<std::uint16_t>(port);
+    return colon == listen.npos ? 0 : port_of(std::string_view(listen).substr(colon + 1));
 }
 
 Result<Config> read_config(const std::filesystem::path& file, const std::filesystem::path& default_plugin_path) {

@@ -33,6 +33,8 @@ struct NodeConfig {
 
     std::map<std::string, std::vector<std::string>> drill;  // kind -> command; what is not here is not permitted
 
+    std::pair<std::uint16_t, std::uint16_t> ports = core::kPortRange;  // first and last, for endpoints with port 0
+
     std::uint16_t ask_port() const;  // of listen; 0: none
 };
 

@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/udp.hpp>
 #include <charconv>
 #include <ctime>
 #include <fstream>
@@ -36,6 +39,26 @@ CpuTicks cpu_now() {
         if (field != 3 && field != 4) out.busy += ticks;
     }
     return out;
+}
+
+namespace {
+
+// Without SO_REUSEADDR: where connections of an earlier program linger, another port is better.
+template <class Protocol>
+bool is_free(const Protocol& protocol, std::uint16_t port) {
+    boost::asio::io_context io;
+    typename Protocol::socket socket(io);
+    boost::system::error_code failed;
+    socket.open(protocol, failed);
+    if (!failed) socket.bind({protocol, port}, failed);
+    return failed != boost::asio::error::address_in_use;  // a machine without IPv6 has nobody who listens there
+}
+
+}  // namespace
+
+bool port_is_free(std::uint16_t port) {
+    using boost::asio::ip::tcp, boost::asio::ip::udp;
+    return is_free(tcp::v4(), port) && is_free(udp::v4(), port) && is_free(tcp::v6(), port) && is_free(udp::v6(), port);
 }
 
 double disk_used_percent(const std::filesystem::path& path) {

@@ -23,6 +23,9 @@ struct CpuTicks {
 CpuTicks cpu_now();
 std::int64_t cpu_count();
 
+// Whether a program can listen on it now, TCP and UDP, on every address.
+bool port_is_free(std::uint16_t port);
+
 // Of the file system that `path` is on, as df(1) counts: what only root may use is not free. 0 if it cannot be told.
 double disk_used_percent(const std::filesystem::path& path);
 

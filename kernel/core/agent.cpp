@@ -187,6 +187,7 @@ json::value Agent::State::document() const {
         if (const auto at = copies_.find(c.copy); at != copies_.end())
             copy["instance"] = instance_name(at->second.entry);
         if (const auto place = container_of(c.copy)) copy["container"] = place->container;
+        if (!c.ports.empty()) copy["ports"] = json::array(c.ports.begin(), c.ports.end());
         copies.push_back(std::move(copy));
     }
     json::object runtimes;

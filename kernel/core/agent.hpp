@@ -30,10 +30,11 @@ struct AgentFacts {
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string position_servers;      // value for VSOA_POS_SERVER behind the node's own; may be empty
     std::uint16_t directory_port = 0;  // of this node's own directory; 0: none
-    std::string directory_environment = "VSOA_POS_SERVER";  // variable that tells containers whom to ask
-    std::uint16_t ask_port = 0;                             // where other nodes reach this one; 0: nowhere
-    std::int64_t disk_warn_percent = 0;                     // an event when the disk is so full; 0: never
-    std::vector<std::string> drills = {};                   // kinds that the configuration permits
+    std::string directory_environment = "VSOA_POS_SERVER";       // variable that tells containers whom to ask
+    std::uint16_t ask_port = 0;                                  // where other nodes reach this one; 0: nowhere
+    std::int64_t disk_warn_percent = 0;                          // an event when the disk is so full; 0: never
+    std::vector<std::string> drills = {};                        // kinds that the configuration permits
+    std::pair<std::uint16_t, std::uint16_t> ports = kPortRange;  // first and last of those that it chooses from
 };
 
 // A container as its runtime lists it.
@@ -48,8 +49,8 @@ struct Seen {
 
 struct ContainerWanted {  // what Create needs; the shell fills in a host::ContainerSpec from it
     std::string name, image_digest, service;
-    ServiceSpec spec;
-    Labels env;  // spec.env and what Gantry adds: VSOA_POS_SERVER, GANTRY_SERVICE, GANTRY_INSTANCE, ...
+    ServiceSpec spec;  // its endpoints have the ports of this attempt
+    Labels env;        // spec.env and what Gantry adds: VSOA_POS_SERVER, GANTRY_SERVICE, PORT, ...
     Labels labels;
 };
 
@@ -131,6 +132,10 @@ struct GuardState {
     bool up = false;
     std::vector<Held> held;
 };
+struct PortTried {  // answers TryPort
+    std::uint64_t id = 0;
+    bool free = false;
+};
 struct AgentTick {};
 struct ShutDown {
     bool machine_goes_down = false;
@@ -139,7 +144,7 @@ struct ShutDown {
 
 using AgentInput = std::variant<AgentStart, ContainersListed, ImagesListed, Connected, Disconnected, FromController,
                                 OperationDone, ContainerExited, ImageProgress, ImageReady, Probed, LoadMeasured,
-                                AgentTick, ShutDown, Reached, FromNode, NodeGone, Armed, GuardState>;
+                                AgentTick, ShutDown, Reached, FromNode, NodeGone, Armed, GuardState, PortTried>;
 
 // --- effects --------------------------------------------------------------------------------------------------------
 struct Save {
@@ -225,10 +230,14 @@ struct PassOn {  // to a node that was reached, by frame()
 struct HangUp {
     PeerId peer = 0;
 };
+struct TryPort {  // could a program of this node listen on it now? Answered by PortTried
+    std::uint64_t id = 0;
+    std::uint16_t port = 0;
+};
 
 using AgentEffect =
     std::variant<Save, Send, ListContainers, ListImages, FetchImage, KeepImages, Create, Start, Stop, Remove, Check,
-                 ServeNames, AgentEvent, MayStop, DropPeer, Reach, PassOn, HangUp, Arm, Disarm>;
+                 ServeNames, AgentEvent, MayStop, DropPeer, Reach, PassOn, HangUp, Arm, Disarm, TryPort>;
 // In order; everything behind a Save waits for it, but for what says nothing of this node: Reach, PassOn, HangUp.
 using AgentEffects = std::vector<AgentEffect>;
 

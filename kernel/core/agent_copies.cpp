@@ -3,6 +3,7 @@
 // What the node should have: each copy of the list one step nearer to running.
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/core/agent_state.hpp"
 
 namespace gantry::core {
@@ -138,7 +139,7 @@ void Agent::State::drive(const CopyId& id, Copy& copy) {
         wait_until(copy.restart_at);
     } else if (!runtime.images.contains(spec->image_digest)) {
         copy.waiting = image_reason(spec->image_digest);
-    } else {
+    } else if (has_ports(id, copy, spec->spec)) {
         create(id, copy, *spec, name);
     }
     if (was_ready == copy.ready) return;
@@ -165,6 +166,8 @@ void Agent::State::drive_current(const CopyId& id, Copy& copy, const CopySpec* s
         const auto remove = begin(key, container, Doing::kRemoving);
         out_.emplace_back(Remove{remove, key.runtime, name_of(key)});
     } else {
+        if (spec && spec->spec.ports_to_choose() != 0 && ports_of(copy).empty() && container.condemned.empty())
+            container.condemned = "nobody knows any more which port it was given";
         if (spec && container.condemned.empty() && copy.restarting == 0) probe(id, copy, *spec);
         if (!container.condemned.empty() || copy.restarting != 0) {
             copy.ready = false;
@@ -188,6 +191,7 @@ void Agent::State::create(const CopyId& id, Copy& copy, const CopySpec& spec, co
     Container& container = containers_[key];
     container.grace = spec.spec.stop_grace;
     copy.current = key;
+    give_ports(key, copy, spec.spec);
     const auto operation = begin(key, container, Doing::kCreating);
     out_.emplace_back(Create{operation, runtime, wanted(id, copy, spec)});
 }
@@ -253,9 +257,7 @@ Duration Agent::State::pause_after(const Copy& copy) const {
     Duration pause = timing_.restart_delay;
     for (std::uint32_t i = 1; i < copy.crashes && pause < timing_.restart_delay_max; ++i) pause *= 2;
     pause = std::min(pause, timing_.restart_delay_max);
-    std::uint64_t hash = 14'695'981'039'346'656'037U;  // FNV-1a
-    for (const char c : facts_.node_id + copy.entry.copy.text() + "/" + std::to_string(copy.crashes))
-        hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211U;
+    const auto hash = fnv1a(facts_.node_id + copy.entry.copy.text() + "/" + std::to_string(copy.crashes));
     return pause + pause / (8 * kSteps) * static_cast<std::int64_t>((hash >> 32) % kSteps);
 }
 
@@ -284,6 +286,14 @@ ContainerWanted Agent::State::wanted(const CopyId& id, const Copy& copy, const C
     add_unless_there(out.env, "GANTRY_INSTANCE", std::to_string(id.instance.index));
     add_unless_there(out.env, "GANTRY_NODE", facts_.node);
     add_unless_there(out.env, "GANTRY_EPOCH", std::to_string(id.epoch));
+    const auto chosen = spec.spec.ports_to_choose();
+    for (std::size_t i = 0; i < out.spec.endpoints.size(); ++i) {
+        auto& endpoint = out.spec.endpoints[i];
+        const bool the_one = out.spec.endpoints.size() == 1 || (chosen == 1 && endpoint.port == 0);
+        endpoint.port = spec.spec.port(i, ports_of(copy));
+        if (!endpoint.name.empty()) add_unless_there(out.env, endpoint.variable(), std::to_string(endpoint.port));
+        if (the_one) add_unless_there(out.env, "PORT", std::to_string(endpoint.port));
+    }
     std::sort(out.env.begin(), out.env.end());
     out.labels = {{"gantry.attempt", std::to_string(copy.attempt)},
                   {"gantry.cluster", cluster_id_},

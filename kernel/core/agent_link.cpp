@@ -299,6 +299,7 @@ CopyReport Agent::State::copy_report(const CopyId& id, const Copy& copy) const {
         out.cannot_stop = out.cannot_stop || at->second.cannot_stop;
     if (!copy.current) return out;
     out.attempt = copy.current->attempt;
+    out.ports = ports_of(copy);
     const Container& container = containers_.at(*copy.current);
     if (container.doing == Doing::kCreating || container.doing == Doing::kStarting || container.is == Is::kCreated) {
         out.state = CopyState::kCreating;

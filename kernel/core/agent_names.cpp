@@ -53,9 +53,11 @@ void Agent::State::serve_names() {
         // The controller knows a newer copy elsewhere: this one is about to be stopped.
         if (const auto at = newest.find(id.instance); at != newest.end() && at->second > id.epoch) continue;
         if (copy.entry.is_next && !named.contains(id)) continue;
-        for (const auto& endpoint : spec->spec.endpoints)
-            if (!endpoint.name.empty())
-                entries.push_back({endpoint.name, own_address(), facts_.node, endpoint.port, id});
+        const auto& endpoints = spec->spec.endpoints;
+        for (std::size_t i = 0; i < endpoints.size(); ++i)
+            if (!endpoints[i].name.empty())
+                entries.push_back(
+                    {endpoints[i].name, own_address(), facts_.node, spec->spec.port(i, ports_of(copy)), id});
     }
     const auto key = [](const NameEntry& e) { return std::tie(e.name, e.copy, e.port); };
     std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });

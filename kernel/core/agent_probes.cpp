@@ -12,10 +12,10 @@ namespace {
 constexpr Duration kFirstPause = milliseconds(20);
 constexpr Duration kBeyondLimit = seconds(1);  // a probe that does not even answer that it got no answer
 
-const EndpointSpec* endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe) {
-    for (const auto& endpoint : spec.endpoints)
-        if (probe.endpoint.empty() || endpoint.name == probe.endpoint) return &endpoint;
-    return nullptr;
+// The number of its endpoint; that of all of them: it has none.
+std::size_t endpoint_of(const ServiceSpec& spec, const ProbeSpec& probe) {
+    const auto asked = [&](const auto& endpoint) { return probe.endpoint.empty() || endpoint.name == probe.endpoint; };
+    return static_cast<std::size_t>(std::ranges::find_if(spec.endpoints, asked) - spec.endpoints.begin());
 }
 
 }  // namespace
@@ -76,11 +76,11 @@ void Agent::State::ask_probe(const CopyId& id, const CopySpec& spec, std::size_t
     check.port = probe.port;
     check.params = probe.params;
     check.limit = probe.timeout;
-    if (const auto* endpoint = endpoint_of(spec.spec, probe)) {
-        if (check.port == 0) check.port = endpoint->port;
+    if (const auto at = endpoint_of(spec.spec, probe); at < spec.spec.endpoints.size()) {
+        if (check.port == 0) check.port = spec.spec.port(at, ports_of(copies_.at(id)));
         const auto given = [](const auto& param) { return param.first == "password"; };
         for (const auto& [name, secret] : spec.secrets)
-            if (name == endpoint->name && std::none_of(check.params.begin(), check.params.end(), given))
+            if (name == spec.spec.endpoints[at].name && std::none_of(check.params.begin(), check.params.end(), given))
                 check.params.emplace_back("password", secret);
         std::sort(check.params.begin(), check.params.end());
     }

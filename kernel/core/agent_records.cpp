@@ -223,7 +223,7 @@ json::object Agent::State::records_document() const {
     };
     json::array runs;
     for (const auto& [key, record] : records_) {
-        json::object run{{"copy", key.copy.text()}, {"attempt", key.attempt}, {"runtime", key.runtime}};
+        json::object run = key_json(key);
         if (record.seen != Instant()) run["seen"] = record.seen.ns;
         run["began"] = stamp_json(record.began);
         json::array turns;
@@ -268,9 +268,7 @@ Status Agent::State::read_records(const json::value& value, Saved& out) {
     GANTRY_TRY(runs, f.list("runs"));
     for (std::size_t i = 0; i < runs.size(); ++i) {
         Fields entry(runs[i], f.path("runs[" + std::to_string(i) + "]"));
-        GANTRY_TRY(copy, need_copy(entry, "copy"));
-        GANTRY_TRY(attempt, read_number<std::uint64_t>(entry, "attempt"));
-        GANTRY_TRY(runtime, need_text(entry, "runtime"));
+        GANTRY_TRY(key, read_key(entry));
         GANTRY_TRY(seen, entry.integer("seen", 0, 0, kLatest));
         GANTRY_TRY(began, read(entry.member("began"), entry.path("began")));
         Record record{began};
@@ -288,7 +286,7 @@ Status Agent::State::read_records(const json::value& value, Saved& out) {
         }
         record.seen = {seen};
         record.blind = Instant{saved_at};
-        out.records[{copy, attempt, std::move(runtime)}] = std::move(record);
+        out.records[key] = std::move(record);
     }
     out.records_boot = std::move(boot_id);
     out.records_since = since;

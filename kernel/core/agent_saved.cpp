@@ -56,6 +56,17 @@ Result<std::map<std::string, CopySpec>> read_specs(Fields& f) {
 
 }  // namespace
 
+json::object Agent::State::key_json(const ContainerKey& key) {
+    return {{"copy", key.copy.text()}, {"attempt", key.attempt}, {"runtime", key.runtime}};
+}
+
+Result<Agent::State::ContainerKey> Agent::State::read_key(Fields& f) {
+    GANTRY_TRY(copy, need_copy(f, "copy"));
+    GANTRY_TRY(attempt, read_number<std::uint64_t>(f, "attempt"));
+    GANTRY_TRY(runtime, need_text(f, "runtime"));
+    return ContainerKey{copy, attempt, std::move(runtime)};
+}
+
 Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
     GANTRY_TRY(document, parse_json(text, limits::kStored));
     Fields f(&document, "");
@@ -85,6 +96,7 @@ Result<Agent::State::Saved> Agent::State::parse_saved(std::string_view text) {
         GANTRY_CHECK(take(inner, out.names));
     }
     if (const auto* value = f.member("records")) GANTRY_CHECK(read_records(*value, out));
+    GANTRY_CHECK(read_ports(f, out));
     out.boot_id = std::move(boot_id);
     out.address = std::move(address);
     out.attempt_floor = floor;
@@ -133,6 +145,7 @@ std::string Agent::State::saved_document() const {
         out["names"] = std::move(members);
     }
     if (records_since_ != 0) out["records"] = records_document();
+    if (!ports_.empty()) out["ports"] = ports_document();
     return to_text(out);
 }
 
@@ -169,6 +182,7 @@ void Agent::State::load(Saved saved) {
     spent_ = std::move(saved.attempts);
     attempt_floor_ = saved.attempt_floor;
     names_ = std::move(saved.names);
+    ports_ = std::move(saved.ports);
     same_boot_ = accepted_ = list_boot_ == facts_.boot_id;
     if (saved.records_boot == facts_.boot_id) {
         offset_ = saved.offset;

@@ -74,6 +74,7 @@ class Agent::State {
         std::string records_boot;
         std::uint64_t records_since = 0;
         std::map<ContainerKey, Record> records;
+        std::map<ContainerKey, std::vector<std::uint16_t>> ports;
     };
     static Result<Saved> parse_saved(std::string_view document);
 
@@ -139,6 +140,9 @@ class Agent::State {
             0;  // the attempt that is ended by hand: no crash; durable until the next one is made
         std::vector<ProbeRun> probes;
         bool ready = false;
+        std::vector<std::uint16_t> ports;  // found for the next attempt
+        std::uint64_t trying = 0;          // id of the question about the last of them, while it is under way
+        std::uint32_t passed = 0;          // numbers that were looked at
     };
 
     struct Runtime {
@@ -187,6 +191,8 @@ class Agent::State {
     void on(const AgentStart& input);
     void load(Saved saved);
     std::string saved_document() const;
+    static json::object key_json(const ContainerKey& key);
+    static Result<ContainerKey> read_key(Fields& f);
     void raise_floor();
     void spend(const CopyId& id, std::uint64_t attempt);
 
@@ -258,6 +264,15 @@ class Agent::State {
     void take_runs_no(const HeartbeatAck& message);
     json::object records_document() const;
     static Status read_records(const json::value& value, Saved& out);
+
+    // agent_ports.cpp
+    void on(const PortTried& input);
+    const std::vector<std::uint16_t>& ports_of(const Copy& copy) const;
+    std::set<std::uint16_t> taken_ports();
+    bool has_ports(const CopyId& id, Copy& copy, const ServiceSpec& spec);
+    void give_ports(const ContainerKey& key, Copy& copy, const ServiceSpec& spec);
+    json::array ports_document() const;
+    static Status read_ports(Fields& f, Saved& out);
 
     // agent_probes.cpp
     void probe(const CopyId& id, Copy& copy, const CopySpec& spec);
@@ -338,6 +353,7 @@ class Agent::State {
     std::map<CopyId, std::uint64_t> spent_;  // attempts of copies that are gone: one may come back
     std::uint64_t attempt_floor_ = 0;
     Names names_;
+    std::map<ContainerKey, std::vector<std::uint16_t>> ports_;  // of attempts with one that was chosen, by endpoint
 
     Names coming_;                // parts of the next table
     bool without_state_ = false;  // AgentStart brought none

@@ -69,16 +69,35 @@ json::array Controller::State::nodes(Instant now) const {
     return out;
 }
 
+// Of a copy: what was asked for, and which port of its node that is; 0: not known yet.
+json::array Controller::State::endpoints_document(const Service& service, const Copy& copy) const {
+    json::array out;
+    const auto revision = service.revisions.find(copy.revision);
+    const auto& spec = (revision == service.revisions.end() ? service.last() : revision->second).spec;
+    for (std::size_t i = 0; i < spec.endpoints.size(); ++i)
+        out.push_back(json::object{{"kind", spec.endpoints[i].kind},
+                                   {"name", spec.endpoints[i].name},
+                                   {"requested", spec.endpoints[i].port},
+                                   {"mapped", copy.node ? spec.port(i, copy.ports) : 0}});
+    return out;
+}
+
 json::object Controller::State::service_document(const Service& service) const {
     const Revision& last = service.last();
     std::size_t placed = 0, running = 0, old = 0;
     const Instance* pending = nullptr;
+    json::array endpoints = endpoints_document(service, {});
+    for (auto& endpoint : endpoints) endpoint.get_object()["mapped"] = json::array();
     for (const auto& [index, instance] : service.instances) {
         const Copy& copy = instance.shown();
         placed += copy.node != nullptr;
         running += copy.node && copy_runs(copy.state);
         old += outdated(service, instance, instance.current);
         if (instance.pending() && !pending) pending = &instance;
+        if (!copy.node || service.revisions.at(copy.revision).generation != last.generation) continue;
+        for (std::size_t i = 0; i < endpoints.size(); ++i)
+            if (const auto port = last.spec.port(i, copy.ports); port != 0)
+                endpoints[i].get_object()["mapped"].get_array().push_back(port);
     }
     const std::size_t desired = service.instances.size();
     std::string state = "deploying", why;
@@ -122,6 +141,7 @@ json::object Controller::State::service_document(const Service& service) const {
             {"ready", service.ready},
             {"state", std::move(state)},
             {"reason", std::move(why)},
+            {"endpoints", std::move(endpoints)},
             {"moves", moves_document(service)}};
 }
 
@@ -165,7 +185,8 @@ json::object Controller::State::instance_document(const Service& service, const 
                      {"crashes", copy.crashes},
                      {"exit_code", copy.exit_code},
                      {"reason", std::move(why)},
-                     {"since_ms", ms(now_ - copy.since)}};
+                     {"since_ms", ms(now_ - copy.since)},
+                     {"endpoints", endpoints_document(service, copy)}};
     const auto* usage = copy.node ? copy.node->usage.of({instance.id(), copy.epoch}) : nullptr;
     if (usage && copy.node->reported) show(out, *usage);
     if (instance.current.node && instance.next.node) out["next"] = next_document(instance);
@@ -179,7 +200,7 @@ json::object Controller::State::next_document(const Instance& instance) const {
     return {{"node", next.node->name},   {"epoch", next.epoch},
             {"revision", next.revision}, {"state", copy_state_name(next.state)},
             {"reason", next.reason},     {"since_ms", ms(now_ - next.since)},
-            {"why", instance.why}};
+            {"why", instance.why},       {"endpoints", endpoints_document(*instance.service, next)}};
 }
 
 namespace {

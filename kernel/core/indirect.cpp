@@ -5,6 +5,7 @@
 // are above those of the transport, and what goes to it is wrapped for the node that passes it on.
 #include <algorithm>
 
+#include "kernel/base/units.hpp"
 #include "kernel/core/state.hpp"
 
 namespace gantry::core {
@@ -20,12 +21,6 @@ std::string with_port(const std::string& address, std::uint16_t port) {
 
 // On the controller's own machine: what such a node reaches, the controller reaches by the same link.
 bool beside_us(const Node& node) { return node.address.starts_with("127.") || node.address == "::1"; }
-
-std::uint64_t mix(std::string_view text) {
-    std::uint64_t hash = 14'695'981'039'346'656'037U;  // FNV-1a
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211U;
-    return hash >> 8;
-}
 
 }  // namespace
 
@@ -64,7 +59,7 @@ void Controller::State::ask_about(Node& node) {
     // Who is told that nothing came back can still say so before the node is lost.
     const Duration within = std::max((timing_.lost_after - timing_.suspect_after) / 4 * 3, kAskLeast);
     for (std::size_t i = 0; i < count; ++i) {
-        const Node& via = *others[(mix(node.node_id) + i * others.size() / count) % others.size()];
+        const Node& via = *others[((fnv1a(node.node_id) >> 8) + i * others.size() / count) % others.size()];
         routes_[++last_route_] = {via.name, node.name};
         send(via, Ask{last_route_, with_port(node.address, node.ask_port), within / milliseconds(1)});
     }

@@ -46,18 +46,21 @@ void Controller::State::prepull(Node& node, std::uint32_t image, int sign) {
 
 void Controller::State::announce_copy(Instance& instance, bool present) {
     const auto revision = instance.service->revisions.find(instance.current.revision);
-    for (const auto& endpoint : revision->second.spec.endpoints) {
+    const ServiceSpec& spec = revision->second.spec;
+    for (std::size_t i = 0; i < spec.endpoints.size(); ++i) {
+        const auto& endpoint = spec.endpoints[i];
         if (endpoint.name.empty()) continue;
         const std::pair key(endpoint.name, instance.current_id());
+        const auto port = spec.port(i, instance.current.ports);
         names_dirty_ = true;
-        if (!present) {
+        if (!present || port == 0) {
             names_.erase(key);
             continue;
         }
         Named& named = names_[key];
         if (named.entry.name.empty()) named.since = now_;
-        named.entry = {endpoint.name, instance.current.node->public_address(), instance.current.node->name,
-                       endpoint.port, instance.current_id()};
+        named.entry = {endpoint.name, instance.current.node->public_address(), instance.current.node->name, port,
+                       instance.current_id()};
     }
 }
 

@@ -266,8 +266,10 @@ Status Controller::State::load_current(const json::value& value, const std::stri
     Fields fields(&value, path);
     GANTRY_TRY(name, fields.text("node"));
     GANTRY_TRY(ready, fields.boolean("ready", false));
+    GANTRY_TRY(ports, take_ports(fields));
     GANTRY_CHECK(fields.finish());
     GANTRY_TRY(node, node_of_copy(name, path));
+    instance.current.ports = std::move(ports);
     if (instance.current.epoch == 0) return fail(Code::kInvalid, "no copy has epoch 0", path);
     // What was ready is taken to be so until its node says otherwise: names outlive a controller's restart.
     instance.current.state = ready ? CopyState::kReady : CopyState::kWaiting;

@@ -32,6 +32,9 @@ Result<CopyId> need_copy(Fields& f, std::string_view key);
 Status take_message(Fields& f, json::object& out);
 Result<ListNo> read_list_no(Fields& f, std::string_view key);  // {0, 0} if absent
 
+// Of the member "ports", which may be absent. Also the stored form.
+Result<std::vector<std::uint16_t>> take_ports(Fields& f);
+
 json::value list_no_json(ListNo no);
 json::array texts_json(const std::vector<std::string>& texts);
 json::object labels_json(const Labels& labels);

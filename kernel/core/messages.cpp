@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/core/messages.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "kernel/base/limits.hpp"
@@ -183,6 +184,7 @@ json::object runtime_json(const RuntimeHello& runtime) {
     if (runtime.limits) out["limits"] = *runtime.limits;
     if (runtime.guarded) out["guarded"] = true;
     if (runtime.settings) out["settings"] = true;
+    if (runtime.ports) out["ports"] = true;
     return out;
 }
 
@@ -195,13 +197,28 @@ Result<RuntimeHello> take_runtime(Fields& f) {
     GANTRY_TRY(limits, f.boolean("limits", false));
     GANTRY_TRY(guarded, f.boolean("guarded", false));
     GANTRY_TRY(settings, f.boolean("settings", false));
+    GANTRY_TRY(ports, f.boolean("ports", false));
     return RuntimeHello{std::move(name),
                         std::move(system),
                         std::move(architectures),
                         fenceable,
                         says ? std::optional(limits) : std::nullopt,
                         guarded,
-                        settings};
+                        settings,
+                        ports};
+}
+
+Result<std::vector<std::uint16_t>> take_ports(Fields& f) {
+    std::vector<std::uint16_t> out;
+    const auto* value = f.member("ports");
+    const auto* list = value ? value->if_array() : nullptr;
+    boost::system::error_code wrong;
+    for (std::size_t i = 0; list && i < list->size() && !wrong; ++i)
+        out.push_back((*list)[i].to_number<std::uint16_t>(wrong));
+    if (!wrong && (!value || list) && out.size() <= limits::kEndpoints && !std::ranges::count(out, 0)) return out;
+    return fail(Code::kInvalid,
+                "expected a list of at most " + std::to_string(limits::kEndpoints) + " ports from 1 to 65535",
+                f.path("ports"));
 }
 
 json::object labels_json(const Labels& labels) {

@@ -70,6 +70,7 @@ struct RuntimeHello {
     std::optional<bool> limits = {};  // of cpu, memory and processes hold; none: an older node does not say
     bool guarded = false;             // fenceable, and this node keeps leases: copies under forbid may come here
     bool settings = false;            // ServiceSpec::settings are applied
+    bool ports = false;               // its node chooses ports where a manifest says 0
     friend bool operator==(const RuntimeHello&, const RuntimeHello&) = default;
 };
 
@@ -153,11 +154,12 @@ struct CopyReport {
     CopyId copy;
     CopyState state = CopyState::kWaiting;
     std::uint64_t attempt = 0;
-    std::uint32_t crashes = 0;   // in a row, without a stable time between
-    std::uint32_t restarts = 0;  // since the copy was assigned
-    int exit_code = 0;           // of the last exit
-    std::string reason{};        // for people: "image 43%", "exited with 1", "probe tcp: connection refused"
-    bool cannot_stop = false;    // killing it failed; it still runs
+    std::uint32_t crashes = 0;              // in a row, without a stable time between
+    std::uint32_t restarts = 0;             // since the copy was assigned
+    int exit_code = 0;                      // of the last exit
+    std::string reason{};                   // for people: "image 43%", "exited with 1", "probe tcp: connection refused"
+    bool cannot_stop = false;               // killing it failed; it still runs
+    std::vector<std::uint16_t> ports = {};  // of each endpoint, if its node chose one of them
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 

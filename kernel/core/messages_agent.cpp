@@ -153,6 +153,7 @@ json::object copy_json(const CopyReport& c) {
     if (c.exit_code) out["exit"] = c.exit_code;
     if (!c.reason.empty()) out["reason"] = c.reason;
     if (c.cannot_stop) out["cannot_stop"] = true;
+    if (!c.ports.empty()) out["ports"] = json::array(c.ports.begin(), c.ports.end());
     return out;
 }
 
@@ -172,8 +173,10 @@ Result<CopyReport> take_copy(Fields f) {
     GANTRY_TRY(exit_code, f.integer("exit", 0, INT32_MIN, INT32_MAX));
     GANTRY_TRY(reason, f.text("reason", ""));
     GANTRY_TRY(cannot_stop, f.boolean("cannot_stop", false));
-    return CopyReport{copy,       state, attempt, crashes, restarts, static_cast<int>(exit_code), std::move(reason),
-                      cannot_stop};
+    GANTRY_TRY(ports, take_ports(f));
+    return CopyReport{
+        copy,        state,           attempt, crashes, restarts, static_cast<int>(exit_code), std::move(reason),
+        cannot_stop, std::move(ports)};
 }
 
 json::array span_json(const Span& span) { return {span.from.ns, span.to.ns}; }

@@ -35,6 +35,7 @@ enum class Exclusion : std::uint8_t {
     kRuntime,
     kFence,
     kSettings,
+    kChooses,
     kLabels,
     kCpu,
     kMemory,
@@ -79,6 +80,7 @@ struct Copy {
     std::uint64_t epoch = 0, revision = 0;
     Node* node = nullptr;
     bool ready = false;
+    std::vector<std::uint16_t> ports{};  // as reported, with one that its node chose; stored of a current copy
     // From reports.
     CopyState state = CopyState::kWaiting;
     std::uint64_t attempt = 0;

@@ -141,6 +141,10 @@ void Controller::State::report_known(Instance& instance, Copy& copy, const CopyR
     copy.reason = report.reason;
     set_state(instance, copy, report.state);
     const bool ready = report.state == CopyState::kReady;
+    if (std::exchange(copy.ports, report.ports) != report.ports && &copy == &instance.current) {
+        if (ready && copy.ready) announce_copy(instance, true);
+        dirty(instance);
+    }
     if (&copy == &instance.current)
         set_ready(instance, ready);
     else

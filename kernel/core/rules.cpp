@@ -80,6 +80,7 @@ Exclusion Controller::State::fixed_rules(const Revision& revision, const Node& n
     if (!fits(*runtime)) return Exclusion::kPlatform;
     if (revision.spec.forbid && !runtime->guarded) return Exclusion::kFence;
     if (!runtime->settings && !revision.spec.setting_names().empty()) return Exclusion::kSettings;
+    if (!runtime->ports && revision.spec.ports_to_choose() != 0) return Exclusion::kChooses;
     return unmet(revision.spec.constraints, node) ? Exclusion::kLabels : Exclusion::kNone;
 }
 
@@ -330,6 +331,8 @@ std::string Controller::State::reason(Exclusion exclusion, const Revision& revis
         }
         case Exclusion::kSettings:
             return "its runtime cannot apply " + spec.setting_names().front();
+        case Exclusion::kChooses:
+            return "its gantryd is older and chooses no port where a manifest says 0";
         case Exclusion::kLabels: {
             const auto* want = unmet(spec.constraints, node);
             if (!want) return "labels do not match";

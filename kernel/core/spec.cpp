@@ -243,17 +243,25 @@ Status endpoint(Fields f, ServiceSpec& out) {
     GANTRY_TRY(kind, f.text("kind", "vsoa"));
     if (auto good = check_name(kind, "kind"); !good) return wrong(f.path("kind"), good.error().message);
     GANTRY_TRY(name, name_or_empty(f, "name", "endpoint"));
-    GANTRY_TRY(port, f.has("port") ? f.integer("port", 0, 1, 65535) : f.integer("port"));
+    GANTRY_TRY(port, f.has("port") ? f.integer("port", 0, 0, 65535) : f.integer("port"));
     GANTRY_TRY(secret, password(f));
+    made.name = name;
     for (const auto& other : out.endpoints) {
-        if (other.port == port)
+        if (port == 0 && other.port == 0 && (name.empty() || other.name.empty()))
+            return wrong(f.path("name"),
+                         "two endpoints have port 0, expected a name of each: without one a program is not told which "
+                         "port is for what");
+        if ((port == 0 || other.port == 0) && !name.empty() && other.name != name &&
+            other.variable() == made.variable())
+            return wrong(f.path("name"), quoted(name) + " and " + quoted(other.name) + " are both told as " +
+                                             made.variable() + "; choose another name for one with port 0");
+        if (port != 0 && other.port == port)
             return wrong(f.path("port"),
                          "port " + std::to_string(port) + " is used by two endpoints; expected each once");
         if (!name.empty() && other.name == name)
             return wrong(f.path("name"), quoted(name) + " names two endpoints; expected each name once");
     }
     made.kind = std::move(kind);
-    made.name = std::move(name);
     made.port = static_cast<std::uint16_t>(port);
     made.secret = std::move(secret);
     out.endpoints.push_back(std::move(made));
@@ -363,6 +371,25 @@ Status container_part(Fields& top, ServiceSpec& out) {
 }
 
 }  // namespace
+
+// As a variable may be called: in capitals, `_` for every other character.
+std::string EndpointSpec::variable() const {
+    std::string out = "GANTRY_PORT_";
+    for (const char c : name) {
+        const bool small = c >= 'a' && c <= 'z', other = !small && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9');
+        if ((static_cast<unsigned char>(c) & 0xc0) != 0x80) out += small ? static_cast<char>(c - 32) : other ? '_' : c;
+    }
+    return out;
+}
+
+std::uint16_t ServiceSpec::port(std::size_t endpoint, const std::vector<std::uint16_t>& ports) const {
+    const auto asked = endpoints[endpoint].port;
+    return asked == 0 && endpoint < ports.size() ? ports[endpoint] : asked;
+}
+
+std::size_t ServiceSpec::ports_to_choose() const {
+    return static_cast<std::size_t>(std::ranges::count(endpoints, 0, &EndpointSpec::port));
+}
 
 Result<ServiceSpec> parse_service(const json::value& document) {
     ServiceSpec out;

@@ -32,6 +32,9 @@ namespace gantry::core {
 
 using Labels = std::vector<std::pair<std::string, std::string>>;  // sorted by key
 
+// Below those that Linux gives to outgoing connections.
+inline constexpr std::pair<std::uint16_t, std::uint16_t> kPortRange{20'000, 29'999};
+
 enum class Force : std::uint8_t { kNone, kSoft, kHard };  // soft: if there is a choice
 enum class Mode : std::uint8_t { kDynamic, kStatic };
 
@@ -43,8 +46,9 @@ struct MountSpec {
 
 struct EndpointSpec {
     std::string kind = "vsoa", name;  // name: what the directory answers; empty: not announced
-    std::uint16_t port = 0;           // on the host
+    std::uint16_t port = 0;           // on the host; 0: its node chooses one for each attempt
     std::string secret;               // name of the secret that is its password; empty: none
+    std::string variable() const;     // that tells the program its port, "GANTRY_PORT_AXIS_SERVER"
     friend bool operator==(const EndpointSpec&, const EndpointSpec&) = default;
 };
 
@@ -112,6 +116,9 @@ struct ServiceSpec {
     UpdateSpec update;
     // What a runtime has to offer GANTRY_RUNTIME_SETTINGS for, as the manifest names it.
     std::vector<std::string> setting_names() const;
+    // On the host, for an attempt with these ports, one for each endpoint; 0: not known.
+    std::uint16_t port(std::size_t endpoint, const std::vector<std::uint16_t>& ports) const;
+    std::size_t ports_to_choose() const;  // endpoints with port 0
     friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
 };
 

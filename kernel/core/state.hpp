@@ -482,6 +482,7 @@ class Controller::State {
     // --- documents
     json::object node_document(const Node& node, Instant now) const;
     json::array instances_of(const Service& service) const;
+    json::array endpoints_document(const Service& service, const Copy& copy) const;
     json::object service_document(const Service& service) const;
     json::object next_document(const Instance& instance) const;
     json::object instance_document(const Service& service, const Instance& instance, const json::array& pending) const;

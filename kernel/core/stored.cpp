@@ -53,6 +53,8 @@ json::object Controller::State::document(const Instance& instance) const {
     json::value current, next;
     if (instance.current.node)
         current = json::object{{"node", instance.current.node->name}, {"ready", instance.current.ready}};
+    if (const auto& ports = instance.current.ports; instance.current.node && !ports.empty())
+        current.get_object()["ports"] = json::array(ports.begin(), ports.end());
     if (const Copy& copy = instance.next; copy.node)
         next = json::object{{"node", copy.node->name}, {"epoch", copy.epoch}, {"revision", copy.revision}};
     json::array lost_on;

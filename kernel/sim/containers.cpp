@@ -102,14 +102,17 @@ void Containers::create(const core::Create& effect) {
     world_.judge.created(machine_, name, parsed ? parsed->copy : core::CopyId(), names_used_.insert(name).second);
     const bool fails = random_.chance(world_.faults.failing_runtime);
     const bool leaves = fails && random_.chance(300);
+    std::vector<std::uint16_t> ports;
+    for (const auto& endpoint : effect.wanted.spec.endpoints) ports.push_back(endpoint.port);
     operate(effect.id, name, kOperationLimit,
-            [this, name, parsed, fails, leaves, image = effect.wanted.image_digest,
+            [this, name, parsed, fails, leaves, ports, image = effect.wanted.image_digest,
              memory = effect.wanted.spec.memory_bytes]() -> Status {
                 if (!images_.contains(image)) return fail(Code::kNotFound, "there is no image " + image);
                 if (!fails || leaves) {
                     Box& box = boxes_[name];
                     box.copy = parsed ? parsed->copy : core::CopyId();
                     box.memory_bytes = memory;
+                    box.ports = ports;
                 }
                 if (fails) return fail(Code::kFailed, "the disk of the engine is full");
                 return {};

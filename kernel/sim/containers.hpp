@@ -33,6 +33,7 @@ class Containers {
         core::CopyId copy;
         std::uint64_t busy = 0;  // id of the operation under way
         std::int64_t memory_bytes = 0;
+        std::vector<std::uint16_t> ports;  // on which it listens while it runs
     };
 
     Containers(World& world, Machine& machine, std::string name);

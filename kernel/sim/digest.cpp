@@ -99,6 +99,7 @@ struct AgentActs {
         for (const auto& entry : e.entries) {
             to.add(entry.name);
             to.add(entry.address);
+            to.add(std::uint64_t{entry.port});
             to.add(entry.copy.text());
         }
     }
@@ -119,6 +120,7 @@ struct AgentActs {
         to.add(static_cast<std::uint64_t>(e.until.ns));
     }
     void operator()(const core::Disarm& e) const { to.add(e.name); }
+    void operator()(const core::TryPort& e) const { operation(e.id, std::to_string(e.port)); }
     void operation(std::uint64_t id, const std::string& name) const {
         to.add(id);
         to.add(name);

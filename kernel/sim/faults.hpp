@@ -32,6 +32,7 @@ struct Faults {
     bool preempt = false;                  // some services displace others
     bool by_hand = false;                  // people stop, start and restart
     bool apart = false;                    // some keep their instances apart, or spread them, at any price
+    bool ports = false;                    // some leave their port to their node
     Duration between = milliseconds(500);  // misfortunes, on average
 
     static Faults none() { return {}; }

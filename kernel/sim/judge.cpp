@@ -189,10 +189,12 @@ void Judge::acked(core::PeerId peer, std::uint64_t seq) {
 // A name is answered by a copy that its node has reported ready.
 void Judge::announced(const core::Names& names) {
     named_ = names.entries;
-    for (const auto& entry : names.entries)
+    for (const auto& entry : names.entries) {
+        if (entry.port == 0) broken("names follow the port", entry.name + " is named without one");
         if (!was_ready_.contains({entry.copy, entry.node}))
             broken("a stale report accepted as current", entry.name + " is said to be " + entry.copy.text() + " on " +
                                                              entry.node + ", which never was ready");
+    }
 }
 
 // --- what people are told -------------------------------------------------------------------------------------------

@@ -100,6 +100,9 @@ class Judge {
     void check_stopped(const Machine& machine, const core::NodeList& list);
     void check_names();
     void check_served(const Machine& machine);
+    void check_ports(const Machine& machine);
+    static bool listens(const Machine& machine, const core::CopyId& copy, std::uint16_t port);
+    std::string misnamed(const json::object& instance, const core::CopyId& copy) const;
     void false_alarm(const core::Event& event);
     std::string fits_somewhere(const json::object& instance, bool failed_too);
     json::value as_stored(const std::string& key) const;

@@ -307,7 +307,22 @@ std::string Judge::unlike_desired(const json::object& instance, std::map<core::I
     if (crashing == copy.instance) return rests ? "" : name + " crashes and has not come to rest";
     if (running[copy.instance] != 1)
         return name + " has " + std::to_string(running[copy.instance]) + " copies that run";
-    return there.contains({copy, node}) ? "" : name + " runs elsewhere than on " + node;
+    return there.contains({copy, node}) ? misnamed(instance, copy) : name + " runs elsewhere than on " + node;
+}
+
+// "" if every node names it with the port on which it listens.
+std::string Judge::misnamed(const json::object& instance, const core::CopyId& copy) const {
+    for (const auto& endpoint : instance.at("endpoints").as_array()) {
+        const auto port = endpoint.at("mapped").to_number<std::uint16_t>();
+        const auto names = [&](const core::NameEntry& entry) { return entry.copy == copy && entry.port == port; };
+        if (!listens(*world_.machine(text(instance.at("node"))), copy, port))
+            return text(instance.at("instance")) + " does not listen on " + std::to_string(port);
+        for (const auto& machine : world_.machines)
+            if (std::ranges::none_of(machine->served, names))
+                return machine->name + " does not name " + text(instance.at("instance")) + " with its port " +
+                       std::to_string(port);
+    }
+    return "";
 }
 
 // The node, and what is taken there; "" if there is none. failed_too: also where the service kept crashing.

@@ -92,6 +92,7 @@ void Judge::started(const Machine& machine, const std::string& name, const core:
     auto& all = running_[copy];
     all.push_back({&machine, name});
     stopped_.erase(copy);
+    check_ports(machine);
     if (all.size() > 1)
         broken("one container of a copy runs", copy.text() + " runs as " + all[0].container + " on " +
                                                    all[0].machine->name + " and as " + name + " on " + machine.name);
@@ -108,6 +109,27 @@ void Judge::started(const Machine& machine, const std::string& name, const core:
         if (other != copy && named(other) == named(copy))
             broken("under forbid never two run at once", copy.text() + " starts on " + machine.name + " while " +
                                                              other.text() + " runs on " + where[0].machine->name);
+}
+
+// Of those that nodes choose.
+void Judge::check_ports(const Machine& machine) {
+    std::map<std::uint16_t, std::string> users;
+    for (const auto& runtime : machine.runtimes)
+        for (const auto& [name, box] : runtime->boxes()) {
+            if (!box.running) continue;
+            for (const auto port : box.ports)
+                if (const auto [at, first] = users.try_emplace(port, name); !first && port >= machine.facts.ports.first)
+                    broken("no two attempts that run have one port",
+                           std::to_string(port) + " of " + machine.name + " is that of " + at->second + " and " + name);
+        }
+}
+
+// One that was chosen is that of a container of the copy.
+bool Judge::listens(const Machine& machine, const core::CopyId& copy, std::uint16_t port) {
+    for (const auto& runtime : machine.runtimes)
+        for (const auto& [name, box] : runtime->boxes())
+            if (box.copy == copy && std::ranges::count(box.ports, port) != 0) return true;
+    return port < machine.facts.ports.first && port != 0;
 }
 
 void Judge::ended(const Machine& machine, const std::string& name, const core::CopyId& copy, bool asked) {
@@ -130,6 +152,9 @@ void Judge::look() {
 void Judge::check_served(const Machine& machine) {
     const Instant bound = world_.now() - kNamesLag - kNamesSlack;
     for (const auto& entry : machine.served) {
+        if (entry.node == machine.name && !listens(machine, entry.copy, entry.port))
+            broken("names follow the port",
+                   machine.name + " names " + entry.copy.text() + " with the port " + std::to_string(entry.port));
         const auto at = stopped_.find(entry.copy);
         if (at == stopped_.end() || at->second > bound) continue;
         const Machine* owner = world_.machine(entry.node);

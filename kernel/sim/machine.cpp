@@ -25,8 +25,10 @@ Machine::Machine(World& world, std::size_t no, Random random)
     facts.version = "sim";
     facts.labels = {{"side", no % 2 ? "left" : "right"}, {"site", "one"}};
     const std::string architecture = !world.setup.alike && no == 4 ? "arm64" : "amd64";
-    facts.runtimes = {{"oci", "linux", {architecture}, true, true, world.setup.alike || no != 5}};
-    if (!world.setup.alike && no % 2 == 1) facts.runtimes.push_back({"process", "linux", {architecture}, false, true});
+    facts.runtimes = {{"oci", "linux", {architecture}, true, true, world.setup.alike || no != 5, false, true}};
+    if (!world.setup.alike && no % 2 == 1)
+        facts.runtimes.push_back({"process", "linux", {architecture}, false, true, false, false, true});
+    facts.ports = {4'000, 4'031};
     facts.probes = {"tcp"};
     facts.ask_port = 9'000;
     facts.cpu_milli = 4'000;
@@ -261,6 +263,7 @@ void Machine::act(core::AgentEffect effect) {
     if (auto* e = std::get_if<core::Arm>(&effect)) return guard.arm(*e);
     if (auto* e = std::get_if<core::Disarm>(&effect)) return guard.disarm(e->name);
     if (auto* e = std::get_if<core::Reach>(&effect)) return reach(*e);
+    if (auto* e = std::get_if<core::TryPort>(&effect)) return turn(core::PortTried{e->id, port_is_free(e->port)});
     if (auto* e = std::get_if<core::ServeNames>(&effect)) served = std::move(e->entries);
     if (auto* e = std::get_if<core::PassOn>(&effect)) return world_.relays.down(e->peer, e->message);
     if (auto* e = std::get_if<core::HangUp>(&effect)) return world_.relays.hang_up(e->peer, core::Ended::kClosed);
@@ -274,6 +277,14 @@ void Machine::act(core::AgentEffect effect) {
         world_.time.in(milliseconds(200), [this, was = run] {
             if (run == was) power_off(away_);
         });
+}
+
+// Sometimes another program listens there.
+bool Machine::port_is_free(std::uint16_t port) {
+    for (const auto& each : runtimes)
+        for (const auto& [container, box] : each->boxes())
+            if (box.running && std::ranges::count(box.ports, port) != 0) return false;
+    return !random_.chance(100);
 }
 
 void Machine::say(core::Send effect) {

@@ -76,6 +76,7 @@ class Machine {
     void watch_link();
     void end_agent();
     void reach(const core::Reach& effect);
+    bool port_is_free(std::uint16_t port);
 
     World& world_;
     Random random_;

@@ -19,7 +19,8 @@ People::People(World& world, std::uint64_t seed)
       fate_(seed, "misfortune"),
       siege_(seed, "siege"),
       hands_(seed, "hands"),
-      apart_(seed, "apart") {}
+      apart_(seed, "apart"),
+      ports_(seed, "ports") {}
 
 Machine& People::any() { return *fate_.any(world_.machines); }
 
@@ -84,7 +85,8 @@ json::value People::manifest(const std::string& name) {
         out["update"] = std::move(update);
     }
     if (no % 3 == 0) return out;
-    out["endpoint"] = json::array{json::object{{"name", name}, {"port", 3000 + no % 2}}};
+    const bool chosen = world_.setup.faults.ports && ports_.chance(800);
+    out["endpoint"] = json::array{json::object{{"name", name}, {"port", chosen ? 0 : 3000 + no % 2}}};
     if (r.chance(400)) out["probe"] = json::array{json::object{{"kind", "tcp"}, {"interval", "500ms"}}};
     return out;
 }

@@ -29,7 +29,7 @@ class People {
     void befall(Machine& machine, int what);
 
     World& world_;
-    Random people_, fate_, siege_, hands_, apart_;
+    Random people_, fate_, siege_, hands_, apart_, ports_;
 };
 
 }  // namespace gantry::sim

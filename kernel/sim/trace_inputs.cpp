@@ -166,6 +166,9 @@ struct Write {
     json::value operator()(const LoadMeasured& i) const {
         return json::object{{"i", "load"}, {"memory", i.load.memory_free_bytes}, {"cpu", i.load.cpu_used_milli}};
     }
+    json::value operator()(const PortTried& i) const {
+        return json::object{{"i", "port-tried"}, {"id", i.id}, {"free", i.free}};
+    }
     json::value operator()(const AgentTick&) const { return json::object{{"i", "tick"}}; }
     json::value operator()(const ShutDown& i) const {
         return json::object{{"i", "shut-down"}, {"machine", i.machine_goes_down}, {"reboots", i.reboots}};
@@ -225,7 +228,7 @@ Result<Input> read_change(Fields& f, const std::string& kind) {
     if (kind == "remove-service") return ApiRemoveService{request, name};
     if (kind == "rollout") {
         GANTRY_TRY(service, f.text("service"));
-        GANTRY_TRY(action, f.integer("action", 0, 0, 2));
+        GANTRY_TRY(action, f.integer("action", 0, 0, static_cast<int>(ApiRollout::Action::kStart)));
         GANTRY_TRY(revision, whole<std::uint64_t>(f, "revision"));
         return ApiRollout{request, service, static_cast<ApiRollout::Action>(action), revision};
     }
@@ -312,6 +315,11 @@ Result<AgentInput> read_ended(Fields& f, const std::string& kind) {
         GANTRY_TRY(unknown, f.boolean("unknown", false));
         GANTRY_TRY(detail, f.text("detail", ""));
         return Probed{id, healthy, unknown, detail};
+    }
+    if (kind == "port-tried") {
+        GANTRY_TRY(id, whole<std::uint64_t>(f, "id"));
+        GANTRY_TRY(free, f.boolean("free", false));
+        return PortTried{id, free};
     }
     return unknown_kind(f, kind);
 }
@@ -419,6 +427,8 @@ json::value to_json(const AgentFacts& facts) {
     return json::object{{"hello", message_text(AgentMessage(hello))},
                         {"position_servers", facts.position_servers},
                         {"directory_port", facts.directory_port},
+                        {"first_port", facts.ports.first},
+                        {"last_port", facts.ports.second},
                         {"directory_environment", facts.directory_environment}};
 }
 
@@ -429,6 +439,8 @@ Result<AgentFacts> parse_facts(const json::value& value) {
     GANTRY_TRY(servers, f.text("position_servers", ""));
     GANTRY_TRY(port, whole<std::uint16_t>(f, "directory_port"));
     GANTRY_TRY(environment, f.text("directory_environment", ""));
+    GANTRY_TRY(first, whole<std::uint16_t>(f, "first_port"));
+    GANTRY_TRY(last, whole<std::uint16_t>(f, "last_port"));
     auto* hello = std::get_if<Hello>(&message.message);
     if (!hello) return fail(Code::kInvalid, "expected a hello", "facts.hello");
     AgentFacts out;
@@ -447,6 +459,7 @@ Result<AgentFacts> parse_facts(const json::value& value) {
     out.drills = hello->drills;
     out.position_servers = servers;
     out.directory_port = port;
+    out.ports = {first, last};
     out.directory_environment = environment;
     return out;
 }

@@ -21,6 +21,7 @@ Setup Setup::swarm(std::uint64_t seed) {
     out.faults.by_hand = Random(seed, "by hand").chance(300);
     out.timing.hold = seconds(10);
     out.faults.apart = seed % 6 == 5;  // none of those in which something once went wrong (tests/scenario/regressions)
+    out.faults.ports = seed % 7 == 5;  // nor of these
     if (!out.faults.siege) return out;
     // Near the limits of what leases assume: short ones, long kills, clocks as wrong as they may be.
     out.timing.heartbeat = milliseconds(100);

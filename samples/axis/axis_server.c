@@ -4,7 +4,7 @@
  *
  *   axis_server [PERIOD_MS]
  *
- * VSOA_AUTO_PORT   TCP and UDP port, default 3002
+ * VSOA_AUTO_PORT   TCP and UDP port; else PORT, which Gantry sets; else 3002
  * AXIS_ADDRESS     address to listen on, default 0.0.0.0
  * AXIS_PASSWORD    password of clients, default 123456
  * AXIS_PERIOD_MS   milliseconds between messages, default 1000; the argument goes before
@@ -93,7 +93,7 @@ static void run(vsoa_server_t* server, long period_ms) {
 int main(int argc, char** argv) {
     const char* period = argc > 1 ? argv[1] : setting("AXIS_PERIOD_MS", "1000");
     const long period_ms = number("period in ms", period, INT_MAX);
-    const long port = number("VSOA_AUTO_PORT", setting("VSOA_AUTO_PORT", "3002"), 65535);
+    const long port = number("port", setting("VSOA_AUTO_PORT", setting("PORT", "3002")), 65535);
     const char* host = setting("AXIS_ADDRESS", "0.0.0.0");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1) {

@@ -22,6 +22,7 @@ from kills import kills
 from leases import LEASES
 from measures import MEASURES
 from moves import MOVES
+from ports import PORTS
 from probes import PROBES
 from settings import SETTINGS
 from usage import USAGE
@@ -438,7 +439,7 @@ def logs():
 SCENARIOS = [reboot, cable_cut, agent_restart, controller_killed, died_meanwhile, crash_while_alone, empty_database,
              leaving, hold, crash_loop, no_candidate, quick_reboot, controller_cut_off, drain, changed_manifest, full_disk,
              fifty_services, image_from_neighbour, wide_names, logs, kills, *DETECTION, *MOVES, *LEASES, *MEASURES, *BAD_INPUT,
-             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PROBES, *SETTINGS, *USAGE, *INSTANCES]
+             *ISOLATED, *EXCHANGES, *BEACONS, *DNS_SD, *PORTS, *PROBES, *SETTINGS, *USAGE, *INSTANCES]
 LONG_SCENARIOS = [controller_killed_60_s, controller_cut_off_30_s, *LONG_ISOLATED, *LONG_EXCHANGES, *LONG_INSTANCES]
 
 

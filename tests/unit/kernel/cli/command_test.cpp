@@ -32,13 +32,19 @@ const std::map<std::string, std::string> kDocuments = {
     {"GET /v1/nodes/SNode2/load", R"({"every_ms":10000,"items":[],"revision":7})"},
     {"GET /v1/services",
      R"({"items":[{"name":"陀螺仪","revision":4,"image":"axis:1.0","mode":"dynamic","policy":"least-loaded",
-         "nodes":["SNode1","SNode2"],"desired":2,"placed":1,"running":1,"ready":1,"state":"pending","reason":"no node fits"},
+         "nodes":["SNode1","SNode2"],"desired":2,"placed":1,"running":1,"ready":1,"state":"pending","reason":"no node fits",
+         "endpoints":[{"kind":"vsoa","name":"a","requested":0,"mapped":[20123,20700]},
+                      {"kind":"tcp","name":"b","requested":3002,"mapped":[3002,3002]}]},
         {"name":"axis_server","revision":1,"image":"axis:1.0","mode":"static","labels":{"site":"p3"},"desired":1,"ready":1,
          "state":"ready"}],"revision":7})"},
     {"GET /v1/instances",
      R"({"items":[{"instance":"陀螺仪.0","state":"ready","node":"SNode1","epoch":3,"restarts":1,"since_ms":65000,
+         "endpoints":[{"kind":"vsoa","name":"a","requested":0,"mapped":20123},
+                      {"kind":"tcp","name":"b","requested":3002,"mapped":3002}],
          "cpu_used_milli":125,"memory_used_bytes":8388608,"pids":2},
         {"instance":"陀螺仪.1","state":"pending","epoch":0,"restarts":0,"since_ms":5,
+         "endpoints":[{"kind":"vsoa","name":"a","requested":0,"mapped":0},
+                      {"kind":"tcp","name":"b","requested":3002,"mapped":0}],
          "pending":[{"node":"SNode1","reason":"port 3002 is taken"},{"node":"SNode2","reason":"it is lost"}]}],"revision":7})"},
     {"GET /v1/services/%E9%99%80%E8%9E%BA%E4%BB%AA/explain",
      R"({"service":"陀螺仪","policy":"least-loaded","instance":"陀螺仪.1","key_names":["copies","free_memory"],
@@ -160,10 +166,13 @@ TEST_CASE("services and instances align with wide names, and reasons are whole i
     CHECK(column(line_with(services.out, "陀螺仪"), "pending") == column(line_with(services.out, "NAME"), "STATE"));
     CHECK(column(line_with(services.out, "axis_server"), "ready") == column(line_with(services.out, "NAME"), "STATE"));
     CHECK(has(line_with(services.out, "axis_server"), "site=p3"));
+    CHECK(has(line_with(services.out, "陀螺仪"), "  0->20123, 20700 3002  "));
 
     const auto ps = gantryd.run({"ps"});
-    CHECK(line_with(ps.out, "INSTANCE") == "INSTANCE  STATE    NODE    EPOCH  RESTARTS  AGE        REASON");
-    CHECK(line_with(ps.out, "陀螺仪.0") == "陀螺仪.0  ready    SNode1  3      1         1 min 5 s");
+    CHECK(line_with(ps.out, "INSTANCE") ==
+          "INSTANCE  STATE    NODE    EPOCH  RESTARTS  PORTS          AGE        REASON");
+    CHECK(line_with(ps.out, "陀螺仪.0") == "陀螺仪.0  ready    SNode1  3      1         0->20123 3002  1 min 5 s");
+    CHECK(has(line_with(ps.out, "陀螺仪.1"), "  0 3002  "));
     CHECK(has(line_with(ps.out, "陀螺仪.1"), "SNode1: port 3002 is taken; SNode2: it is lost"));
 }
 

@@ -169,6 +169,24 @@ TEST_CASE_METHOD(File, "a node says where others reach it, or that they do not")
     CHECK(refusal(with("listen = \"4000\"")).find("IP:PORT") != std::string::npos);
 }
 
+TEST_CASE_METHOD(File, "a node chooses ports from a range that is one") {
+    const auto with = [](const std::string& line) { return replaced(kGood, "[controller]", line + "\n[controller]"); };
+    const auto ports = [&](const std::string& line) { return read(with(line))->node->ports; };
+    CHECK(read(kGood)->node->ports == std::pair<std::uint16_t, std::uint16_t>(20'000, 29'999));
+    CHECK(ports("ports = \"1024-65535\"") == std::pair<std::uint16_t, std::uint16_t>(1'024, 65'535));
+    CHECK(ports("ports = \"4000-4000\"") == std::pair<std::uint16_t, std::uint16_t>(4'000, 4'000));
+    for (const std::string bad : {"", "4000", "4000-", "-4000", "5000-4000", "1023-4000", "4000-65536", "4000 - 5000",
+                                  "4000-5000-6000", "0x4000-5000"}) {
+        INFO(bad);
+        CHECK(refusal(with("ports = \"" + bad + "\"")) ==
+              "gantry.toml:5:9: [node] ports: expected the first and the last port of a range within 1024 to 65535, "
+              "such as \"20000-29999\", got '" +
+                  bad + "'");
+    }
+    CHECK(refusal(with("ports = [4000, 5000]")).find("got a list") != std::string::npos);
+    CHECK(refusal(with("ports = 4000")).find("got 4000") != std::string::npos);
+}
+
 TEST_CASE_METHOD(File, "a lease has its rules, and follows a slow heartbeat where it is not given") {
     const auto with = [](const std::string& keys) { return replaced(kGood, "heartbeat = \"100ms\"", keys); };
     const auto timing = [&](const std::string& keys) { return read(with(keys))->controller->timing; };

@@ -150,6 +150,8 @@ struct AgentShell {
         if (const auto* e = std::get_if<Start>(&effect)) operate(e->id, "start", e->runtime, e->name);
         if (const auto* e = std::get_if<Stop>(&effect)) operate(e->id, "stop", e->runtime, e->name);
         if (const auto* e = std::get_if<Remove>(&effect)) operate(e->id, "remove", e->runtime, e->name);
+        if (const auto* e = std::get_if<Create>(&effect)) made[e->wanted.name] = e->wanted;
+        if (const auto* e = std::get_if<TryPort>(&effect)) answers.push_back(PortTried{e->id, !busy.contains(e->port)});
         if (const auto* e = std::get_if<Arm>(&effect)) answers.push_back(Armed{e->id, arm(*e)});
         if (const auto* e = std::get_if<Disarm>(&effect)) {
             guard.erase(e->name);
@@ -339,6 +341,8 @@ struct AgentShell {
     std::vector<AgentEffect> held;
     std::deque<AgentInput> answers;
     std::set<std::string> names_used;
+    std::map<std::string, ContainerWanted> made;  // by container
+    std::set<std::uint16_t> busy;                 // ports on which other programs listen
     PeerId peer = 0;
     std::map<std::string, CopySpec> known_specs;
     std::map<std::uint64_t, std::uint64_t> last_seq;

@@ -33,7 +33,7 @@ std::vector<AgentMessage> agent_messages() {
                   "10.0.0.1",
                   {{"site", "press"}},
                   {{"oci", "linux", {"amd64", "arm64"}, true},  // as an older node says it
-                   {"crun", "linux", {"amd64"}, true, true},
+                   {"crun", "linux", {"amd64"}, true, true, true, true, true},
                    {"process", "linux", {"amd64"}, false, false}},
                   {"tcp", "vsoa"},
                   4000,
@@ -48,7 +48,8 @@ std::vector<AgentMessage> agent_messages() {
             Report{kId,
                    {2, 9},
                    {100, 20},
-                   {{kCopy, CopyState::kRunning, 7, 1, 2, -1, "exited with 1: \"陀螺仪\"\n", true}, {{{12, 2}, 1}}},
+                   {{kCopy, CopyState::kRunning, 7, 1, 2, -1, "exited with 1: \"陀螺仪\"\n", true, {20123, 3002}},
+                    {{{12, 2}, 1}}},
                    {"sha256:aa"},
                    {"sha256:bb"},
                    false,
@@ -138,6 +139,20 @@ TEST_CASE("every message of a controller survives the wire") {
     CHECK(std::get<NodeList>(decode_controller(encode(ControllerMessage(list)))->message) == list);
     const auto specs = std::get<Specs>(decode_controller(encode(controller_messages()[4]))->message);
     CHECK(specs.specs.at("d1") == copy_spec());
+}
+
+TEST_CASE("an older node tells no ports and chooses none") {
+    const auto read = [](const char* members) {
+        return decode_agent(
+            framed(std::string(R"({"v":1,"node_id":"n","boot_id":"b","session":1,"seq":1,)") + members + "}"));
+    };
+    const auto report = read(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"}])");
+    REQUIRE(report);
+    CHECK(std::get<Report>(report->message).copies[0].ports.empty());
+    const auto hello = read(R"("m":"hello","node":"a","runtimes":[{"name":"oci"},{"name":"crun","ports":true}])");
+    REQUIRE(hello);
+    CHECK_FALSE(std::get<Hello>(hello->message).runtimes[0].ports);
+    CHECK(std::get<Hello>(hello->message).runtimes[1].ports);
 }
 
 TEST_CASE("another version is refused with both numbers") {
@@ -259,6 +274,11 @@ TEST_CASE("wrong values name their field") {
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"ready"},{"copy":"12.0","state":"ready"}])") ==
           "message.copies[1].copy");
     CHECK(where(R"("m":"report","copies":[{"copy":"12.0#3","state":"sleepy"}])") == "message.copies[0].state");
+    const std::string many = to_text(json::array(limits::kEndpoints + 1, 3002));
+    for (const std::string& ports : {std::string("{}"), std::string("[0]"), std::string("[-1]"), std::string("[65536]"),
+                                     std::string("[\"x\"]"), many})
+        CHECK(where((R"("m":"report","copies":[{"copy":"12.0#3","state":"ready","ports":)" + ports + "}]").c_str()) ==
+              "message.copies[0].ports");
     CHECK(where(R"("m":"blob_read","digest":"d","offset":0,"length":65537)") == "message.length");
     CHECK(where(R"("m":"report","usage":[])") == "message.usage");
     CHECK(where(R"("m":"report","usage":{"cpu_some":1001})") == "message.usage.cpu_some");

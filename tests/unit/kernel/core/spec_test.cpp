@@ -326,7 +326,9 @@ TEST_CASE("a password is the name of a secret and is never shown") {
 }
 
 TEST_CASE("ports and names of endpoints are in range and unique") {
-    CHECK(with_first("endpoint", "port", 0).where == "endpoint[0].port");
+    CHECK(with_first("endpoint", "port", -1).where == "endpoint[0].port");
+    CHECK_THAT(with_first("endpoint", "port", 65536).text(), Contains("0 to 65535"));
+    CHECK(with_first("endpoint", "port", "any").where == "endpoint[0].port");
     CHECK(with_first("endpoint", "port", 65536).where == "endpoint[0].port");
     CHECK_THAT(with_first("endpoint", "port", nullptr).text(), Contains("endpoint[0].port: is missing"));
     const auto twice = [](json::object second) {
@@ -336,6 +338,43 @@ TEST_CASE("ports and names of endpoints are in range and unique") {
     CHECK(twice({{"name", "axis_server"}, {"port", 3003}}).where == "endpoint[1].name");
     CHECK_THAT(with_first("probe", "endpoint", "axis_sever").text(),
                Contains("probe[0].endpoint") && Contains("\"axis_server\"?"));
+}
+
+TEST_CASE("port 0 is a port that the node chooses, once or by name") {
+    const auto spec = [](json::array endpoints) {
+        auto value = document(kFull);
+        value.as_object()["endpoint"] = std::move(endpoints);
+        value.as_object().erase("probe");
+        return parse_service(value);
+    };
+    const auto one = spec({json::object{{"port", 0}}, json::object{{"name", "web"}, {"port", 80}}});
+    REQUIRE(one);
+    CHECK(one->endpoints[0].port == 0);
+    CHECK(parse_service(to_json(*one)).value() == *one);
+    CHECK(one->port(0, {}) == 0);
+    CHECK(one->port(0, {20123, 80}) == 20123);
+    CHECK(one->port(1, {}) == 80);
+    CHECK(one->ports_to_choose() == 1);
+    CHECK(spec({json::object{{"name", "a"}, {"port", 0}}, json::object{{"name", "b"}, {"port", 0}}}));
+    const auto nameless = spec({json::object{{"name", "a"}, {"port", 0}}, json::object{{"port", 0}}});
+    REQUIRE_FALSE(nameless);
+    CHECK(nameless.error().where == "endpoint[1].name");
+    CHECK_THAT(nameless.error().message, Contains("expected a name of each"));
+    // Where the program knows its ports by itself, nobody minds what a variable is called.
+    CHECK(spec({json::object{{"name", "a-b"}, {"port", 1}}, json::object{{"name", "a_b"}, {"port", 2}}}));
+    const auto alike = spec({json::object{{"name", "a-b"}, {"port", 1}}, json::object{{"name", "A_b"}, {"port", 0}}});
+    REQUIRE_FALSE(alike);
+    CHECK(alike.error().where == "endpoint[1].name");
+    CHECK_THAT(alike.error().message, Contains("GANTRY_PORT_A_B"));
+    CHECK(with_first("probe", "port", 0).where == "probe[0].port");
+}
+
+TEST_CASE("the variable of an endpoint is one that a shell can name") {
+    const auto variable = [](const char* name) { return EndpointSpec{"tcp", name, 0, ""}.variable(); };
+    CHECK(variable("axis_server") == "GANTRY_PORT_AXIS_SERVER");
+    CHECK(variable("Web-2.api") == "GANTRY_PORT_WEB_2_API");
+    CHECK(variable("größe") == "GANTRY_PORT_GR__E");
+    CHECK(variable("陀螺仪") == "GANTRY_PORT____");
 }
 
 TEST_CASE("paths are absolute and mounted once") {
