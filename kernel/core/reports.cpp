@@ -279,8 +279,10 @@ bool Controller::State::gives_up(const Service& service, const Node& node, std::
     }
     const Revision& revision = service.last();
     std::size_t candidates = 1, failed = 1;
+    Imagined without;  // who only takes it while it stays where it is will not take it
+    without.leaves = &node;
     for (const auto& candidate : pool_of(service)) {
-        if (candidate.node == &node || !passes(rules(revision, candidate), true)) continue;
+        if (candidate.node == &node || !passes(rules(revision, candidate, nullptr, &without), true)) continue;
         ++candidates;
         failed += revision.failed.contains(candidate.node->name);
     }

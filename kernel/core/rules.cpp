@@ -183,15 +183,16 @@ std::uint32_t Controller::State::own_copies(const Revision& revision, const Node
     return at == node.of_service.end() ? 0 : at->second;
 }
 
-// Copies of the service in the node's group, and in the least filled group of its pool.
-std::pair<std::uint32_t, std::uint32_t> Controller::State::groups(const Revision& revision, const Node& node) const {
+// Copies of the service in the node's group, and in the least filled group of its pool. leaves: one goes from there.
+std::pair<std::uint32_t, std::uint32_t> Controller::State::groups(const Revision& revision, const Node& node,
+                                                                  const Node* leaves) const {
     const std::string& key = revision.spec.spread_label;
     std::map<std::string_view, std::uint32_t> counts;
     for (const auto& [name, other] : nodes_) {
         const std::string* value = label(other.labels, key);
         if (!value || !in_pool(revision.spec, other)) continue;
         const bool open = state_rules(other) == Exclusion::kNone && fixed_rules(revision, other) == Exclusion::kNone;
-        const std::uint32_t own = own_copies(revision, other);
+        const std::uint32_t own = own_copies(revision, other) - (leaves == &other ? 1 : 0);
         if (open || own != 0) counts[*value] += own;
     }
     const std::string* mine = label(node.labels, key);
@@ -210,7 +211,7 @@ Exclusion Controller::State::neighbour_rules(const Revision& revision, const Nod
     const std::uint32_t more = (imagined ? imagined->copies : 0), less = given_back ? 1 : 0;
     if (spec.apart == Force::kHard && own_copies(revision, node) + more > less) return Exclusion::kApart;
     if (spec.spread != Force::kHard) return Exclusion::kNone;
-    const auto [here, least] = groups(revision, node);
+    const auto [here, least] = groups(revision, node, imagined ? imagined->leaves : nullptr);
     if (here == UINT32_MAX) return Exclusion::kSpread;
     return here + more > least + less ? Exclusion::kSpread : Exclusion::kNone;
 }

@@ -37,6 +37,7 @@ struct Imagined {
     std::set<std::uint16_t> ports;
     std::set<CopyId> gone;
     std::multiset<std::uint16_t> freed;  // ports of what is gone
+    const Node* leaves = nullptr;        // a copy of the service goes from there
 
     void take(const Need& need);
     void give_back(const CopyId& copy, const Need& need);
@@ -299,7 +300,8 @@ class Controller::State {
     Exclusion rules(const Revision& revision, const PoolNode& candidate, const Need* given_back = nullptr,
                     const Imagined* imagined = nullptr) const;
     static std::uint32_t own_copies(const Revision& revision, const Node& node);
-    std::pair<std::uint32_t, std::uint32_t> groups(const Revision& revision, const Node& node) const;
+    std::pair<std::uint32_t, std::uint32_t> groups(const Revision& revision, const Node& node,
+                                                   const Node* leaves = nullptr) const;
     Exclusion neighbour_rules(const Revision& revision, const Node& node, const Need* given_back,
                               const Imagined* imagined) const;
     std::uint32_t crowd(const Revision& revision, const Node& node) const;

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = {".c", ".h", ".cpp", ".hpp"}
 LINES_MAX, LINES_WANTED = 800, 400
 # base, core, host, control and daemon: what decides and hosts. Raise it with a reason in docs/adr/.
-KERNEL_LINES_MAX = 26450
+KERNEL_LINES_MAX = 26500
 KERNEL = ("kernel/base/", "kernel/core/", "kernel/host/", "kernel/control/", "kernel/daemon/")
 # Neighbours of the kernel proper, each with a budget of its own.
 NEIGHBOURS = {"kernel/load/": 550, "kernel/isolation/": 3700, "kernel/guard/": 1200, "kernel/sim/": 5350}

@@ -590,6 +590,24 @@ TEST_CASE("6: nodes that are no candidates now do not count as failed") {
     CHECK(c.where("s.0") == "d");  // c is the first of the two that are left
 }
 
+TEST_CASE("6: a node that takes an instance only while that stays where it is is no other node to be tried") {
+    ControllerShell c;
+    c.labels["a"] = {{"rack", "1"}};
+    c.labels["b"] = {{"rack", "2"}};
+    for (const auto* name : {"a", "b"}) c.join(name);
+    auto document = manifest("s", {"a", "b"}, 2);
+    document.at("placement").as_object()["spread"] = "rack";
+    document.at("placement").as_object()["spread_mode"] = "hard";
+    REQUIRE(c.deploy(document).has_value());
+    for (const auto* name : {"a", "b"}) c.obey(name, CopyState::kReady);
+    const std::string node = c.where("s.0");
+    const CopyId copy = c.copy("s.0");
+    crash(c, node, copy, 5);
+    CHECK(c.copy("s.0") == copy);
+    CHECK(state(c, "s.0") == "failing");
+    CHECK(c.count("gives-up-node") == 0);
+}
+
 TEST_CASE("6: a static instance that kept crashing is placed on its node again") {
     ControllerShell c;
     for (const auto* name : {"a", "b"}) c.join(name);
