@@ -298,7 +298,12 @@ void Controller::State::machine_over(Node& node) {
         const auto its = [&](const auto life) { return life != lives_.end() && life->second.node == node.name; };
         return its(from) || its(to);
     });
-    std::erase_if(lives_, [&](const auto& entry) { return entry.second.node == node.name; });
+    std::erase_if(lives_, [&](const auto& entry) {
+        if (entry.second.node != node.name) return false;
+        if (Instance* instance = find(entry.first.instance); instance && instance->served == entry.first.epoch)
+            instance->served = 0;  // what that name tells of it later is of another history
+        return true;
+    });
     node.known = kAnyTime;
     node.runs_since = 0;
 }
