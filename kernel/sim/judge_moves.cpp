@@ -52,9 +52,10 @@ void Judge::turned(const Machine& machine, const core::AgentInput& input) {
         const std::uint64_t attempt = entry.at("attempt").to_number<std::uint64_t>();
         if (std::exchange(started, attempt) != attempt) ready = false;
         const bool open = !at->second.ready.empty() && at->second.ready.back().second == kNever;  // for another gantryd
-        if (state == "ready" && !ready && !open)
+        const bool lives = !at->second.runs.empty() && at->second.runs.back().second == kNever;   // though nobody heard
+        if (state == "ready" && !ready && !open && lives)
             at->second.ready.emplace_back(world_.seat.local(), kNever);
-        else if (state == "running" && ready && at->second.ready.back().second == kNever)
+        else if (state == "running" && ready && open)
             at->second.ready.back().second = world_.seat.local();
         if (state == "ready" || state == "running") ready = state == "ready";
     }
