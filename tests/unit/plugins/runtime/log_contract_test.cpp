@@ -197,9 +197,9 @@ TEST_CASE("Of bursts without end as much is kept as is wanted, and a follower mi
     Fixture f(kLimit);
     const std::filesystem::path folder = f.state_dir() / "containers/c1";
     // A fifth of what is kept at a time, twenty times: whoever looks between them has seen each replacement.
-    f.run(f.script("c1",
-                   "n=0; while [ $n -lt 24000 ]; do $B seq $((n+1)) $((n+1200)); n=$((n+1200)); $B sleep 0.1; done; "
-                   "echo done; exec $B sleep 60"));
+    f.run(f.script("c1", "n=0; while [ $n -lt 24000 ]; do $B seq $((n+1)) $((n+1200)); n=$((n+1200)); $B usleep " +
+                             std::to_string(100'000 * runtime_test::patience()) +
+                             "; done; echo done; exec $B sleep 60"));
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
     const gantry::Fd in(ends[0]);
