@@ -20,10 +20,12 @@ import time
 from built import ROOT, build_packages, debs, skip
 from gateways import TREE, Gateway, Page
 import axis
+import ground
 import hosts
 from hosts import Failure, run, wait_for
 import spdx
 import trees
+from ground import expect
 from trees import dependencies
 
 INSTALLED_MAX_KIB = 15 * 1024
@@ -72,12 +74,6 @@ def instances(gateway):
 def where(gateway, name="axis_server.0"):
     found = [item for item in instances(gateway) if item["instance"] == name and item["state"] == "ready"]
     return found[0]["node"] if found else None
-
-
-def expect(what, condition, got):
-    if not condition:
-        raise Failure(f"{what}: got {got}")
-    print(f"ok   {what}", flush=True)
 
 
 def next_version(top):
@@ -353,6 +349,7 @@ nodes = ["gw1", "gw2", "gw3"]
 
 def play(build):
     story = Story(build)
+    ground.play(story.top)
     story.install()
     story.operate()
     story.remove()
@@ -362,12 +359,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=ROOT / "build" / "release", type=pathlib.Path)
     options = parser.parse_args()
-    if not os.environ.get("GANTRY_HOSTS_GROUND"):
-        prepare()
-    hosts.enter()
-    if not hosts.is_root():
-        skip("packages are installed by root")
     try:
+        if not os.environ.get("GANTRY_HOSTS_GROUND"):
+            prepare()
+        hosts.enter()
+        if not hosts.is_root():
+            skip("packages are installed by root")
         play(options.build.resolve())
     except Failure as failure:
         sys.exit(f"FAILED: {failure}")
