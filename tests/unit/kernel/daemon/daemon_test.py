@@ -174,6 +174,11 @@ class Daemon(unittest.TestCase):
         for arguments in (["-c", file], ["--check", "-c", file]):
             self.assert_refused(CONFIG_STATUS, "runtime.proces", *arguments)
 
+    def test_a_port_in_use_is_no_wrong_configuration_and_may_be_tried_again(self):
+        host, port = LISTEN.split(":")
+        with socket.create_server((host, int(port))):
+            self.assert_refused(1, f"cannot listen on {LISTEN}: Address already in use", "-c", self.config(NODE + CONTROLLER))
+
     def test_a_required_plugin_that_does_not_start_is_a_wrong_configuration(self):
         (self.dir / "state.db").write_text("no database")
         self.assert_refused(CONFIG_STATUS, "the required plugin store.sqlite", "-c", self.config(NODE + CONTROLLER))
