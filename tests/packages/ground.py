@@ -67,7 +67,8 @@ def packages(gateway):
     gateway.inside("dpkg", "--unpack", "/root/gantry.deb")
     gateway.inside("dpkg", "--purge", "gantry")
     left = gateway.inside("sh", "-c", "ls -d /etc/gantry /var/lib/gantry/* /run/gantry /usr/lib/gantry /usr/bin/gantry* 2>/dev/null; true")
-    expect("a package that was unpacked and never configured is purged whole, but for the disk of its state", left.stdout == "", left.stdout)
+    expect("a package that was unpacked and never configured is purged whole, but for the disk of its state", not left.stdout,
+           left.stdout)
 
     gateway.inside("touch", "/etc/gantry")
     gateway.inside("dpkg", "--unpack", "/root/gantry.deb")

@@ -200,13 +200,15 @@ class Story:
         wait_for(lambda: self.gateways["gw2"].inside("pgrep", "-x", "axis_server", check=False).returncode == 1, 30,
                  "the old copy on gw2 does not end", pause=0.1)
         self.hears("the client follows a service that is moved by plan")
-        before = instances(first)[0]
+        before, configuration = instances(first)[0], first.inside("cat", "/etc/gantry/gantry.toml").stdout
         page.run("apt install", lambda gateway: gateway.put(self.newer, "/root/gantry_0.9.1_amd64.deb"),
                  lambda gateway: gateway.systemctl("restart"))
         all_ready(self.gateways, "gw1")
         page.run("gantry nodes")
         the_same(first, before, "an upgrade of every gateway")
         self.misses_nothing("nor does the client miss a message")
+        now = first.inside("cat", "/etc/gantry/gantry.toml").stdout
+        expect("and the configuration is kept", now == configuration, now)
 
         first.inside("gantry", "cordon", "gw2")
         if where(first) != "gw3":
