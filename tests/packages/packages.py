@@ -289,9 +289,9 @@ class Story:
 
     def misses_nothing(self, what):
         """Since the last look."""
-        lines = self.client.arrived()
+        lines = self.client.arrived() + [self.client.wait("", 30)[1]]  # one that was sent afterwards, too
         rolls = [axis.roll(line) for line in lines if line.startswith("/axis")]
-        expect(what, len(rolls) > 5 and len(rolls) == len(lines) and rolls == list(range(rolls[0], rolls[0] + len(rolls))), lines)
+        expect(what, len(rolls) > 1 and len(rolls) == len(lines) and rolls == list(range(rolls[0], rolls[0] + len(rolls))), lines)
 
     def new_machine(self, name):
         gateway = self.boot(name)
