@@ -417,15 +417,15 @@ void ControllerLoop::obeyed(host::PeerId peer, const core::LogData& data) {
     const auto found = orders_.find(data.stream);
     if (found == orders_.end() || found->second.peer != peer) return;
     const Order order = std::move(orders_.extract(found).mapped());
-    const bool restart = order.what == "restart";
-    const std::string place = order.instance + " on " + order.node, done = order.what + (restart ? "ed" : "d");
+    const bool restart = order.what == "restart", pause = order.what == "pause";
+    const std::string kind = restart ? "instance-restarted" : pause ? "paused" : "unpaused";
+    const std::string place = order.instance + " on " + order.node, done = restart ? "restarted" : kind;
     if (!data.error.empty()) return order.answer(fail(Code::kFailed, place + " is not " + done + ": " + data.error));
     json::object fields{{"instance", order.instance}, {"node", order.node}};
     json::object said = fields;
     if (!order.who.empty()) said["by"] = order.who;
-    parts_.events.add(restart ? "instance-restarted" : done, place + " is " + done + (restart ? " by hand" : ""),
-                      std::move(said));
-    if (!restart) fields["paused"] = order.what == "pause";
+    parts_.events.add(kind, place + " is " + done + (restart ? " by hand" : ""), std::move(said));
+    if (!restart) fields["paused"] = pause;
     order.answer(std::move(fields));
 }
 

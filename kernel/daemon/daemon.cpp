@@ -51,6 +51,11 @@ std::string own_address(const std::string& listen) {
 
 void report(std::string_view who, const Error& error) { log(host::LogLevel::kError, who, error.text()); }
 
+// A port that is another program's, or a full disk: who watches over gantryd may try again.
+int status_of(const Error& error) {
+    return error.code == Code::kUnavailable || error.code == Code::kFull ? 1 : kConfigStatus;
+}
+
 }  // namespace
 
 int check_config(const control::Config& config, const Handover* handover) {
@@ -154,7 +159,7 @@ void Daemon::start(Duration pause) {
     auto ok = start_plugins();
     if (ok) ok = complete(false);
     if (ok) return start_roles();
-    if (!ok.error().retry || (handover_ && handover_->program >= 0)) return give_up(ok.error(), kConfigStatus);
+    if (!ok.error().retry || (handover_ && handover_->program >= 0)) return give_up(ok.error(), status_of(ok.error()));
     if (handover_) settle();
     log(host::LogLevel::kError, "gantryd", ok.error().text() + "; tried again in " + format_duration(pause));
     manager_.ready(ok.error().text());  // no start in vain: frontends answer, and tell why nothing else does

@@ -127,12 +127,12 @@ Status Host::start(bool frontends) {
         Status status = instance->start();
         if (status || !instance->table().required) continue;
         Error error = std::move(status).error();
-        status = fail(Code::kFailed,
+        status = fail(error.code,
                       "the required plugin " + instance->title() + " " +
                           (instance->state() == PluginState::kRefused ? "is refused: " : "failed: ") + error.message,
                       error.where.empty() ? instance->table().place.text() : error.where);
+        status.error().retry = error.retry;
         if (!error.retry) return status;
-        status.error().retry = true;
         if (first) first = std::move(status);
     }
     return first;

@@ -6,6 +6,7 @@
     broken.py TOOL --table FILE                       each check of --list is caught by a plugin of the table
 """
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -14,6 +15,10 @@ import sys
 BECAUSE = re.compile(r"(\S+) (failed|crashed|was skipped)")
 # What no plugin of a role without operations, ranges or texts can show.
 WITHOUT = re.compile(r"the role has no operations|the schema has no ")
+
+# An emulated processor is slow, and its kernel loads no filters of system calls.
+EMULATED = os.environ.get("GANTRY_TEST_EMULATED")
+FILTER = "a kernel that takes a seccomp filter"
 
 
 def run(tool, plugin, arguments):
@@ -38,6 +43,8 @@ def judge(report, status, caught, outcome):
                 skipped.add(name)
             elif because or not WITHOUT.search(check["reason"]):
                 yield f"{name} is skipped for another reason: {check['reason']}"
+        elif got == "warn" and EMULATED and (check["expected"] == FILTER or name == "threads.loop"):
+            continue
         elif got != "pass":
             yield f"{name} must pass, got {got}: {check}"
     if caught != "-" and caught not in [check["name"] for check in report["checks"]]:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command line of gantry-plugin check: command_test.py TOOL FOLDER_OF_BROKEN_PLUGINS."""
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -57,6 +58,7 @@ class Command(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn("placement.order", done.stdout)
 
+    @unittest.skipIf(os.environ.get("GANTRY_TEST_EMULATED"), "a process of its own has a filter of system calls, which does not load here")
     def test_isolated_checks_are_those_of_the_same_name_in_a_process_of_its_own(self):
         names = {isolation: [line.split()[0] for line in run("--list", "--isolation", isolation).stdout.splitlines()]
                  for isolation in ("none", "process", "both")}

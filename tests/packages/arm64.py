@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -25,9 +26,29 @@ TREE = ROOT / "build" / "tools" / "debian-12-arm64"
 BUILD = "build/arm64"
 NAMES = ["gantry", "gantry-plugins-extra", "gantry-sdk-dev", "gantry-tools", "libvsoa-dev", "libvsoa1"]
 MACHINE_AARCH64 = 183
+SLOWER = 10  # than this machine's own programs, at most
 
-# What qemu in user mode or a user namespace cannot have, by test.
-CANNOT = {}
+# What qemu in user mode or a user namespace of one user cannot have: the whole test, or some of its cases (no commas: Catch's "or").
+FILTER = "qemu in user mode loads no filter of system calls, which plugins in processes of their own have"
+SOURCES = "nothing of it is built for arm64"
+CANNOT = {
+    "isolation_test": (FILTER, []),
+    "isolated_host_test": (FILTER, []),
+    "conformance_isolated_without_permission": (FILTER, []),
+    "conformance_isolated_crash": (FILTER, []),
+    "conformance_reads_file": (FILTER, []),
+    "daemon_trust": (FILTER, []),
+    "daemon_exchange": ("a gantryd that starts itself anew is a qemu, by what /proc says of it", []),
+    "unit_runtime_process": ("qemu has no openat2, by which a program is found below an image's root", []),
+    "conformance_runtime_process": ("its image has the program of this machine's own shell", []),
+    "vsoa_test": ("qemu passes neither the time of arrival nor the interface of a socket on", [
+        "clients of higher priority are published to first", "a server is tied to an interface"]),
+    "bench_curves": (SOURCES, []),
+    "tidy": (SOURCES, []),
+    "unit_image_store": ("devices, owners and trusted attributes are the initial user namespace's", [
+        "Devices are made only where owners are kept*", "Set-user-id*",
+        "What a layer deletes and brings anew hides*"]),
+}
 
 # A program for aarch64, by its first bytes; F: the interpreter is opened now, for processes with other roots too.
 FORMAT = (r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
@@ -35,6 +56,7 @@ FORMAT = (r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0
 AS_ARM64 = r"""
 tree=$1 repository=$2
 shift 2
+mount --rbind "$tree" "$tree"
 mount -t proc proc "$tree/proc"
 mount -t binfmt_misc binfmt_misc "$tree/proc/sys/fs/binfmt_misc"
 mount --rbind /dev "$tree/dev"
@@ -59,7 +81,7 @@ def packages():
         if done.returncode != 0:
             raise Failure("the packages for arm64 cannot be built")
         stamp.write_text(head)
-    debs = sorted(OUTPUT.glob("*.deb"))
+    debs = sorted(OUTPUT.glob("*.deb"), key=lambda deb: deb.name.split("_")[0])
     names = [deb.name.split("_")[0] for deb in debs]
     if names != NAMES or not all(deb.name.endswith("_arm64.deb") for deb in debs):
         raise Failure(f"expected {NAMES} for arm64, got {[deb.name for deb in debs]}")
@@ -107,20 +129,29 @@ def tests(only):
         skip(f"this machine has no binfmt_misc in a user namespace: {can.stderr.strip()}")
     listed = json.loads(cross("ctest", "--test-dir", BUILD, "--show-only=json-v1", "-L", "^(unit|conformance)$", "-R", only,
                               capture_output=True, check=True).stdout)["tests"]
-    needed = sorted({word for test in listed for word in test["command"] if word.startswith(f"/build/{BUILD}/") and
-                     pathlib.PurePath(word).suffix in ("", ".so")})
+    words = {word.removeprefix(f"/build/{BUILD}/") for test in listed for word in test["command"] if word.startswith(f"/build/{BUILD}/")}
+    made = [line.split(":")[0] for line in cross("ninja", "-C", BUILD, "-t", "targets", "all", capture_output=True,
+                                                  check=True).stdout.splitlines()]
+    words.add("tests/vsoa_tools_server")  # tests/conformance/bundled.py starts it
+    needed = [name for name in made if name in words or name.startswith("tests/plugins/") and name.endswith(".so")]
     print(f"building {len(needed)} programs for {len(listed)} tests", flush=True)
-    done = cross("cmake", "--build", BUILD, "--", "all", *(word.removeprefix(f"/build/{BUILD}/") for word in needed),
-                 capture_output=True)
+    done = cross("cmake", "--build", BUILD, "--", "all", *needed, capture_output=True)
     if done.returncode != 0:
-        raise Failure(f"the tests for arm64 cannot be built: {done.stdout[-4000:]}")
-    left_out = "|".join(CANNOT)
-    for name, why in CANNOT.items():
-        print(f"left out: {name}: {why}")
-    done = as_arm64("env", "GANTRY_TEST_PATIENCE=10", "ctest", "--test-dir", BUILD, "-L", "^(unit|conformance)$", "-R", only,
-                    "-j2", "--output-on-failure", "--timeout", "900", *(["-E", f"^({left_out})$"] if left_out else []))
-    if done.returncode != 0:
-        raise Failure("tests failed under qemu-aarch64-static")
+        raise Failure(f"the tests for arm64 cannot be built: {done.stdout[-4000:]}{done.stderr}")
+    for path in (ROOT / BUILD).rglob("CTestTestfile.cmake"):
+        path.write_text(re.sub(r'TIMEOUT "(\d+)"', lambda found: f'TIMEOUT "{int(found[1]) * SLOWER}"', path.read_text()))
+    for name, (why, cases) in CANNOT.items():
+        print(f"left out: {name}{''.join(f' `{case}`' for case in cases)}: {why}", flush=True)
+    environment = ["env", f"GANTRY_TEST_PATIENCE={SLOWER}", "GANTRY_TEST_EMULATED=1"]
+    done = as_arm64(*environment, "ctest", "--test-dir", BUILD, "-L", "^(unit|conformance)$", "-R", only, "-E", f"^({'|'.join(CANNOT)})$",
+                    "-j2", "--output-on-failure")
+    failed = [] if done.returncode == 0 else ["ctest"]
+    for name, (_, cases) in CANNOT.items():
+        if cases and re.search(only, name):
+            done = as_arm64(*environment, f"{BUILD}/tests/{name}", *(f"~{case}" for case in cases))
+            failed += [name] if done.returncode != 0 else []
+    if failed:
+        raise Failure(f"tests failed under qemu-aarch64-static: {failed}")
 
 
 def main():

@@ -17,6 +17,7 @@ namespace {
 constexpr int kLogPages = 256;
 
 constexpr const char* kCreate =
+    "PRAGMA locking_mode=EXCLUSIVE;"
     "PRAGMA journal_mode=WAL;"
     "PRAGMA synchronous=FULL;"
     "BEGIN;"
@@ -76,6 +77,12 @@ struct Use {
 bool no_room(sqlite3* db) {
     const int code = sqlite3_errcode(db) & 0xff;
     return code == SQLITE_FULL || (code == SQLITE_IOERR && sqlite3_system_errno(db) == EDQUOT);
+}
+
+// The log as well, into the database: closing would not say that there is no room for it.
+bool write_all(sqlite3* db, const char* sql) {
+    return sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK &&
+           sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr) == SQLITE_OK;
 }
 
 }  // namespace
@@ -173,11 +180,12 @@ void Database::create() const {
     const int opened =
         sqlite3_open_v2(fresh.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     Connection db(raw);
-    if (opened != SQLITE_OK || sqlite3_exec(raw, kCreate, nullptr, nullptr, nullptr) != SQLITE_OK) {
-        const Code code = raw && no_room(raw) ? Code::kFull : Code::kFailed;
-        throw Failure(code, "cannot make the database " + path_ + ": " + (raw ? sqlite3_errmsg(raw) : "out of memory"));
+    if (opened != SQLITE_OK || !write_all(raw, kCreate)) {
+        const std::string what = "cannot make the database " + path_ + ": ";
+        if (raw && no_room(raw)) throw Failure(Code::kFull, what + "no room on its disk; free some space");
+        throw Failure(Code::kFailed, what + (raw ? sqlite3_errmsg(raw) : "out of memory"));
     }
-    db.reset();  // empties the log into the file
+    db.reset();
     if (rename(fresh.c_str(), path_.c_str()) != 0)
         throw Failure(Code::kFailed, "cannot name the new database " + path_ + ": " + std::strerror(errno));
     sync_folder(path_);

@@ -4,14 +4,17 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <atomic>
 #include <cerrno>
 #include <exception>
+#include <memory>
 #include <thread>
 #include <utility>
 
 namespace vsoa {
 
-/// Starts a thread that takes no signals: those are the program's business. False with errno EAGAIN.
+/// Starts a thread that takes no signals: those are the program's business. It begins when `thread` is known, by which
+/// its callbacks tell it from others. False with errno EAGAIN.
 template <typename Function>
 bool start_thread(std::thread& thread, Function function) {
     sigset_t all, before;
@@ -19,7 +22,13 @@ bool start_thread(std::thread& thread, Function function) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool good = true;
     try {
-        thread = std::thread(std::move(function));
+        const auto known = std::make_shared<std::atomic<bool>>(false);
+        thread = std::thread([known, function = std::move(function)]() mutable {
+            known->wait(false);
+            function();
+        });
+        known->store(true);
+        known->notify_one();
     } catch (const std::exception&) {
         errno = EAGAIN;
         good = false;

@@ -135,9 +135,10 @@ class Daemon(unittest.TestCase):
                 self.config(NODE.replace('name = "SNode1"', 'name = "SNode1"\nlabels = { site = "press-3" }') + CONTROLLER)
                 daemon.process.send_signal(signal.SIGHUP)
                 daemon.wait_for("the configuration is in force")
-                said = [manager.recv(999) for _ in range(8)]
-                self.assertIn(b"READY=1\nSTATUS=controller and node SNode1", said)
-                self.assertEqual(said[-1], b"WATCHDOG=1")
+                said, end = [], time.monotonic() + LIMIT_S
+                while b"READY=1\nSTATUS=controller and node SNode1" not in said or said[-1] != b"WATCHDOG=1":
+                    self.assertLess(time.monotonic(), end, said)
+                    said.append(manager.recv(999))
                 self.assertEqual(daemon.end(signal.SIGTERM), 0)
                 manager.setblocking(False)
                 rest = []
@@ -173,6 +174,11 @@ class Daemon(unittest.TestCase):
         file = self.config(NODE.replace("[runtime.process]", "[runtime.proces]") + ALONE)
         for arguments in (["-c", file], ["--check", "-c", file]):
             self.assert_refused(CONFIG_STATUS, "runtime.proces", *arguments)
+
+    def test_a_port_in_use_is_no_wrong_configuration_and_may_be_tried_again(self):
+        host, port = LISTEN.split(":")
+        with socket.create_server((host, int(port))):
+            self.assert_refused(1, f"cannot listen on {LISTEN}: Address already in use", "-c", self.config(NODE + CONTROLLER))
 
     def test_a_required_plugin_that_does_not_start_is_a_wrong_configuration(self):
         (self.dir / "state.db").write_text("no database")

@@ -58,7 +58,7 @@ class Asker(threading.Thread):
     """Asks without a pause; every request must be answered."""
 
     def __init__(self, path):
-        super().__init__()
+        super().__init__(daemon=True)  # of a test that fails, too
         self.path, self.done, self.failed, self.longest_s, self.asked = path, threading.Event(), [], 0, 0
         self.start()
 

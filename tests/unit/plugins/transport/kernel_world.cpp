@@ -61,7 +61,7 @@ class KernelWorld final : public World {
     }
     void kill(End& end) override { cut_sockets(end); }
     bool run_until(const std::function<bool()>& condition) override {
-        const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(120);
         while (!condition()) {
             if (std::chrono::steady_clock::now() > until) return false;
             io_.restart();

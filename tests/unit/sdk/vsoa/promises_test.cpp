@@ -10,6 +10,7 @@
 #include "sdk/vsoa/include/vsoa_position.h"
 #include "sdk/vsoa/include/vsoa_timer.h"
 #include "sdk/vsoa/src/server.hpp"
+#include "sdk/vsoa/src/thread.hpp"
 #include "tests/unit/sdk/vsoa/rig.hpp"
 
 using namespace rig;
@@ -443,4 +444,14 @@ TEST_CASE("a listener that is removed is not called, and the info that does not 
     REQUIRE(vsoa_client_connect(client, server.address.raw(), server.address.length, &limit, nullptr, info, 7));
     CHECK(std::string(info, 8) == std::string("{\"name\0#", 8));
     vsoa_client_close(client);
+}
+
+TEST_CASE("a thread of the library is known from its first moment on") {
+    for (int i = 0; i < 2'000; ++i) {
+        bool known = false;
+        std::thread thread;
+        REQUIRE(vsoa::start_thread(thread, [&] { known = thread.get_id() == std::this_thread::get_id(); }));
+        thread.join();
+        REQUIRE(known);
+    }
 }

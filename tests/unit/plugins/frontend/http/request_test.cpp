@@ -238,13 +238,14 @@ TEST_CASE("a socket that is in use, and a file that is no socket, are left alone
 
 TEST_CASE("a missing group is a warning, a present one gets the socket and the folder made for it") {
     Door door;
-    // Any other group will do: root may give a file to each, others to those they are in.
+    // Any other group will do: root may give a file to each that its user namespace has, others to those they are in.
     std::array<gid_t, 64> groups{};
     const int count = getgroups(static_cast<int>(groups.size()), groups.data());
     gid_t other = getegid();
     for (int i = 0; i < count; ++i)
         if (groups[static_cast<std::size_t>(i)] != getegid()) other = groups[static_cast<std::size_t>(i)];
-    if (geteuid() == 0) other = getegid() == 1 ? 2 : 1;
+    const gid_t another = getegid() == 1 ? 2 : 1;
+    if (geteuid() == 0 && chown(door.folder.path.c_str(), geteuid(), another) == 0) other = another;
     const auto previous = umask(0077);
     SECTION("missing") {
         door.settings.group = "no-such-group-here";

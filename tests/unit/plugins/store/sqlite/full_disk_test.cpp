@@ -39,6 +39,13 @@ class SmallDisk {
         close(fd);
     }
     void free() const { unlink((folder_ / "filler").c_str()); }
+    // Takes all but so much.
+    void fill_but(off_t bytes) const {
+        fill();
+        struct stat filler {};
+        REQUIRE(stat((folder_ / "filler").c_str(), &filler) == 0);
+        REQUIRE(truncate((folder_ / "filler").c_str(), filler.st_size - bytes) == 0);
+    }
 
   private:
     TemporaryFolder folder_;
@@ -115,4 +122,21 @@ TEST_CASE("a database that cannot be made for want of room leaves none behind") 
     disk.free();
     Database database(path, 0);
     CHECK(database.load("").entries.empty());
+}
+
+TEST_CASE("however little room there is, a new database is whole or not there") {
+    for (off_t room = 0; room <= 128 << 10; room += 4096) {
+        INFO(room << " bytes of room");
+        const SmallDisk disk;
+        const std::string path = disk / "state.db";
+        disk.fill_but(room);
+        try {
+            (void)Database(path, 0).load("");
+        } catch (const Failure& failure) {
+            INFO(failure.what());
+            CHECK(failure.code() == Code::kFull);
+        }
+        disk.free();
+        CHECK(Database(path, 0).load("").entries.empty());
+    }
 }
