@@ -166,6 +166,7 @@ void Controller::State::promote(Instance& instance) {
     const auto life = lives_.find(instance.current_id());
     if (instance.moving_from.empty() && life != lives_.end() && life->second.assigned == kAnyTime) instance.served = 0;
     end_move(instance);
+    touched_.insert(instance.current.node);  // who waits there may displace it now
     set_ready(instance, ready);
 }
 
