@@ -20,7 +20,11 @@ static vsoa_server_t* start(void) {
     vsoa_server_t* server = vsoa_server_create("{\"name\":\"bench\"}");
     struct sockaddr_in address = loopback("0");
     socklen_t length = sizeof address;
+    /* Subscribers fall behind a publisher that never rests by more than the 100 ms after which they would be given up.
+     */
+    const struct timespec patience = {10, 0};
     check(server != NULL && vsoa_server_start(server, (struct sockaddr*)&address, length), "start");
+    check(vsoa_server_send_timeout(server, true, &patience), "send_timeout");
     check(vsoa_server_address(server, (struct sockaddr*)&address, &length), "address");
     say_port(ntohs(address.sin_port));
     return server;
