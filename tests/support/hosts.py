@@ -30,6 +30,8 @@ import loopback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PREFIX = "gantry-hosts."
+# Where nft, ip and runc are; not in an ordinary user's path on Debian.
+os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 INIT = """
 import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
