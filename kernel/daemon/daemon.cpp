@@ -237,7 +237,7 @@ void Daemon::start_agent() {
     manager_.ready(parts);
     started_.expires_after(kStartOver);
     started_.async_wait([](boost::system::error_code error) {
-        if (!error) load::drop_unused_pages();  // small boards: a start maps a third more than what follows needs
+        if (!error) load::drop_unused_pages();  // small boards: much of what a start maps is not needed again
     });
 }
 
