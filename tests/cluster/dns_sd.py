@@ -6,17 +6,23 @@ import avahi  # noqa: E402
 from beacons import joins_within  # noqa: E402
 
 
+def skip(reason):
+    print(f"skipped: {reason}")
+    sys.exit(77)
+
+
+def avahi_folder():
+    root, missing = avahi.programs(build_folder())
+    return root if root else skip(missing)
+
+
 def found_by_dns_sd():
     """A new gateway finds its controller by DNS-SD, through avahi-daemon; where that is missing the plugin says so, and goes
     on when it comes; it has a process of its own unless told otherwise."""
-    cluster = Cluster()
-    root, missing = avahi.programs(cluster.build)
     if not is_root():
-        missing = "avahi-daemon and the bus it speaks on change to users of their own, which takes root"
-    if missing:
-        print(f"skipped: {missing}")
-        sys.exit(77)
-    with cluster as c:
+        skip("avahi-daemon and the bus it speaks on change to users of their own, which takes root")
+    root = avahi_folder()
+    with Cluster() as c:
         c.add("controller", controller=True, discovery=["[discovery.mdns]", "announce = 3900"])
         for name in ("SNode1", "SNode2"):
             c.add(name, discovery=["[discovery.mdns]"])
@@ -53,4 +59,5 @@ def found_by_dns_sd():
         expect("liveness of a node that has joined", "ready", c.node(second.name)["liveness"])
 
 
+found_by_dns_sd.before = avahi_folder  # what has to be fetched is fetched where there is a network
 DNS_SD = [found_by_dns_sd]

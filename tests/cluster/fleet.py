@@ -7,7 +7,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from hosts import Cluster, Failure, is_root, run, wait_for  # noqa: E402, F401
+from hosts import Cluster, Failure, build_folder, is_root, run, wait_for  # noqa: E402, F401
 
 IMAGE = "axis_server:1.0"
 

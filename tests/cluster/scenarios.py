@@ -453,11 +453,14 @@ def main():
         for name, scenario in by_name.items():
             print(f"{name:24} {scenario.__doc__}")
         return 64
+    scenario = by_name[sys.argv[1]]
+    if hasattr(scenario, "before"):
+        scenario.before()
     enter()
     began = time.monotonic()
-    print(by_name[sys.argv[1]].__doc__)
+    print(scenario.__doc__)
     try:
-        by_name[sys.argv[1]]()
+        scenario()
     except Failure as failure:  # noqa: F405
         print(f"FAILED: {failure}")
         return 1

@@ -78,6 +78,11 @@ def run(*command, check=True, **options):
     return done
 
 
+def build_folder(named=None):
+    """The build that is tested."""
+    return pathlib.Path(named or os.environ.get("GANTRY_BUILD") or ROOT / "build/release").resolve()
+
+
 def ground():
     """What hosts are made of: "root" (namespaces and cgroups), "user" (a user namespace) or "loopback"."""
     return os.environ["GANTRY_HOSTS_GROUND"]
@@ -476,7 +481,7 @@ class Cluster:
     """Hosts on one bridge. `first` is the number of its first host; a second cluster uses the bridge of another one."""
 
     def __init__(self, build=None, runtime=None, timing=None, bridge=True, first=1):
-        self.build = pathlib.Path(build or os.environ.get("GANTRY_BUILD") or ROOT / "build/release").resolve()
+        self.build = build_folder(build)
         self.dir = pathlib.Path(os.environ["GANTRY_HOSTS_STATE"])
         self.id = self.dir.name
         self.runtime = runtime or ("oci" if is_root() else "process")

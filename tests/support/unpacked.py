@@ -25,8 +25,8 @@ def _fetch(root, packages, unwanted):
     names = [name for name in names if not (unwanted and unwanted.match(name))]
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         # Pauses grow from a second on: a mirror that is away for half a minute is waited for.
-        subprocess.run(["apt-get", "-o", "Acquire::Retries=6", "download", *names], cwd=folder, check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, timeout=600)
+        subprocess.run(["apt-get", "-o", "Acquire::Retries=6", "download", *names], cwd=folder, check=True,
+                       stdout=subprocess.DEVNULL, timeout=600)
         unpacked = pathlib.Path(folder) / "root"
         for package in pathlib.Path(folder).glob("*.deb"):
             subprocess.run(["dpkg", "-x", package, unpacked], check=True)

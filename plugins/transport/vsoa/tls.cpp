@@ -18,6 +18,9 @@ using gantry::Failure;
 // Names the derivation, not the secret: it travels in clear.
 constexpr std::string_view kIdentity = "gantry/1";
 constexpr unsigned char kCipher[] = {0x13, 0x01};  // TLS_AES_128_GCM_SHA256
+// OpenSSL takes the key for a session of the past and forgets it after 304 s of the wall clock, if nobody says
+// otherwise. A hundred years are more than a gateway without a battery leaps over when it learns the time.
+constexpr long kKeptFor = 100L * 366 * 24 * 3600;  // seconds
 
 std::string last_error() {
     const unsigned long code = ERR_peek_last_error();
@@ -110,7 +113,8 @@ TlsContext::TlsContext(const Key& key) {
     const SSL_CIPHER* cipher = probe ? SSL_CIPHER_find(probe.get(), kCipher) : nullptr;
     if (cipher == nullptr || SSL_SESSION_set1_master_key(session_, key.data(), Key::kSize) != 1 ||
         SSL_SESSION_set_cipher(session_, cipher) != 1 ||
-        SSL_SESSION_set_protocol_version(session_, TLS1_3_VERSION) != 1) {
+        SSL_SESSION_set_protocol_version(session_, TLS1_3_VERSION) != 1 ||
+        SSL_SESSION_set_timeout(session_, kKeptFor) == 0) {
         give_up("the key is not taken");
     }
 }

@@ -4,8 +4,30 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include <atomic>
+#include <ctime>
+
 #include "tests/unit/plugins/refusing_host.hpp"
 #include "tests/unit/plugins/transport/vsoa/fixture.hpp"
+
+namespace {
+
+std::atomic<time_t> wall_ahead_s = 0;
+
+time_t true_time() {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+}  // namespace
+
+// The wall clock of this program, and of OpenSSL in it.
+extern "C" time_t time(time_t* at) noexcept {
+    const time_t shown = true_time() + wall_ahead_s;
+    if (at != nullptr) *at = shown;
+    return shown;
+}
 
 namespace {
 
@@ -132,6 +154,24 @@ TEST_CASE("a line end behind the secret makes no difference") {
     Node server(host, {}, kSecret + "\n");
     Node client(host, {}, kSecret + "\r\n");
     client.reach(server, server.listen());
+}
+
+TEST_CASE("the secret is good for as long as a node is up, and over any leap of the wall clock") {
+    FakeHost host(real_time());
+    Node server(host);
+    Node client(host);
+    const std::string address = server.listen();
+    constexpr time_t kDay = 24 * 3600;
+    for (const time_t ahead : {time_t{305}, kDay, 60 * 365 * kDay, -kDay}) {
+        wall_ahead_s = ahead;
+        INFO("ahead by " << ahead << " s");
+        SSL_SESSION* session = SSL_SESSION_new();
+        const long seen = SSL_SESSION_get_time(session) - true_time();
+        SSL_SESSION_free(session);
+        REQUIRE(std::abs(seen - ahead) < 60);  // by OpenSSL
+        client.reach(server, address);
+    }
+    wall_ahead_s = 0;
 }
 
 TEST_CASE("a server that shows a certificate instead of the secret is refused") {
