@@ -62,17 +62,20 @@ static void publish(vsoa_server_t* server) {
     vsoa_server_publish(server, &url, &payload);
 }
 
-static void run(vsoa_server_t* server, long period_ms) {
+/* Taken only while waiting: a signal cannot slip in between the test and the wait. Returns the mask for the wait. */
+static sigset_t take_signals(void) {
     struct sigaction action = {.sa_handler = stop};
     sigset_t blocked, during_wait;
-    /* Taken only while waiting: a signal cannot slip in between the test and the wait. */
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGINT);
     sigprocmask(SIG_BLOCK, &blocked, &during_wait);
-    sigaction(SIGTERM, &action, NULL); /* as the first process of a container it would be ignored otherwise */
+    sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    return during_wait;
+}
 
+static void run(vsoa_server_t* server, long period_ms, const sigset_t* during_wait) {
     long long next = now_ms() + period_ms;
     while (!stopped) {
         const long long left = next - now_ms();
@@ -80,7 +83,7 @@ static void run(vsoa_server_t* server, long period_ms) {
         fd_set fds;
         FD_ZERO(&fds);
         const int max_fd = vsoa_server_fds(server, &fds);
-        if (pselect(max_fd + 1, &fds, NULL, NULL, &wait, &during_wait) > 0) vsoa_server_input_fds(server, &fds);
+        if (pselect(max_fd + 1, &fds, NULL, NULL, &wait, during_wait) > 0) vsoa_server_input_fds(server, &fds);
         const long long now = now_ms();
         if (now >= next) {
             next += period_ms;
@@ -91,6 +94,8 @@ static void run(vsoa_server_t* server, long period_ms) {
 }
 
 int main(int argc, char** argv) {
+    /* First of all: as the first process of a container it would ignore a signal that it does not handle yet. */
+    const sigset_t during_wait = take_signals();
     const char* period = argc > 1 ? argv[1] : setting("AXIS_PERIOD_MS", "1000");
     const long period_ms = number("period in ms", period, INT_MAX);
     const long port = number("port", setting("VSOA_AUTO_PORT", setting("PORT", "3002")), 65535);
@@ -114,7 +119,7 @@ int main(int argc, char** argv) {
     }
     printf("axis_server listens on %s:%ld, a message every %ld ms\n", host, port, period_ms);
     fflush(stdout);
-    run(server, period_ms);
+    run(server, period_ms, &during_wait);
     vsoa_server_close(server);
     return 0;
 }

@@ -324,4 +324,36 @@ def garbage():
         expect("what befell the others", [], worse)
 
 
-BAD_INPUT = [bad_images, no_such_image, bad_database, bad_plugins, bad_neighbours, impossible_wish, garbage]
+# --- clocks ---
+
+def clock_leaps():
+    """Wall clocks leap by a day and back, and to 1970: nobody is taken for lost, nothing is started anew; nodes come back to a
+    controller whose clock has leapt, as to one that was restarted, and take over from each other."""
+    day = 24 * 3600
+    with fleet((), ahead_s=0) as c:
+        for name in ("SNode1", "SNode2"):
+            c.add(name, ahead_s=0)
+        up(c)
+        deploy(c, manifest())
+        began = c.wait_ready("axis_server")[0]
+        node = began["node"]
+        other = "SNode2" if node == "SNode1" else "SNode1"
+        after, runs = last_event(c), {node: 1, other: 0}
+        for name, ahead in (("controller", day), ("controller", -day), (node, day), (other, -day), (node, -int(time.time()))):
+            c.hosts[name].set_wall_clock(ahead)
+            stays(lambda: counts(c) == runs, 2, lambda: f"{name} is {ahead} s ahead: {counts(c)}")
+        fell = [e["text"] for e in c.events(after) if e["kind"].startswith(("node-", "exited", "moved", "placed", "budget"))]
+        expect("what the leaps did", [], fell)
+        c.controller().set_wall_clock(day)
+        c.hosts[node].power_off()
+        c.wait_ready("axis_server", other)
+        c.hosts[node].start()
+        c.wait_nodes([node])
+        c.controller().kill_daemon()
+        c.controller().start_daemon()
+        wait_for(c.controller().ready, 15, "the controller answers")
+        c.wait_nodes([node, other])
+        expect("copies", {node: 0, other: 1}, counts(c))
+
+
+BAD_INPUT = [bad_images, no_such_image, bad_database, bad_plugins, bad_neighbours, impossible_wish, garbage, clock_leaps]
