@@ -70,6 +70,9 @@ Outcome<int> rollout(const Session& session, const std::string& service, const s
 // Has the processes of an instance stand still, or go on. `pause` of a service is its rollout's, as above.
 Outcome<int> pause(const Session& session, const std::string& target);
 Outcome<int> unpause(const Session& session, const std::string& instance);
+// Has its memory lie on its node's disk instead, and has it go on from there.
+Outcome<int> checkpoint(const Session& session, const std::string& instance);
+Outcome<int> restore(const Session& session, const std::string& instance);
 struct WaitOptions {
     bool wait = false;  // until it is so
     std::string timeout = "5m";

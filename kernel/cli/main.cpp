@@ -99,6 +99,14 @@ void add_rollout_commands(CLI::App& app, Given& given) {
         [&](const Session& s) { return unpause(s, given.name); })
         ->add_option("INSTANCE", given.name)
         ->required();
+    const auto disk = [&](const char* name, const char* about, auto run) {
+        add(app, given, name, about, [&given, run](const Session& s) { return run(s, given.name); })
+            ->add_option("INSTANCE", given.name, "Like axis_server.0")
+            ->required();
+    };
+    disk("checkpoint", "Write an instance's memory to its node's disk and end its processes, until it is restored",
+         checkpoint);
+    disk("restore", "Have an instance that was checkpointed go on from where it was", restore);
     action("resume", "Go on with a rollout that was paused");
     action("rollback", "Make a service what it was in an earlier revision")
         ->add_option("REVISION", given.revision, "As gantry history lists it; default: the last one that was ready")

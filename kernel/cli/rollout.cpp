@@ -64,15 +64,16 @@ Outcome<int> rollout(const Session& session, const std::string& service, const s
 
 namespace {
 
-Outcome<int> freeze(const Session& session, const std::string& instance, bool on) {
-    GANTRY_TRY(answer, session.change("POST", "/v1/instances/" + encode(instance) + (on ? "/pause" : "/unpause"),
-                                      json::object()));
+constexpr milliseconds kDiskSilence{150'000};  // a node has two minutes
+
+// done: "is paused until gantry unpause axis_server.0", for people.
+Outcome<int> order(const Session& session, const std::string& instance, const std::string& what,
+                   const std::string& done) {
+    GANTRY_TRY(answer, session.change("POST", "/v1/instances/" + encode(instance) + "/" + what, json::object()));
     if (session.json())
         session.show(answer);
     else
-        session.say_line(instance + " on " + text_of(answer, "node") +
-                         (on ? " is paused until gantry unpause " + instance + "; it is not named, and no probe asks it"
-                             : " goes on"));
+        session.say_line(instance + " on " + text_of(answer, "node") + " " + done);
     return exit_status::kOk;
 }
 
@@ -82,10 +83,23 @@ Outcome<int> pause(const Session& session, const std::string& target) {
     auto rolls = rollout(session, target, "pause", 0);
     const bool none = !rolls && rolls.error().status == exit_status::kNotFound;
     if (!none || target.find('.') == std::string::npos) return rolls;
-    return freeze(session, target, true);
+    return order(session, target, "pause",
+                 "is paused until gantry unpause " + target + "; it is not named, and no probe asks it");
 }
 
-Outcome<int> unpause(const Session& session, const std::string& instance) { return freeze(session, instance, false); }
+Outcome<int> unpause(const Session& session, const std::string& instance) {
+    return order(session, instance, "unpause", "goes on");
+}
+
+Outcome<int> checkpoint(const Session& session, const std::string& instance) {
+    return order(
+        session.patient(kDiskSilence), instance, "checkpoint",
+        "lies on its node's disk until gantry restore " + instance + "; it is not named, and no probe asks it");
+}
+
+Outcome<int> restore(const Session& session, const std::string& instance) {
+    return order(session.patient(kDiskSilence), instance, "restore", "goes on from its checkpoint");
+}
 
 Outcome<int> rebalance(const Session& session, std::int64_t at_once, bool dry_run) {
     const json::object body{{"at_once", at_once}};

@@ -25,9 +25,15 @@ Outcome<json::value> document_of(Outcome<Answer> answer) {
 
 Session::Session(Options options)
     : options_(std::move(options)),
-      client_(options_.socket),
+      client_(options_.socket, options_.silence),
       live_(!options_.json && is_terminal(STDOUT_FILENO)),
       colored_(color_wanted(options_)) {}
+
+Session Session::patient(milliseconds silence) const {
+    Options options = options_;
+    options.silence = silence;
+    return Session(std::move(options));
+}
 
 Outcome<json::value> Session::get(const std::string& target) const { return document_of(client_.ask("GET", target)); }
 

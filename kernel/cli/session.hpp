@@ -18,6 +18,7 @@ class Session {
     struct Options {
         std::string socket = "/run/gantry/api.sock";
         bool json = false, no_color = false;
+        milliseconds silence = std::chrono::seconds(30);  // that gantryd may say nothing
     };
     explicit Session(Options options);
 
@@ -25,6 +26,8 @@ class Session {
     bool live() const { return live_; }  // standard output is a terminal and shows no JSON
     bool colored() const { return colored_; }
     const Client& client() const { return client_; }
+    // The same for what takes long.
+    Session patient(milliseconds silence) const;
 
     // The document of a 2xx answer; a refusal is Trouble.
     Outcome<json::value> get(const std::string& target) const;

@@ -17,7 +17,7 @@ constexpr Duration kDialPauseMax = milliseconds(500);
 constexpr Duration kLoadPeriod = seconds(1);
 constexpr Duration kStatsLimit = seconds(5);
 constexpr Duration kGoodbye = milliseconds(200);
-constexpr Duration kPauseLimit = seconds(10);
+constexpr Duration kPauseLimit = seconds(10), kDiskLimit = seconds(120);
 constexpr Duration kContainerLimit = seconds(30);
 constexpr Duration kAloneWarned = seconds(5);  // without a controller to dial
 constexpr unsigned kDiskPeriods = 10;          // load periods between two looks at how full the disk is
@@ -456,15 +456,15 @@ void AgentLoop::peer_message(host::PeerId peer, std::string_view bytes) {
 void AgentLoop::pause(host::PeerId peer, const core::PauseCopy& what) {
     const auto place = core_->container_of(what.copy);
     auto* runtime = place ? parts_.host.runtime(place->runtime) : nullptr;
-    if (!runtime) return send(peer, core::LogData{{}, what.stream, true, "no container of " + what.copy.text()});
-    if (!runtime->facts().pause) {
-        return send(peer,
-                    core::LogData{{},
-                                  what.stream,
-                                  true,
-                                  "runtime " + place->runtime + " cannot pause; runtime.oci and runtime.docker can"});
-    }
-    runtime->pause(place->container, what.on, kPauseLimit,
+    std::string no;
+    if (!runtime)
+        no = "no container of " + what.copy.text();
+    else if (what.disk && !place->may_rest)
+        no = "it is on its way out, or runs by a lease (overlap = \"forbid\"), which does not wait for it";
+    else if (!what.disk && !runtime->facts().pause)
+        no = "runtime " + place->runtime + " cannot pause; runtime.oci and runtime.docker can";
+    if (!no.empty()) return send(peer, core::LogData{{}, what.stream, true, std::move(no)});
+    runtime->pause(place->container, what.on, what.disk, what.disk ? kDiskLimit : kPauseLimit,
                    [this, peer, stream = what.stream, name = place->runtime](Result<void> done) {
                        turn(core::ContainerExited{name, {}, 0});
                        send(peer, core::LogData{{}, stream, true, done ? "" : done.error().text()});

@@ -399,8 +399,8 @@ void ControllerLoop::order(const std::string& instance, const std::string& what,
     if (!core_) return answer(fail(Code::kUnavailable, "the controller is loading its store, try again"));
     const auto place = core_->place(instance);
     if (!place) return answer(std::unexpected(place.error()));
-    const bool restart = what == "restart";
-    if (!(restart ? place->restart : place->exec))
+    const bool restart = what == "restart", disk = what == "checkpoint" || what == "restore";
+    if (!(restart ? place->restart : disk ? place->disk : place->exec))
         return answer(
             fail(Code::kUnsupported, "gantryd of " + place->node + " is older and cannot " + what + "; upgrade it"));
     if (orders_.size() >= limits::kLogStreams)
@@ -410,22 +410,22 @@ void ControllerLoop::order(const std::string& instance, const std::string& what,
     if (restart)
         send(place->peer, core::RestartCopy{stream, place->copy});
     else
-        send(place->peer, core::PauseCopy{stream, place->copy, what == "pause"});
+        send(place->peer, core::PauseCopy{stream, place->copy, what == "pause" || what == "checkpoint", disk});
 }
 
 void ControllerLoop::obeyed(host::PeerId peer, const core::LogData& data) {
     const auto found = orders_.find(data.stream);
     if (found == orders_.end() || found->second.peer != peer) return;
     const Order order = std::move(orders_.extract(found).mapped());
-    const bool restart = order.what == "restart", pause = order.what == "pause";
-    const std::string kind = restart ? "instance-restarted" : pause ? "paused" : "unpaused";
+    const bool restart = order.what == "restart";
+    const std::string kind = restart ? "instance-restarted" : order.what + (order.what.ends_with('e') ? "d" : "ed");
     const std::string place = order.instance + " on " + order.node, done = restart ? "restarted" : kind;
     if (!data.error.empty()) return order.answer(fail(Code::kFailed, place + " is not " + done + ": " + data.error));
     json::object fields{{"instance", order.instance}, {"node", order.node}};
     json::object said = fields;
     if (!order.who.empty()) said["by"] = order.who;
     parts_.events.add(kind, place + " is " + done + (restart ? " by hand" : ""), std::move(said));
-    if (!restart) fields["paused"] = pause;
+    if (!restart) fields["paused"] = kind == "paused" || kind == "checkpointed";
     order.answer(std::move(fields));
 }
 

@@ -71,8 +71,9 @@ class ControllerLoop {
     // Streams a log to fd, which it takes over.
     void logs(const std::string& instance, bool follow, std::int64_t tail_lines, std::int64_t since_ms, int fd,
               Answer started);
-    // what: "pause", "unpause": its processes stand still, or go on; "restart": it is ended and started anew where it
-    // is, and this is answered when its node is bound to do it.
+    // what: "pause", "unpause": its processes stand still, or go on; "checkpoint", "restore": likewise, with its memory
+    // on its node's disk meanwhile; "restart": it is ended and started anew where it is, and this is answered when its
+    // node is bound to do it.
     void order(const std::string& instance, const std::string& what, const std::string& who, Answer answer);
     // Tells a node to begin a drill, one at a time. Errors: those of core::Controller::drilled, kConflict.
     void drill(const std::string& node, const std::string& kind, Duration duration, const std::string& who,

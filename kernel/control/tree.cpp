@@ -427,7 +427,8 @@ void Tree::post(const Route& route, const std::string& body, Answer answer) {
     if (parts.size() == 3 && parts[0] == "plugins") return change_plugin(route, std::move(answer));
     if (parts.size() == 1 && parts[0] == "rebalance") return post_rebalance(route, body, std::move(answer));
     if (parts.size() == 3 && parts[0] == "instances" &&
-        (parts[2] == "pause" || parts[2] == "unpause" || parts[2] == "restart")) {
+        (parts[2] == "pause" || parts[2] == "unpause" || parts[2] == "restart" || parts[2] == "checkpoint" ||
+         parts[2] == "restore")) {
         if (!parts_.controller) return answer(no_controller());
         return parts_.controller->order(parts[1], parts[2], route.who, std::move(answer));
     }

@@ -141,7 +141,8 @@ void Agent::State::wait_to_leave() {
 std::optional<Agent::CopyPlace> Agent::State::container_of(const CopyId& copy) const {
     const auto wanted = copies_.find(copy);
     if (wanted != copies_.end() && wanted->second.current)
-        return CopyPlace{wanted->second.current->runtime, name_of(*wanted->second.current)};
+        return CopyPlace{wanted->second.current->runtime, name_of(*wanted->second.current),
+                         !wanted->second.entry.forbid};
     // A copy on its way out still has its logs.
     auto at = containers_.upper_bound({copy, UINT64_MAX, {}});
     if (at == containers_.begin() || (--at)->first.copy != copy) return std::nullopt;

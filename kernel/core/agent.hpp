@@ -257,6 +257,7 @@ class Agent {
     // For `gantry` on this node and for logs: service, instance, runtime and container name of a copy.
     struct CopyPlace {
         std::string runtime, container;
+        bool may_rest = false;  // on disk: it is to run here, and by no lease, which might end meanwhile
     };
     std::optional<CopyPlace> container_of(const CopyId& copy) const;
     // The containers that run for copies of the list, in the order of their copies.

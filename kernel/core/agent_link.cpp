@@ -36,7 +36,7 @@ void Agent::State::hello(PeerId peer) {
     out_.emplace_back(Send{
         peer, Hello{identity(), facts_.node, cluster_id_, facts_.advertise, facts_.labels, facts_.runtimes,
                     facts_.probes, facts_.cpu_milli, facts_.memory_bytes, std::max(applied_, ListNo{names_.term, 0}),
-                    facts_.version, facts_.ask_port, facts_.drills, true, true}});
+                    facts_.version, facts_.ask_port, facts_.drills, true, true, true}});
     Peer& state = peers_[peer];
     state.give_up = now_ + kWelcomeLimit;
     if (state.hello_at == Instant()) state.hello_at = now_;

@@ -164,7 +164,8 @@ std::string Agent::State::why_not_ready(const Copy& copy, const CopySpec* spec) 
         if (const auto& why = containers_.at(*copy.current).condemned; !why.empty())
             return "is being restarted: " + why;
     if (copy.restarting != 0) return "is being restarted by hand";
-    if (copy.current && containers_.at(*copy.current).paused) return std::string(kPausedReason);
+    if (const auto* paused = copy.current ? &containers_.at(*copy.current) : nullptr; paused && paused->paused)
+        return std::string(kPausedReason) + (paused->detail.empty() ? "" : ": " + paused->detail);
     for (const bool startup : {true, false})  // until that has succeeded, nobody has asked the others
         for (std::size_t i = 0; i < copy.probes.size() && i < spec->spec.probes.size(); ++i) {
             const auto& run = copy.probes[i];

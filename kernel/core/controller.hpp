@@ -153,6 +153,7 @@ class Controller {
         CopyId copy;
         bool exec = false;     // its gantryd can run commands
         bool restart = false;  // and restart what it runs
+        bool disk = false;     // and checkpoint it
     };
     Result<Place> place(const std::string& instance) const;  // "axis_server.0", or a container's name
     // The peer of a node on which a drill of this kind may begin now. Errors: kNotFound, kConflict (it is not ready),

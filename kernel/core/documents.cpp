@@ -167,7 +167,7 @@ json::object Controller::State::instance_document(const Service& service, const 
             why = "displaced by " + instance.displaced_by;
     } else if (service.last().failing && copy.crashes >= timing_.crashes_to_move) {
         state = "failing";
-    } else if (copy.state == CopyState::kRunning && copy.reason == kPausedReason) {
+    } else if (copy.state == CopyState::kRunning && copy.reason.starts_with(kPausedReason)) {
         state = "paused";
     }
     if (const auto stays = why_it_stays(service, instance); !stays.empty()) why = stays;
@@ -334,7 +334,7 @@ Result<Controller::Place> Controller::State::place(const std::string& instance) 
     if (node.peer == 0 || !node.via.empty())
         return fail(Code::kUnavailable, instance + " is on " + node.name + ", which is " +
                                             (node.via.empty() ? "not connected" : node.reason));
-    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec, node.restart};
+    return Place{node.name, node.peer, {at->second.id(), copy.epoch}, node.exec, node.restart, node.disk};
 }
 
 }  // namespace gantry::core

@@ -151,6 +151,7 @@ bool Controller::State::take_facts(Node& node, const PeerMessage& input, const H
     node.drills = message.drills;
     node.exec = message.exec;
     node.restart = message.restart;
+    node.disk = message.disk;
     node.applied = message.applied;
     pass_applied(node);
     if (labels != node.labels || runtimes != node.runtimes || joins) {

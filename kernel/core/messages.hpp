@@ -96,6 +96,7 @@ struct Hello {
     std::vector<std::string> drills = {};  // kinds of drill that its configuration permits
     bool exec = false;                     // it knows ExecOpen
     bool restart = false;                  // it knows RestartCopy
+    bool disk = false;                     // and PauseCopy with `disk`
 };
 
 // How far an agent has told its records of what ran (docs/faults.md, "What a move costs").
@@ -163,7 +164,7 @@ struct CopyReport {
     friend bool operator==(const CopyReport&, const CopyReport&) = default;
 };
 
-// The reason of a copy that runs and stands still, since its node was told so.
+// What the reason of a copy begins with that runs and stands still, since its node was told so.
 inline constexpr std::string_view kPausedReason = "paused";
 
 inline constexpr std::int64_t kLatest = 1LL << 58;  // nine years: no clock that counts from a boot shows more
@@ -353,6 +354,7 @@ struct PauseCopy {                        // answered by LogData with `end`
     std::uint64_t stream = 0;
     CopyId copy;
     bool on = true;
+    bool disk = false;  // its memory goes to the node's disk, or comes from there
 };
 struct RestartCopy {  // its container is ended and made anew; answered by LogData with `end` when that is certain
     std::uint64_t stream = 0;

@@ -72,6 +72,7 @@ void put(json::object& out, const Hello& m) {
     if (!m.drills.empty()) out["drills"] = texts_json(m.drills);
     if (m.exec) out["exec"] = true;
     if (m.restart) out["restart"] = true;
+    if (m.disk) out["disk"] = true;
 }
 
 Status take(Fields& f, Hello& out) {
@@ -101,6 +102,8 @@ Status take(Fields& f, Hello& out) {
     out.exec = exec;
     GANTRY_TRY(restart, f.boolean("restart", false));
     out.restart = restart;
+    GANTRY_TRY(disk, f.boolean("disk", false));
+    out.disk = disk;
     out.node = std::move(node);
     out.cluster_id = std::move(cluster_id);
     out.advertise = std::move(advertise);

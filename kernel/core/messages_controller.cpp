@@ -243,13 +243,15 @@ void put(json::object& out, const PauseCopy& m) {
     out["stream"] = m.stream;
     out["copy"] = m.copy.text();
     out["on"] = m.on;
+    if (m.disk) out["disk"] = true;
 }
 
 Status take(Fields& f, PauseCopy& out) {
     GANTRY_TRY(stream, need_number<std::uint64_t>(f, "stream"));
     GANTRY_TRY(copy, need_copy(f, "copy"));
     GANTRY_TRY(on, f.boolean("on", true));
-    out = {stream, copy, on};
+    GANTRY_TRY(disk, f.boolean("disk", false));
+    out = {stream, copy, on, disk};
     return {};
 }
 

@@ -230,8 +230,8 @@ struct Node {
     std::int64_t cpu_milli = 0, memory_bytes = 0;
     std::string version;
     std::uint16_t ask_port = 0;
-    bool exec = false, restart = false;  // as its last hello says
-    std::vector<Duration> reboots_took;  // how long the last announced ones took, the newest last
+    bool exec = false, restart = false, disk = false;  // as its last hello says
+    std::vector<Duration> reboots_took;                // how long the last announced ones took, the newest last
     // Of the connection.
     PeerId peer = 0;
     std::uint64_t seq = 0;

@@ -118,9 +118,13 @@ class RuntimeAdapter final : public Runtime {
     void kill(const std::string& name, Duration limit, Done<void> done) override {
         site_.ask("kill", limit, std::move(done), &gantry_runtime::kill, str(name));
     }
-    void pause(const std::string& name, bool on, Duration limit, Done<void> done) override {
-        site_.ask(on ? "pause" : "resume", limit, std::move(done),
-                  on ? &gantry_runtime::pause : &gantry_runtime::resume, str(name));
+    void pause(const std::string& name, bool on, bool disk, Duration limit, Done<void> done) override {
+        if (disk)
+            site_.ask(on ? "checkpoint" : "restore", limit, std::move(done),
+                      on ? &gantry_runtime::checkpoint : &gantry_runtime::restore, str(name));
+        else
+            site_.ask(on ? "pause" : "resume", limit, std::move(done),
+                      on ? &gantry_runtime::pause : &gantry_runtime::resume, str(name));
     }
     void remove(const std::string& name, Duration limit, Done<void> done) override {
         site_.ask("remove", limit, std::move(done), &gantry_runtime::remove, str(name));

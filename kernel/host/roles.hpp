@@ -129,8 +129,8 @@ class Runtime {
     virtual void start(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void stop(const std::string& name, Duration grace, Duration limit, Done<void>) = 0;
     virtual void kill(const std::string& name, Duration limit, Done<void>) = 0;
-    // on: all its processes stand still; else they go on.
-    virtual void pause(const std::string& name, bool on, Duration limit, Done<void>) = 0;
+    // on: all its processes stand still; else they go on. disk: meanwhile their memory lies on the node's disk.
+    virtual void pause(const std::string& name, bool on, bool disk, Duration limit, Done<void>) = 0;
     virtual void remove(const std::string& name, Duration limit, Done<void>) = 0;
     virtual void list(Duration limit, Done<std::vector<Container>>) = 0;
     virtual void stats(const std::string& name, Duration limit, Done<ContainerStats>) = 0;

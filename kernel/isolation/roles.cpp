@@ -24,10 +24,12 @@ using RuntimeSlots = Slots<
     Operation<&gantry_runtime::list, gantry_container_list>,
     Operation<&gantry_runtime::stats, gantry_container_stats>,
     Operation<&gantry_runtime::logs>,
-    Operation<&gantry_runtime::exec, gantry_exec_result>>;
+    Operation<&gantry_runtime::exec, gantry_exec_result>,
+    Operation<&gantry_runtime::checkpoint>,
+    Operation<&gantry_runtime::restore>>;
 constexpr auto kRuntime = RuntimeSlots::describe(
     "bind", "ensure_image", "images", "remove_image", "create", "start", "stop", "kill", "pause", "resume", "remove",
-    "list", "stats", "logs", "exec");
+    "list", "stats", "logs", "exec", "checkpoint", "restore");
 using RuntimeSink = Slots<
     Notification<&gantry_runtime_sink::exited>,
     Notification<&gantry_runtime_sink::changed>>;

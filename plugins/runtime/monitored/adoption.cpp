@@ -56,8 +56,10 @@ void MonitoredRuntime::adopt(Record record) {
     container->paused = running && backend_->paused(container->record);
     end_left_execs(container->record);
     watch_log(container, false);
+    if (adopt_resting(container)) return;
     watch_processes(container);
     check_exit(container);
+    drop_unfinished(container);
 }
 
 // A container that was being made, or unmade, when the daemon died.
@@ -113,7 +115,7 @@ void MonitoredRuntime::on_inotify() {
 
 // Looks whether the container has ended and with which code. give_up: the monitor had its time.
 void MonitoredRuntime::check_exit(const Shared& container, bool give_up) {
-    if (container->state != State::kCreated && container->state != State::kRunning) return;
+    if ((container->state != State::kCreated && container->state != State::kRunning) || container->rests()) return;
     const fs::path exit_file = state_dir_ / "exits" / container->record.name;
     const auto recorded = [&]() -> std::optional<long long> {
         const std::optional<std::string> text = read_file(exit_file, 64);
@@ -143,6 +145,7 @@ void MonitoredRuntime::check_exit(const Shared& container, bool give_up) {
 void MonitoredRuntime::finish(const Shared& container, int exit_code) {
     const std::string& name = container->record.name;
     container->state = State::kExited;
+    container->record.checkpoint_bytes = 0;
     container->exit_code = exit_code;
     container->detail = exit_code == kUnknownExit
                             ? "its end was not recorded: the node or the monitor went down with it"

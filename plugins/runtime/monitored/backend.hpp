@@ -27,6 +27,10 @@ struct Home {
     std::filesystem::path dir;    // its own, exists, empty at create
     std::filesystem::path exits;  // where the exit file <name> goes
     std::filesystem::path log() const { return dir / "log"; }
+    // checkpoint.cpp: what lies on disk instead of in memory, while it is written, and once it is used up.
+    std::filesystem::path checkpoint() const { return dir / "checkpoint"; }
+    std::filesystem::path checkpoint_new() const { return dir / "checkpoint.new"; }
+    std::filesystem::path checkpoint_used() const { return dir / "checkpoint.used"; }
 };
 
 class Backend {
@@ -78,6 +82,23 @@ class Backend {
     }
     // Whether an earlier daemon left it so. Quick, never throws. [loop]
     virtual bool paused(const Record&) { return false; }
+    // Why checkpoints are not offered, and what to do; empty: they are. [any]
+    virtual std::string no_checkpoints() const { return "this runtime writes no checkpoints"; }
+    // Has its processes stand still, writes what they have in memory into the folder `into`, which is empty, and leaves
+    // them so. What it throws leaves them going on, but for kDeadline: then who knows in what state they are. Errors:
+    // kUnsupported, kFull, kFailed.
+    virtual void checkpoint(const Home&, const Record&, const std::filesystem::path& into, gantry::Instant deadline) {
+        (void)into, (void)deadline;
+        throw gantry::Failure(gantry::Code::kUnsupported, no_checkpoints());
+    }
+    // After such processes were killed: what else is there only while a container runs goes, the rest stays.
+    virtual void rest(const Home&, const Record&, gantry::Instant deadline) { (void)deadline; }
+    // Has it go on from what is in `from`, under a new monitor; fills record.process and record.monitor. What it throws
+    // is followed by kill(); kDeadline: it may have gone on for a moment.
+    virtual void restore(const Home&, Record&, const std::filesystem::path& from, gantry::Instant deadline) {
+        (void)from, (void)deadline;
+        throw gantry::Failure(gantry::Code::kUnsupported, no_checkpoints());
+    }
     // Nothing if not offered.
     virtual std::optional<gantry::ContainerStats> stats(const Record& record) = 0;
 };

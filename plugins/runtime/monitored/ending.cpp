@@ -48,6 +48,7 @@ void MonitoredRuntime::stop_container(Operation<> op, std::string name, gantry::
     if (container->state == State::kBroken) return remove_container(std::move(op), std::move(name));
     check_exit(container);
     if (container->state == State::kExited) return op.done();
+    if (container->rests()) return end_resting(container, std::move(op));
     if (!container->record.process) {
         end_unstarted(container);
         return op.done();
@@ -96,6 +97,8 @@ void MonitoredRuntime::pause(Operation<> op, std::string name, bool on) {
     // One that was asked to end is not kept from it.
     if (container->state != State::kRunning || !container->stops.empty())
         return op.fail(Code::kConflict, "container \"" + name + "\" does not run");
+    if (container->rests())
+        return op.fail(Code::kConflict, "container \"" + name + "\" is checkpointed; restore it, or stop it");
     if (container->paused == on) return op.done();
     const gantry::Instant deadline = op.deadline();
     job(
@@ -145,9 +148,12 @@ void MonitoredRuntime::end_processes(const Shared& container, gantry::Instant de
         });
 }
 
-// A container whose process is only made by start ends without ever having had one.
+// A container whose process is only made by start ends without ever having had one, and one that rests on disk ends
+// there.
 void MonitoredRuntime::end_unstarted(const Shared& container) {
     const Home at = home(container->record.name);
+    std::error_code ignored;
+    fs::rename(at.checkpoint(), at.checkpoint_used(), ignored);
     replace_file(at.exits / container->record.name, std::to_string(kKilled));
     finish(container, kKilled);
 }

@@ -44,7 +44,9 @@ void MonitoredRuntime::exec(Operation<gantry::ExecResult> op, gantry::ExecReques
     if (!container || container->state == State::kBroken) return op.fail(Code::kNotFound, no_container(request.name));
     if (container->state != State::kRunning)
         return op.fail(Code::kConflict, "container \"" + request.name + "\" does not run");
-    if (container->paused) return op.fail(Code::kConflict, "container \"" + request.name + "\" is paused");
+    if (container->paused)
+        return op.fail(Code::kConflict,
+                       "container \"" + request.name + "\" is " + (container->rests() ? "checkpointed" : "paused"));
     if (request.args.empty() || request.args.front().empty())
         return op.fail(Code::kInvalid, "exec: no program is named");
     if (request.terminal && ::isatty(request.fd.get()) == 0)

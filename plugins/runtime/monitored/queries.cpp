@@ -38,7 +38,7 @@ void MonitoredRuntime::answer_lists() {
                      : container->paused                  ? gantry::ContainerState::kPaused
                                                           : gantry::ContainerState::kRunning;
         item.exit_code = container->exit_code;
-        item.pid = container->state == State::kExited ? 0 : container->record.process.pid;
+        item.pid = container->state == State::kExited || container->rests() ? 0 : container->record.process.pid;
         item.started = container->record.started;
         item.detail = container->detail;
         item.labels = container->record.labels;
@@ -51,6 +51,7 @@ void MonitoredRuntime::stats(Operation<gantry::ContainerStats> op, std::string n
     if (!container || container->state != State::kRunning) {
         return op.fail(Code::kNotFound, "no container \"" + name + "\" is running");
     }
+    if (container->rests()) return op.fail(Code::kConflict, "container \"" + name + "\" is checkpointed");
     const auto shared = std::make_shared<Operation<gantry::ContainerStats>>(std::move(op));
     const Status status = in_pool([this, shared, record = container->record] {
         shared->answer([&] {

@@ -50,6 +50,8 @@ Record record_of(const json::object& document, const std::string& name) {
     if (const json::value* started = member(document, "started_ns")) {
         out.started = gantry::Instant(started->to_number<std::int64_t>());
     }
+    if (const json::value* bytes = member(document, "checkpoint_bytes"))
+        out.checkpoint_bytes = bytes->to_number<std::int64_t>();
     return out;
 }
 
@@ -66,7 +68,8 @@ void save(const Record& record, const std::filesystem::path& dir) {
                                 {"stop_signal", record.stop_signal},
                                 {"process", to_json(record.process)},
                                 {"monitor", to_json(record.monitor)},
-                                {"started_ns", record.started.count()}};
+                                {"started_ns", record.started.count()},
+                                {"checkpoint_bytes", record.checkpoint_bytes}};
     const std::string text = json::serialize(document);
     if (text.size() > kMaxRecord) {
         throw gantry::Failure(gantry::Code::kInvalid,

@@ -20,6 +20,8 @@ struct Record {
     ProcessRef process;             // the container's first; none before start where a runtime makes it then
     ProcessRef monitor;             // outlives the daemon and writes the exit file
     gantry::Instant started{};      // zero: not yet
+    // What lies on disk instead of in memory, with the processes that had it; 0: it runs, or has ended.
+    std::int64_t checkpoint_bytes = 0;
 };
 
 // Throws Failure: kFull, kFailed; kInvalid if it is larger than load() reads.

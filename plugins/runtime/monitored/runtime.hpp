@@ -48,11 +48,14 @@ class MonitoredRuntime : public gantry::Runtime {
     void stats(gantry::Operation<gantry::ContainerStats> op, std::string name) override;
     void logs(gantry::Operation<> op, gantry::LogRequest request) override;
     void exec(gantry::Operation<gantry::ExecResult> op, gantry::ExecRequest request) override;
+    void checkpoint_container(gantry::Operation<> op, std::string name) override;
+    void restore_container(gantry::Operation<> op, std::string name) override;
 
   protected:
     // To be called from init. store.dir is set here, and store.unpack where it is not given: by gantry-unpack, which
     // the configuration's `unpack_path` may name.
     void configure(const gantry::Config& config, std::unique_ptr<Backend> backend, image_store::StoreOptions store);
+    const Backend& backend() const { return *backend_; }
 
   private:
     // kMaking and kBroken are shown to nobody: the one is not whole yet, the other has never run and is cleaned away,
@@ -68,7 +71,8 @@ class MonitoredRuntime : public gantry::Runtime {
         bool busy = false;           // a job is under way
         bool process_ended = false;  // seen, but not recorded by the monitor yet
         bool killing = false;
-        bool paused = false;       // by us, or found so; not while it is frozen for a moment
+        bool paused = false;  // by us, or found so; not while it is frozen for a moment
+        bool rests() const { return record.checkpoint_bytes > 0; }
         std::deque<Step> waiting;  // calls that came while busy
         gantry::Fd process, monitor;
         gantry::WatchId process_watch = 0, monitor_watch = 0;
@@ -153,6 +157,16 @@ class MonitoredRuntime : public gantry::Runtime {
     void clean_away(const Shared& container, gantry::Instant deadline, Done then);
     void unmake(const Container& container, gantry::Instant deadline);
     void retry_later(const Shared& container, const gantry::Status& status);
+
+    // checkpoint.cpp: containers whose memory lies on disk
+    gantry::Status may_change_place(const Shared& container, const std::string& name) const;
+    void let_rest(const Shared& container, Done then);
+    void clear_away(const Home& at, const Record& record);
+    void wake(Made& made, gantry::Instant deadline);
+    void not_woken(const Shared& container, const gantry::Status& status, gantry::Operation<> op);
+    bool adopt_resting(const Shared& container);
+    void drop_unfinished(const Shared& container);
+    void end_resting(const Shared& container, gantry::Operation<> op);
 
     void answer_lists();
     void take(const Shared& container, Made& made);

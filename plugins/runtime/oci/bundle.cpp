@@ -285,6 +285,7 @@ std::string bundle_config(const BundleInput& in) {
         {"root", {{"path", "rootfs"}, {"readonly", in.settings.read_only}}},
         {"hostname", in.spec.hostname.empty() ? node_name() : in.spec.hostname},
         {"mounts", mounts(in)},
+        {"annotations", {{"org.criu.config", in.criu_options}}},
         {"linux",
          {{"cgroupsPath", in.cgroup},
           {"resources", resources(in, std::move(with.rules))},

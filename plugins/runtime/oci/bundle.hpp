@@ -24,6 +24,7 @@ struct BundleInput {
     bool counts_swap;                    // a limit of memory and swap together may be named
     bool weighs_io;                      // a weight of block I/O may be named
     const boost::json::object& seccomp;  // which system calls are allowed; empty: all
+    std::string criu_options;            // path of the file that checkpoints are written and read by
 };
 
 inline constexpr std::int64_t kCpuPeriodUs = 100'000;

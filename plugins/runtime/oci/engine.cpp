@@ -21,6 +21,7 @@
 #include "plugins/runtime/monitored/program.hpp"
 #include "plugins/runtime/monitored/root_folder.hpp"
 #include "plugins/runtime/oci/bundle.hpp"
+#include "plugins/runtime/oci/criu.hpp"
 #include "plugins/runtime/oci/overlay.hpp"
 
 namespace oci {
@@ -40,7 +41,9 @@ constexpr std::size_t kMaxAnswer = 64 << 10;
 constexpr std::size_t kMaxConfig = 4 << 20;
 constexpr int kSyncFd = 3;
 constexpr auto kLogPause = std::chrono::seconds(1);
-constexpr std::string_view kReopenLogs = "2 0 0\n";  // to conmon's control fifo
+constexpr auto kFreezeTime = std::chrono::seconds(10);
+constexpr std::string_view kCriuOptions = "tcp-close\n";  // connections are left out, and found closed
+constexpr std::string_view kReopenLogs = "2 0 0\n";       // to conmon's control fifo
 
 const std::vector<std::string> kEnvironment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
 
@@ -91,6 +94,9 @@ pid_t created_pid(const std::string& answer, const std::string& errors, const st
     throw Failure(Code::kFailed, "container \"" + name + "\": " + words(text));
 }
 
+// Named in the bundle of every container.
+fs::path criu_options(const fs::path& engine_root) { return engine_root.parent_path() / "criu.conf"; }
+
 // Written before conmon goes to the background; 0 if there is none.
 pid_t conmon_pid(const Home& home) {
     const auto pid = monitored::parse_number(monitored::read_file(home.dir / "conmon.pid", 32).value_or(""));
@@ -138,6 +144,8 @@ Engine::Engine(EngineOptions options)
     std::error_code error;
     fs::create_directories(options_.engine_root, error);
     if (error) monitored::file_failed("make", options_.engine_root, error.value());
+    const fs::path file = criu_options(options_.engine_root);
+    if (monitored::read_file(file, 64) != kCriuOptions) monitored::replace_file(file, kCriuOptions);
 }
 
 void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image& image, const Home& home,
@@ -148,21 +156,26 @@ void Engine::create(const gantry::ContainerSpec& spec, const image_store::Image&
     const monitored::User user = monitored::find_user(monitored::RootFolder(home.dir / "rootfs"), program.user);
     const std::string network =
         settings.network == "bridge" ? networks_.add(spec.name, settings.ports, deadline) : std::string();
-    const std::string config =
-        bundle_config({spec, settings, program, user, cgroups_.path(spec.name), network, cgroups_.counts_swap(),
-                       settings.io_weight > 0 && cgroups_.weighs_io(), options_.seccomp});
+    const std::string config = bundle_config({spec, settings, program, user, cgroups_.path(spec.name), network,
+                                              cgroups_.counts_swap(), settings.io_weight > 0 && cgroups_.weighs_io(),
+                                              options_.seccomp, criu_options(options_.engine_root)});
     monitored::replace_file(home.dir / "config.json", config);
 
     record.cpu_quota_us = cpu_quota_us(spec);
-    const pid_t pid = run_conmon(home, spec.name, deadline);
+    conmon_made(home, run_conmon(home, spec.name, deadline), record);
+}
+
+void Engine::conmon_made(const Home& home, pid_t pid, Record& record) const {
     record.process = monitored::identify(pid);
     record.monitor = monitored::identify(conmon_pid(home));
     if (!record.process || !record.monitor) {
-        throw Failure(Code::kFailed, "container \"" + spec.name + "\" ended before it could be started");
+        throw Failure(Code::kFailed, "container \"" + record.name + "\" ended before it could be started");
     }
 }
 
-pid_t Engine::run_conmon(const Home& home, const std::string& name, Instant deadline) {
+// criu: it goes on from the folder `from`; nullptr: a new one is made and waits for its start.
+pid_t Engine::run_conmon(const Home& home, const std::string& name, Instant deadline, const Criu* criu,
+                         const fs::path& from) {
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC) != 0) throw Failure(Code::kFailed, std::string("pipe: ") + std::strerror(errno));
     const Fd in(ends[0]);
@@ -170,6 +183,12 @@ pid_t Engine::run_conmon(const Home& home, const std::string& name, Instant dead
     monitored::Command command;
     command.argv = conmon_arguments(options_, home, name);
     command.env = kEnvironment;
+    if (criu != nullptr) {
+        command.argv.insert(command.argv.end(), {"--restore", from.string()});
+        for (const std::string& word : {std::string("--work-path"), from.string(), std::string("--file-locks")})
+            command.argv.insert(command.argv.end(), {"--restore-arg", word});
+        command.env = criu->environment();
+    }
     command.env.push_back("_OCI_SYNCPIPE=" + std::to_string(kSyncFd));
     command.fds = {{kSyncFd, out.get()}};
     const monitored::Outcome outcome = monitored::run(command, deadline);
@@ -279,10 +298,14 @@ void Engine::clean(const Home& home, const Record& record, Instant deadline) {
     end_monitor(home, record, deadline);
     networks_.remove(record.name, deadline);
     unmount_root(home.dir);
-    cgroups_.remove(record.name, deadline);
+    forget(record.name, deadline);
+}
+
+void Engine::forget(const std::string& name, Instant deadline) {
+    cgroups_.remove(name, deadline);
     std::error_code error;
-    fs::remove_all(options_.engine_root / record.name, error);
-    if (error) monitored::file_failed("delete", options_.engine_root / record.name, error.value());
+    fs::remove_all(options_.engine_root / name, error);
+    if (error) monitored::file_failed("delete", options_.engine_root / name, error.value());
 }
 
 std::string Engine::exit_detail(const Home&, const Record& record, int exit_code) {
@@ -404,5 +427,79 @@ std::optional<gantry::ContainerStats> Engine::stats(const Record& record) { retu
 void Engine::pause(const Record& record, bool on, Instant deadline) { cgroups_.pause(record.name, on, deadline); }
 
 bool Engine::paused(const Record& record) { return cgroups_.paused(record.name); }
+
+namespace {
+
+// criu locks a network by programs that a node may lack, and was not seen to work with our bridge.
+void check_network_is_nodes(const Home& home, const std::string& name) {
+    const std::string config = monitored::read_file(home.dir / "config.json", kMaxConfig).value_or("");
+    const json::value document = json::parse(config);
+    for (const json::value& space : document.at("linux").at("namespaces").as_array()) {
+        if (space.at("type") != "network") continue;
+        throw Failure(Code::kUnsupported, "container \"" + name +
+                                              "\" has a network of its own; only one with network = \"host\" can be "
+                                              "checkpointed");
+    }
+}
+
+}  // namespace
+
+void Engine::go_on(const std::string& name) const { cgroups_.pause(name, false, monitored::now() + kFreezeTime); }
+
+// criu kills nobody (--leave-running): whether what it wrote is used is decided by who asked for it.
+void Engine::checkpoint(const Home& home, const Record& record, const fs::path& into, Instant deadline) {
+    check_network_is_nodes(home, record.name);
+    check_room(into, cgroups_.stats(record.name).value_or(gantry::ContainerStats{}).memory_bytes);
+    const Criu criu(options_.criu, "checkpoint." + record.name);
+    monitored::Command command;
+    command.argv = {options_.engine, "--root",          options_.engine_root.string(),
+                    "checkpoint",    "--leave-running", "--file-locks",
+                    "--image-path",  into.string(),     "--work-path",
+                    into.string(),   record.name};
+    command.env = criu.environment();
+    std::string why;
+    try {
+        cgroups_.pause(record.name, true, std::min(deadline, monitored::now() + kFreezeTime));
+    } catch (const Failure& failure) {
+        throw Failure(failure.code() == Code::kDeadline ? Code::kFailed : failure.code(), failure.what());
+    }
+    try {
+        const monitored::Outcome outcome = monitored::run(command, deadline);
+        if (outcome.code == 0) return;
+        why = criu_error(into / "dump.log");
+        why = why.empty() ? words(outcome.errors) : "criu: " + why;
+    } catch (const Failure& failure) {
+        criu.end();
+        if (failure.code() == Code::kDeadline) throw;
+        why = failure.what();
+    }
+    go_on(record.name);
+    throw Failure(Code::kFailed, "container \"" + record.name + "\" cannot be checkpointed: " + why);
+}
+
+void Engine::rest(const Home& home, const Record& record, Instant deadline) {
+    end_monitor(home, record, deadline);
+    forget(record.name, deadline);
+}
+
+void Engine::restore(const Home& home, Record& record, const fs::path& from, Instant deadline) {
+    const Criu criu(options_.criu, "restore." + record.name);
+    pid_t pid = 0;
+    try {
+        pid = run_conmon(home, record.name, deadline, &criu, from);
+    } catch (const Failure& failure) {
+        criu.end();
+        const std::string why = criu_error(from / "restore.log");
+        if (failure.code() == Code::kDeadline || why.empty()) throw;
+        throw Failure(failure.code(), "container \"" + record.name + "\" cannot be restored: criu: " + why);
+    }
+    try {
+        conmon_made(home, pid, record);
+        if (record.cpu_quota_us > 0) cgroups_.limit_cpu(record.name, record.cpu_quota_us, kCpuPeriodUs);
+        go_on(record.name);  // it stood still when it was written
+    } catch (const std::exception& trouble) {
+        throw Failure(Code::kDeadline, trouble.what());
+    }
+}
 
 }  // namespace oci

@@ -10,6 +10,7 @@
 
 #include "plugins/runtime/monitored/backend.hpp"
 #include "plugins/runtime/oci/cgroup.hpp"
+#include "plugins/runtime/oci/criu.hpp"
 #include "plugins/runtime/oci/network.hpp"
 
 namespace oci {
@@ -22,6 +23,8 @@ struct EngineOptions {
     std::filesystem::path engine_root;  // the engine's own state
     boost::json::object seccomp;        // of every container
     NetworkOptions network;             // of those on the bridge
+    std::filesystem::path criu;         // the program; empty: none
+    std::string no_checkpoints;         // why they are not offered; empty: they are
 };
 
 class Engine : public monitored::Backend {
@@ -46,10 +49,20 @@ class Engine : public monitored::Backend {
     std::optional<gantry::ContainerStats> stats(const monitored::Record& record) override;
     void pause(const monitored::Record& record, bool on, gantry::Instant deadline) override;
     bool paused(const monitored::Record& record) override;
+    std::string no_checkpoints() const override { return options_.no_checkpoints; }
+    void checkpoint(const monitored::Home& home, const monitored::Record& record, const std::filesystem::path& into,
+                    gantry::Instant deadline) override;
+    void rest(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) override;
+    void restore(const monitored::Home& home, monitored::Record& record, const std::filesystem::path& from,
+                 gantry::Instant deadline) override;
 
   private:
     std::int64_t kept_bytes() const;  // of a container's log
-    pid_t run_conmon(const monitored::Home& home, const std::string& name, gantry::Instant deadline);
+    pid_t run_conmon(const monitored::Home& home, const std::string& name, gantry::Instant deadline,
+                     const Criu* criu = nullptr, const std::filesystem::path& from = {});
+    void conmon_made(const monitored::Home& home, pid_t pid, monitored::Record& record) const;
+    void forget(const std::string& name, gantry::Instant deadline);
+    void go_on(const std::string& name) const;
     void end_monitor(const monitored::Home& home, const monitored::Record& record, gantry::Instant deadline) const;
 
     const EngineOptions options_;

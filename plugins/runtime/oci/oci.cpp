@@ -9,6 +9,7 @@
 
 #include "plugins/runtime/monitored/files.hpp"
 #include "plugins/runtime/monitored/runtime.hpp"
+#include "plugins/runtime/oci/criu.hpp"
 #include "plugins/runtime/oci/engine.hpp"
 #include "plugins/runtime/oci/seccomp.hpp"
 
@@ -22,7 +23,8 @@ using gantry::Failure;
 constexpr const char* kProgramFolders[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                            "/usr/bin",        "/sbin",          "/bin"};
 
-std::string find_program(const gantry::Config& config, const std::string& key, const std::string& program) {
+// Empty: it is not installed.
+std::string look_for(const gantry::Config& config, const std::string& key, const std::string& program) {
     if (config.has(key)) {
         const std::string& path = config.string(key);
         if (!path.starts_with('/') || ::access(path.c_str(), X_OK) != 0) {
@@ -34,6 +36,11 @@ std::string find_program(const gantry::Config& config, const std::string& key, c
         const std::string path = std::string(folder) + "/" + program;
         if (::access(path.c_str(), X_OK) == 0) return path;
     }
+    return {};
+}
+
+std::string find_program(const gantry::Config& config, const std::string& key, const std::string& program) {
+    if (std::string found = look_for(config, key, program); !found.empty()) return found;
     throw Failure(Code::kInvalid, "the program " + program + " is not installed; install it (apt-get install " +
                                       program + ") or set " + key);
 }
@@ -83,6 +90,11 @@ class OciRuntime : public monitored::MonitoredRuntime {
         options.network = {config.string("cni_path"), fs::path(config.state_dir()) / "networks",
                            config.string("bridge"), config.string("subnet")};
         check_network(options.network);
+        options.criu = look_for(config, "criu_path", "criu");
+        options.no_checkpoints = why_no_checkpoints(config.string("engine"), options.criu);
+        host().info(options.no_checkpoints.empty()
+                        ? "checkpoints are offered: " + options.criu.string() + " check is content"
+                        : "checkpoints are not offered: " + options.no_checkpoints);
         image_store::StoreOptions store;
         store.form = image_store::TreeForm::kOverlay;
         store.max_layer_bytes = config.size("layer_size_max");
@@ -93,6 +105,7 @@ class OciRuntime : public monitored::MonitoredRuntime {
         gantry::RuntimeFacts out;
         out.architectures = {std::string(image_store::machine_architecture())};
         out.fenceable = out.stats = out.limits = out.exec = out.settings = out.log_since = out.pause = true;
+        out.checkpoint = backend().no_checkpoints().empty();
         return out;
     }
 };

@@ -317,6 +317,12 @@ Pending<void> RuntimeDriver::pause(std::string_view name) {
 Pending<void> RuntimeDriver::resume(std::string_view name) {
     return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(resume, op, str(name)); });
 }
+Pending<void> RuntimeDriver::checkpoint(std::string_view name) {
+    return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(checkpoint, op, str(name)); });
+}
+Pending<void> RuntimeDriver::restore(std::string_view name) {
+    return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(restore, op, str(name)); });
+}
 Pending<void> RuntimeDriver::remove(std::string_view name) {
     return Pending<void>::begin(instance_, [&](gantry_op op) { return GANTRY_CALL(remove, op, str(name)); });
 }

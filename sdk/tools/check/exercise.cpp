@@ -113,6 +113,8 @@ class UseRuntime final : public Exercise {
         keep("stats", driver_.stats("nothing"));
         keep("pause", driver_.pause("nothing"));
         keep("resume", driver_.resume("nothing"));
+        keep("checkpoint", driver_.checkpoint("nothing"));
+        keep("restore", driver_.restore("nothing"));
     }
 
   private:

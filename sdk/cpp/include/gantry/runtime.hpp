@@ -63,6 +63,10 @@ class Runtime : public Plugin {
     // Write the container's output to request.fd, close it, answer. End when nobody reads or op.cancelled().
     virtual void logs(Operation<> op, LogRequest request) { (void)request, unsupported(op); }
     virtual void exec(Operation<ExecResult> op, ExecRequest request) { (void)request, unsupported(op); }
+    // Write what its processes have in memory to disk, then end them; it is listed as paused until it is restored.
+    virtual void checkpoint_container(Operation<> op, std::string name) { (void)name, unsupported(op); }
+    // Let it go on from there; the checkpoint is used up.
+    virtual void restore_container(Operation<> op, std::string name) { (void)name, unsupported(op); }
 
   protected:
     Runtime() = default;
@@ -147,7 +151,9 @@ class Runtime : public Plugin {
                           &on_plain<ContainerList, &Runtime::list_containers>,
                           &on_named<ContainerStats, &Runtime::stats>,
                           &on_logs,
-                          &on_exec};
+                          &on_exec,
+                          &on_named<void, &Runtime::checkpoint_container>,
+                          &on_named<void, &Runtime::restore_container>};
     RuntimeEvents events_;
 };
 

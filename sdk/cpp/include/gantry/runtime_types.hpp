@@ -95,7 +95,7 @@ struct Container {
     int exit_code = 0;     // with kExited: 0..255, 128 + signal when killed; -1 if it could not be recorded
     std::int64_t pid = 0;  // of the first process, 0 if none
     Instant started{};     // zero if unknown
-    std::string detail;    // why it ended, if more is known than the code
+    std::string detail;    // why it ended, if more is known than the code; with kPaused: that it is checkpointed
     Labels labels;
 };
 

@@ -17,7 +17,7 @@ struct StillRuntime : host::Runtime {
     void start(const std::string&, Duration, host::Done<void>) override {}
     void stop(const std::string&, Duration, Duration, host::Done<void>) override {}
     void kill(const std::string&, Duration, host::Done<void>) override {}
-    void pause(const std::string&, bool, Duration, host::Done<void>) override {}
+    void pause(const std::string&, bool, bool, Duration, host::Done<void>) override {}
     void remove(const std::string&, Duration, host::Done<void>) override {}
     void list(Duration, host::Done<std::vector<host::Container>>) override {}
     void stats(const std::string&, Duration, host::Done<host::ContainerStats>) override {}

@@ -39,7 +39,28 @@ TEST_CASE("a copy goes from its spec over its image and container to ready") {
     s.step(AgentTick{});
     CHECK(s.state(kA) == CopyState::kReady);
     CHECK(s.agent->container_of(kA)->container == kName1);
+    CHECK(s.agent->container_of(kA)->may_rest);
     CHECK(s.reported(kA)->restarts == 0);
+}
+
+TEST_CASE("what stands still is reported so, with its runtime's words, and is no crash") {
+    auto s = connected();
+    s.give({1, 1}, {s.entry(kA, AgentShell::spec("axis_server"))});
+    CHECK(s.state(kA) == CopyState::kReady);
+    auto& box = s.boxes["oci"].at(kName1);
+    for (const std::string detail : {"", "checkpointed, 1.4 MiB on disk"}) {
+        box.paused = true;
+        box.detail = detail;
+        s.step(ContainerExited{"oci", {}, 0});
+        CHECK(s.state(kA) == CopyState::kRunning);
+        CHECK(s.reported(kA)->reason == std::string(kPausedReason) + (detail.empty() ? "" : ": " + detail));
+        s.run_for(seconds(60));
+        CHECK(s.running() == std::vector<std::string>{kName1});
+        box = {true, true, 0, "", false};
+        s.step(ContainerExited{"oci", {}, 0});
+        CHECK(s.state(kA) == CopyState::kReady);
+    }
+    CHECK(s.reported(kA)->crashes == 0);
 }
 
 TEST_CASE("a spec that does not come is asked for every half second") {
@@ -293,6 +314,7 @@ TEST_CASE("a copy that is not in the list any more is stopped with its grace and
     CHECK(s.state(kA) == CopyState::kStopping);
     CHECK(s.last<Stop>()->grace == seconds(3));
     CHECK(s.agent->container_of(kA)->container == kName1);
+    CHECK_FALSE(s.agent->container_of(kA)->may_rest);  // nobody restores it beside a copy that is elsewhere by now
     s.hold = nullptr;
     s.operate(s.last<Stop>()->id, "stop", "oci", kName1);
     s.step(AgentTick{});

@@ -76,6 +76,7 @@ TEST_CASE("5: a list entry permits no start, a grant does, once the guard has ac
         CHECK_THAT(s.reason(), Contains("waits until its lease is armed"));
         s.step(Armed{std::get<Arm>(s.held.at(0)).id, {}});
         CHECK(s.running().size() == 1);
+        CHECK_FALSE(s.agent->container_of(kA)->may_rest);
     }
     SECTION("refused by the guard") {
         s.arm_error = kBroken;

@@ -23,6 +23,7 @@ struct AgentShell {
         bool running = false, created = true;
         int exit_code = 0;
         std::string detail;
+        bool paused = false;
     };
 
     AgentShell() {
@@ -182,7 +183,7 @@ struct AgentShell {
         if (list_error) return {runtime, std::unexpected(*list_error)};
         std::vector<Seen> seen;
         for (const auto& [name, box] : boxes[runtime])
-            seen.push_back({runtime, name, box.running, box.created, box.exit_code, box.detail});
+            seen.push_back({runtime, name, box.running, box.created, box.exit_code, box.detail, box.paused});
         return {runtime, std::move(seen)};
     }
 

@@ -83,6 +83,7 @@ std::vector<ControllerMessage> controller_messages() {
             BlobData{"sha256:aa", 5, 10, "", {"10.0.0.2:3901"}},
             LogOpen{5, kCopy, true, 10},
             PauseCopy{7, kCopy, false},
+            PauseCopy{7, kCopy, true, true},
             RestartCopy{8, kCopy},
             LogOpen{6, kCopy, false, -1, -60'000},
             LogClose{5},

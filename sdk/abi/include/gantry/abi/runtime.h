@@ -20,7 +20,7 @@ GANTRY_EXTERN_C_BEGIN
 /* capabilities */
 #define GANTRY_RUNTIME_FENCEABLE 1u /* containers sit in a local cgroup of ours */
 #define GANTRY_RUNTIME_PAUSE 2u
-#define GANTRY_RUNTIME_CHECKPOINT 4u
+#define GANTRY_RUNTIME_CHECKPOINT 4u /* `checkpoint` and `restore` work on this node: it was tried */
 #define GANTRY_RUNTIME_EXEC 8u
 #define GANTRY_RUNTIME_STATS 16u
 #define GANTRY_RUNTIME_LIMITS 32u /* cpu, memory and pids limits hold */
@@ -95,7 +95,9 @@ typedef struct gantry_container {
     int32_t exit_code;  /* with state exited: 0..255, 128 + signal when killed; -1 if it could not be recorded */
     int64_t pid;        /* of the container's first process, 0 if none */
     int64_t started_ns; /* CLOCK_BOOTTIME, 0 if unknown */
-    gantry_str detail;  /* why it ended, if more is known than the code: "out of memory" */
+    /* Why it ended, if more is known than the code: "out of memory". Since SDK 1.1 with state paused: that it is
+     * checkpointed, and how large that is; empty: it only stands still. */
+    gantry_str detail;
     const gantry_kv* labels;
     size_t label_count;
 } gantry_container;
@@ -210,6 +212,18 @@ typedef struct gantry_runtime {
      * program), GANTRY_CONFLICT (it does not run), GANTRY_UNSUPPORTED without GANTRY_RUNTIME_EXEC; when the slot itself
      * refuses, fd stays the caller's. [loop] */
     gantry_status (*exec)(void* self, gantry_op op, const gantry_exec_request* request) GANTRY_NOEXCEPT;
+    /* Since SDK 1.1. Operation: write what the processes of a running container have in memory to the node's disk, then
+     * end them; ends when none is left. The container is then listed as paused, with its detail and without a process,
+     * until it is restored, stopped or killed, or the node boots: then it has ended. A checkpointed one stays so. What
+     * fails leaves it running; only when the processes could not be let go in time it has ended. Errors:
+     * GANTRY_NOT_FOUND, GANTRY_CONFLICT (it does not run, is paused, or an exec is under way in it), GANTRY_FULL,
+     * GANTRY_FAILED (with what cannot be written), GANTRY_UNSUPPORTED without GANTRY_RUNTIME_CHECKPOINT, with the
+     * reason. [loop] */
+    gantry_status (*checkpoint)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
+    /* Since SDK 1.1. Operation: let a checkpointed container go on from where it was, once: what was written is used
+     * up. Errors: as of checkpoint; GANTRY_CONFLICT also for one that is not checkpointed. One that fails stays
+     * checkpointed; only one of which it is not known whether it went on for a moment has ended. [loop] */
+    gantry_status (*restore)(void* self, gantry_op op, gantry_str name) GANTRY_NOEXCEPT;
 } gantry_runtime;
 
 GANTRY_STATIC_ASSERT(sizeof(gantry_runtime_facts) == 40, "layout");
@@ -220,12 +234,13 @@ GANTRY_STATIC_ASSERT(sizeof(gantry_container_list) == 24, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_container_stats) == 32, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_log_request) == 48, "layout");
 GANTRY_STATIC_ASSERT(sizeof(gantry_exec_request) == 48, "layout");
-GANTRY_STATIC_ASSERT(sizeof(gantry_runtime) == 136, "layout");
+GANTRY_STATIC_ASSERT(sizeof(gantry_runtime) == 152, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_container_spec, mount_size) == 128, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_container_spec, labels) == 168, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, create) == 48, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, list) == 104, "layout");
 GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, exec) == 128, "layout");
+GANTRY_STATIC_ASSERT(offsetof(gantry_runtime, checkpoint) == 136, "layout");
 
 GANTRY_EXTERN_C_END
 

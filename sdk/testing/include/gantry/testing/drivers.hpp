@@ -171,6 +171,8 @@ class RuntimeDriver {
     Pending<void> kill(std::string_view name);
     Pending<void> pause(std::string_view name);
     Pending<void> resume(std::string_view name);
+    Pending<void> checkpoint(std::string_view name);
+    Pending<void> restore(std::string_view name);
     Pending<void> remove(std::string_view name);
     Pending<ContainerList> list();
     Pending<ContainerStats> stats(std::string_view name);

@@ -31,6 +31,8 @@ struct Script {
     std::atomic<bool> create_fails{false}, clean_fails{false}, kill_in_vain{false}, with_monitor{false};
     std::atomic<int> kills{0}, cleans{0}, created{0};
     std::atomic<bool> unpack_waits{false}, unpacking{false};
+    std::atomic<Code> checkpoint_ends{Code::kOk}, restore_ends{Code::kOk};
+    std::atomic<int> restores{0};
 };
 Script* current = nullptr;
 
@@ -42,12 +44,7 @@ class ScriptedBackend : public monitored::Backend {
         ++current->created;
         spill(home.dir / "something", "made");
         if (current->create_fails) throw Failure(Code::kFailed, "the backend has no wish to");
-        const pid_t pid = ::fork();
-        if (pid == 0) {
-            ::pause();
-            ::_exit(0);
-        }
-        record.process = monitored::identify(pid);
+        record.process = monitored::identify(begin_process());
         if (current->with_monitor) record.monitor = monitored::identify(::getpid());  // it says nothing, but lives
     }
     void start(const monitored::Home&, monitored::Record&, gantry::Instant) override {}
@@ -72,6 +69,30 @@ class ScriptedBackend : public monitored::Backend {
     }
     void end_exec(const monitored::Record&, const std::string&) override {}
     std::optional<gantry::ContainerStats> stats(const monitored::Record&) override { return std::nullopt; }
+    std::string no_checkpoints() const override { return {}; }
+    void checkpoint(const monitored::Home&, const monitored::Record& record, const fs::path& into,
+                    gantry::Instant) override {
+        ::kill(record.process.pid, SIGSTOP);
+        spill(into / "memory", "what it had");
+        if (const Code code = current->checkpoint_ends; code != Code::kOk) {
+            if (code != Code::kDeadline) ::kill(record.process.pid, SIGCONT);
+            throw Failure(code, "the backend wrote half of it");
+        }
+    }
+    void restore(const monitored::Home&, monitored::Record& record, const fs::path& from, gantry::Instant) override {
+        ++current->restores;
+        if (slurp(from / "memory") != "what it had") throw Failure(Code::kFailed, "it had something else");
+        if (const Code code = current->restore_ends; code != Code::kOk) throw Failure(code, "the backend woke nobody");
+        record.process = monitored::identify(begin_process());
+    }
+
+  private:
+    static pid_t begin_process() {
+        const pid_t pid = ::fork();
+        if (pid != 0) return pid;
+        ::pause();
+        ::_exit(0);
+    }
 };
 
 void unpack(const image_store::UnpackJob& job, const image_store::Cancelled& cancelled) {
@@ -363,4 +384,163 @@ TEST_CASE("What a container waits for is unpacked first, also if it was asked fo
     CHECK(ended.front() == "first");
     CHECK(ended[1] == "urgent");
     CHECK(ended.back() == "lazy");
+}
+
+namespace {
+
+bool there(const gantry::Container& container) {
+    return ::kill(static_cast<pid_t>(container.pid), 0) == 0 && container.pid > 0;
+}
+
+// Which of the folders of a checkpoint there are.
+std::string lies(const World& w) {
+    std::string out;
+    for (const char* name : {"checkpoint", "checkpoint.new", "checkpoint.used"}) {
+        if (fs::exists(w.folder("c1") / name)) out += std::string(out.empty() ? "" : " ") + name;
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("A container rests on disk, over a restart of the daemon, and goes on from there once") {
+    World w;
+    w.run("c1");
+    const auto before = w.list().at(0);
+    for (int i = 0; i < 2; ++i) REQUIRE_THAT(w.driver().checkpoint("c1").wait().text, Catch::Equals(""));
+    for (int i = 0; i < 2; ++i) {
+        const auto rests = w.list().at(0);
+        CHECK(rests.state == ContainerState::kPaused);
+        CHECK(rests.pid == 0);
+        CHECK(rests.detail == "checkpointed, 0.1 MiB on disk");
+        CHECK_FALSE(there(before));
+        CHECK(lies(w) == "checkpoint");
+        CHECK(w.driver().stats("c1").wait().code == Code::kConflict);
+        CHECK(w.driver().remove("c1").wait().code == Code::kConflict);
+        w.end();
+        w.begin();
+    }
+    REQUIRE_THAT(w.driver().restore("c1").wait().text, Catch::Equals(""));
+    const auto after = w.list().at(0);
+    CHECK(after.state == ContainerState::kRunning);
+    CHECK(after.detail.empty());
+    CHECK(there(after));
+    CHECK(lies(w).empty());
+    const auto again = w.driver().restore("c1").wait();
+    CHECK(again.code == Code::kConflict);
+    CHECK_THAT(again.text, Catch::Contains("is not checkpointed"));
+    w.end();
+    w.begin();
+    CHECK(w.list().at(0).pid == after.pid);
+    CHECK(w.script().restores == 1);
+    CHECK(w.driver().checkpoint("none").wait().code == Code::kNotFound);
+    CHECK(w.driver().restore("none").wait().code == Code::kNotFound);
+    REQUIRE(w.driver().create(w.spec("c2")).wait().ok());
+    CHECK(w.driver().checkpoint("c2").wait().code == Code::kConflict);
+}
+
+TEST_CASE("A checkpoint that fails leaves the container going on; one that hangs ends it, for nobody knows its state") {
+    World w;
+    w.run("c1");
+    const auto before = w.list().at(0);
+    const Code code = GENERATE(Code::kFailed, Code::kDeadline);
+    w.script().checkpoint_ends = code;
+    const auto failed = w.driver().checkpoint("c1").wait();
+    CHECK(failed.code == code);
+    CHECK_THAT(failed.text, Catch::Contains("half of it"));
+    CHECK(lies(w).empty());
+    if (code == Code::kFailed) {
+        CHECK(w.list().at(0).state == ContainerState::kRunning);
+        CHECK(w.list().at(0).pid == before.pid);
+        w.script().checkpoint_ends = Code::kOk;
+        CHECK(w.driver().checkpoint("c1").wait().ok());
+    } else {
+        CHECK(w.host().run_until([&] { return w.list().at(0).state == ContainerState::kExited; }));
+        CHECK_FALSE(there(before));
+    }
+}
+
+TEST_CASE("What could not be restored rests on, unless it may have gone on for a moment") {
+    World w;
+    w.run("c1");
+    REQUIRE(w.driver().checkpoint("c1").wait().ok());
+    w.script().restore_ends = Code::kFailed;
+    CHECK(w.driver().restore("c1").wait().code == Code::kFailed);
+    CHECK(w.list().at(0).state == ContainerState::kPaused);
+    CHECK(lies(w) == "checkpoint");
+    w.script().restore_ends = Code::kDeadline;
+    CHECK(w.driver().restore("c1").wait().code == Code::kDeadline);
+    CHECK(w.list().at(0).state == ContainerState::kExited);
+    CHECK(w.list().at(0).exit_code == 137);
+    w.script().restore_ends = Code::kOk;
+    CHECK(w.driver().restore("c1").wait().code == Code::kConflict);
+    w.end();
+    w.begin();
+    CHECK(w.list().at(0).state == ContainerState::kExited);
+    CHECK(w.driver().restore("c1").wait().code == Code::kConflict);
+    CHECK(w.script().restores == 2);
+    CHECK(w.driver().remove("c1").wait().ok());
+    CHECK_FALSE(fs::exists(w.folder("c1")));
+}
+
+TEST_CASE("A container that rests is stopped and killed where it lies") {
+    World w;
+    w.run("c1");
+    REQUIRE(w.driver().checkpoint("c1").wait().ok());
+    CHECK((GENERATE(false, true) ? w.driver().kill("c1") : w.driver().stop("c1", 10s)).wait().ok());
+    for (int i = 0; i < 2; ++i) {
+        CHECK(w.list().at(0).state == ContainerState::kExited);
+        CHECK(w.list().at(0).exit_code == 137);
+        CHECK(w.driver().restore("c1").wait().code == Code::kConflict);
+        w.end();
+        w.begin();
+    }
+    CHECK(w.driver().remove("c1").wait().ok());
+}
+
+TEST_CASE("Nothing goes on from a checkpoint that is half-written, used up or of an earlier boot") {
+    World w;
+    w.run("c1");
+    const auto before = w.list().at(0);
+    SECTION("the daemon died while it was written") {
+        w.end();
+        fs::create_directory(w.folder("c1") / GENERATE(as<std::string>{}, "checkpoint.new", "checkpoint"));
+        w.begin();
+        CHECK(w.host().run_until([&] { return w.list().at(0).state == ContainerState::kExited; }));
+        CHECK_FALSE(there(before));
+    }
+    SECTION("the daemon died before the processes were ended") {
+        ::kill(static_cast<pid_t>(before.pid), SIGSTOP);
+        w.end();
+        fs::create_directory(w.folder("c1") / "checkpoint");
+        spill(w.folder("c1") / "checkpoint" / "memory", "what it had");
+        edit(w.folder("c1"), "\"checkpoint_bytes\":0", "\"checkpoint_bytes\":11");
+        w.begin();
+        CHECK(w.driver().restore("c1").wait().ok());
+        CHECK_FALSE(there(before));
+        CHECK(there(w.list().at(0)));
+    }
+    SECTION("the daemon died while it was restored") {
+        REQUIRE(w.driver().checkpoint("c1").wait().ok());
+        w.end();
+        fs::rename(w.folder("c1") / "checkpoint", w.folder("c1") / "checkpoint.used");
+        w.begin();
+        CHECK(w.list().at(0).state == ContainerState::kExited);
+        CHECK(w.driver().restore("c1").wait().code == Code::kConflict);
+    }
+    SECTION("the node was booted") {
+        REQUIRE(w.driver().checkpoint("c1").wait().ok());
+        w.end();
+        edit(w.folder("c1"), monitored::current_boot(), "another");
+        w.begin();
+        CHECK(w.list().at(0).state == ContainerState::kExited);
+        CHECK(w.driver().restore("c1").wait().code == Code::kConflict);
+    }
+    SECTION("the daemon died after it was restored") {
+        w.end();
+        fs::create_directory(w.folder("c1") / "checkpoint.used");
+        w.begin();
+        CHECK(w.host().run_until([&] { return lies(w).empty(); }));
+        CHECK(w.list().at(0).pid == before.pid);
+    }
 }
