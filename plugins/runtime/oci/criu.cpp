@@ -21,8 +21,8 @@ constexpr auto kCheckTime = std::chrono::seconds(5);
 constexpr std::size_t kMaxLog = 8 << 20;
 constexpr std::int64_t kKept = 64 << 20;  // bytes that a node needs for itself
 
-// "(00.988487) Error (criu/filesystems.c:426): Can't dump tmpfs content": what is behind the place. The first of a
-// group names the cause; "exited, status=1" only says that some program failed, and "FAILED" that all has.
+// "(00.988487) Error (criu/filesystems.c:426): Can't dump tmpfs content": what is behind the place, of the last one
+// that names a cause. "exited, status=1" only says that some program failed, and "FAILED" that all has.
 std::string cause_in(const std::string& text) {
     std::string out;
     std::istringstream lines(text);

@@ -20,7 +20,8 @@ GANTRY_EXTERN_C_BEGIN
 /* capabilities */
 #define GANTRY_RUNTIME_FENCEABLE 1u /* containers sit in a local cgroup of ours */
 #define GANTRY_RUNTIME_PAUSE 2u
-#define GANTRY_RUNTIME_CHECKPOINT 4u /* `checkpoint` and `restore` work on this node: it was tried */
+/* Since SDK 1.1: `checkpoint` and `restore` work on this node, for it was tried. */
+#define GANTRY_RUNTIME_CHECKPOINT 4u
 #define GANTRY_RUNTIME_EXEC 8u
 #define GANTRY_RUNTIME_STATS 16u
 #define GANTRY_RUNTIME_LIMITS 32u /* cpu, memory and pids limits hold */

@@ -388,8 +388,9 @@ TEST_CASE("What a container waits for is unpacked first, also if it was asked fo
 
 namespace {
 
+// One that has ended and is not reaped yet is not.
 bool there(const gantry::Container& container) {
-    return ::kill(static_cast<pid_t>(container.pid), 0) == 0 && container.pid > 0;
+    return static_cast<bool>(monitored::identify(static_cast<pid_t>(container.pid)));
 }
 
 // Which of the folders of a checkpoint there are.
