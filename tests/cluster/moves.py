@@ -50,6 +50,12 @@ class Client:
         return json.loads(said)
 
 
+def asked_for(**changes):
+    """What a Client asks for, 200 to 300 times a second: a hundredth of a core falls behind with accepting, until nobody
+    can connect."""
+    return manifest(resources={"cpu": 0.1}, **changes)
+
+
 def no_gap(seen, least):
     if seen["asked"] < least:
         raise Failure(f"expected at least {least} questions, got {seen['asked']}")
@@ -61,7 +67,7 @@ def drain_without_a_gap():
     """Drained twice, there and back: the name means a copy that answers at every moment, asked every few milliseconds."""
     with fleet(NAMES) as c:
         up(c)
-        deploy(c, manifest())
+        deploy(c, asked_for())
         first = c.wait_ready("axis_server")[0]["node"]
         second = "SNode2" if first == "SNode1" else "SNode1"
         client = Client(c, c.hosts["SNode3"], "axis_server")
@@ -79,7 +85,7 @@ def reboot_without_a_gap():
     """A reboot that is announced: the name means a copy that answers at every moment, before, while and after."""
     with fleet(NAMES) as c:
         up(c)
-        deploy(c, manifest())
+        deploy(c, asked_for())
         node = c.wait_ready("axis_server")[0]["node"]
         other = "SNode2" if node == "SNode1" else "SNode1"
         client = Client(c, c.hosts["SNode3"], "axis_server")
@@ -100,10 +106,10 @@ def update_without_a_gap():
     """A changed manifest: each instance has its next copy ready before the old one stops."""
     with fleet(NAMES) as c:
         up(c)
-        deploy(c, manifest())
+        deploy(c, asked_for())
         c.wait_ready("axis_server")
         client = Client(c, c.hosts["SNode3"], "axis_server")
-        document = manifest()
+        document = asked_for()
         document["container"]["env"]["AXIS_PERIOD_MS"] = "50"
         deploy(c, document)
 
@@ -118,11 +124,11 @@ def failed_update_goes_back():
     """A revision that crashes never takes over: the service goes back by itself, and the name means a copy all the time."""
     with fleet(NAMES) as c:
         up(c)
-        deploy(c, manifest())
+        deploy(c, asked_for())
         c.wait_ready("axis_server")
         before = processes(c)
         client = Client(c, c.hosts["SNode3"], "axis_server")
-        deploy(c, manifest(container={"env": {"AXIS_PERIOD_MS": "no number"}}))
+        deploy(c, asked_for(container={"env": {"AXIS_PERIOD_MS": "no number"}}))
         c.wait_event("rollback", 60, service="axis_server")
         expect("states", ["deployed", "failed", "was ready"],
                [r["state"] for r in c.controller().get("/v1/services/axis_server/history")["items"]])
